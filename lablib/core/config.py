@@ -1,0 +1,123 @@
+"""Experiments are values: frozen, typed configurations with named scales, and grids of them."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterable
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+
+SCALES = ("smoke", "lab", "full")
+C = TypeVar("C", bound="Config")
+
+
+def resolve_scale(scale: str | None = None) -> str:
+    """The scale in force: the one given, else the environment's LAB_SCALE, else `lab`.
+
+    Raises ValueError for an unknown name.
+    """
+    chosen = scale if scale is not None else os.environ.get("LAB_SCALE") or "lab"
+    if chosen not in SCALES:
+        source = "scale" if scale is not None else "the environment variable LAB_SCALE"
+        raise ValueError(f"{source} is {chosen!r}; expected one of {', '.join(SCALES)}")
+    return chosen
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Base of every configuration: a complete, typed, immutable value.
+
+    A subclass is declared with `@dataclass(frozen=True, kw_only=True)`; its fields are numbers, strings,
+    booleans, `None`, tuples of these, or other configs. `scales` names what a scale changes from the defaults,
+    which are the full scale. Field types are checked when a value is made.
+    """
+
+    scales: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    def __post_init__(self):
+        hints = get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not _matches(value, hints[field.name]):
+                raise TypeError(
+                    f"{type(self).__name__}.{field.name} is {value!r}; expected {_spell(hints[field.name])}"
+                )
+
+    @classmethod
+    def at(cls, scale: str, **changes: Any) -> Self:
+        """The configuration at a named scale, with `changes` on top of it."""
+        return cls(**{**cls.scales.get(resolve_scale(scale), {}), **changes})
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed; `model__width=64` reaches into the field `model`."""
+        own: dict[str, Any] = {}
+        nested: dict[str, dict[str, Any]] = {}
+        names = {field.name for field in dataclasses.fields(self)}
+        for key, value in changes.items():
+            name, _, rest = key.partition("__")
+            if name not in names:
+                raise TypeError(f"{type(self).__name__} has no field {name!r}; it has {', '.join(sorted(names))}")
+            if rest:
+                nested.setdefault(name, {})[rest] = value
+            else:
+                own[name] = value
+        for name, inner in nested.items():
+            own[name] = getattr(self, name).replace(**inner)
+        return dataclasses.replace(self, **own)
+
+    def flat(self) -> dict[str, Any]:
+        """One dictionary of plain values, nested fields as `outer.inner`: the columns joined to a table."""
+        row: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Config):
+                row |= {f"{field.name}.{key}": inner for key, inner in value.flat().items()}
+            else:
+                row[field.name] = value
+        return row
+
+    def digest(self, *salt: str | int) -> str:
+        """Twelve hexadecimal digits that name this value (with `salt`, e.g. an experiment and its version)."""
+        text = json.dumps([type(self).__name__, self.flat(), *salt], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def grid(base: C, **axes: Iterable[Any]) -> list[C]:
+    """Every combination of the axes on top of `base`; the last axis varies fastest.
+
+    >>> grid(SeesawConfig(), model__window=[8, 64], seed=range(5))  # doctest: +SKIP
+    """
+    names, values = list(axes), [list(axis) for axis in axes.values()]
+    return [base.replace(**dict(zip(names, point, strict=True))) for point in itertools.product(*values)]
+
+
+def _matches(value: Any, hint: Any) -> bool:
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin is Literal:
+        return value in args
+    if origin in (Union, UnionType):
+        return any(_matches(value, arg) for arg in args)
+    if origin is tuple:
+        items = args[:1] * len(value) if isinstance(value, tuple) and args[-1] is Ellipsis else args
+        return (
+            isinstance(value, tuple)
+            and len(value) == len(items)
+            and all(_matches(v, t) for v, t in zip(value, items, strict=True))
+        )
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _spell(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(repr, get_args(hint)))
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_spell(arg) for arg in get_args(hint))
+    return "None" if hint is NoneType else getattr(hint, "__name__", str(hint))

@@ -1,0 +1,176 @@
+"""One experiment = a config, a function and a table: run once, keep the table, know where it was made."""
+
+import functools
+import importlib
+import os
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from typing import Any
+
+import pandas as pd
+
+from lablib.core.config import Config
+from lablib.core.provenance import provenance
+from lablib.core.store import Arm, Record, Store, lab_home
+
+SUBJECTS = ("longcontext",)
+_registry: dict[str, "Experiment"] = {}
+
+
+class ArmsFailed(RuntimeError):
+    """Some arms of a sweep ended in an error; the others are kept."""
+
+
+class Experiment:
+    """A run function with a name and a version: calling it computes an arm once and keeps it.
+
+    `name` is `subject/experiment`; `version` is raised by hand when the meaning of the code changes;
+    `arms(scale)` lists the configurations that a scale asks for.
+    """
+
+    def __init__(self, function: Callable[[Any], pd.DataFrame], name: str, version: int, arms):
+        functools.update_wrapper(self, function)
+        self.function, self.name, self.version, self.arms = function, name, version, arms
+
+    def __reduce__(self):
+        return _find, (self.function.__module__, self.function.__qualname__)
+
+    def digest(self, cfg: Config) -> str:
+        """The name of an arm: experiment, version and configuration."""
+        return cfg.digest(self.name, self.version)
+
+    def __call__(self, cfg: Config) -> pd.DataFrame:
+        """The arm's table with its configuration joined; computed if the own store does not hold it."""
+        arm = self.stored(cfg) or self.compute(cfg)
+        if arm.status != "ok":
+            raise ArmsFailed(f"{self.name} {arm.digest} failed: {arm.error}")
+        return arm.joined()
+
+    def stored(self, cfg: Config) -> Arm | None:
+        """The finished arm in the own store, or None. Recorded arms never count."""
+        arm = Store(lab_home()).load(self.name, self.digest(cfg))
+        return arm if arm is not None and arm.status == "ok" else None
+
+    def compute(self, cfg: Config) -> Arm:
+        """Run the function and keep what came of it: a table, or the error and no number."""
+        start, table, error = time.process_time(), None, None
+        try:
+            table = self.function(cfg)
+        except Exception as caught:
+            error = "".join(traceback.format_exception_only(caught)).strip()
+        arm = Arm(
+            experiment=self.name,
+            version=self.version,
+            digest=self.digest(cfg),
+            config=cfg.flat(),
+            status="ok" if error is None else "failed",
+            error=error,
+            cpu_seconds=round(time.process_time() - start, 2),
+            provenance=provenance(),
+            facts=dict(table.attrs) if table is not None else {},
+            table=table,
+        )
+        Store(lab_home()).save(arm)
+        return arm
+
+    def recorded(self) -> pd.DataFrame:
+        """The committed full-scale arms of this version, as one table; empty where none is recorded."""
+        arms = [arm for arm in Record().load(self.name) if arm.version == self.version and arm.status == "ok"]
+        return pd.concat([arm.joined() for arm in arms], ignore_index=True) if arms else pd.DataFrame()
+
+
+def experiment(name: str, *, version: int, arms: Callable[[str], list[Config]]) -> Callable[..., Experiment]:
+    """Decorator: make a function `config -> table of measurement columns` an `Experiment`."""
+
+    def wrap(function: Callable[[Any], pd.DataFrame]) -> Experiment:
+        if name in _registry and _registry[name].function.__module__ != function.__module__:
+            raise ValueError(f"two experiments are called {name!r}")
+        _registry[name] = Experiment(function, name, version, arms)
+        return _registry[name]
+
+    return wrap
+
+
+def all_experiments() -> dict[str, Experiment]:
+    """Every experiment of every subject package, by name."""
+    for subject in SUBJECTS:
+        importlib.import_module(f"lablib.{subject}.experiments")
+    return dict(sorted(_registry.items()))
+
+
+def run_all(
+    experiment: Experiment,
+    arms: Sequence[Config],
+    *,
+    executor: Executor | None = None,
+    in_process: bool = False,
+    fresh: bool = False,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> pd.DataFrame:
+    """Compute the arms that are missing, keep each as it ends, and return all of them as one table.
+
+    Runs over `executor` (any `concurrent.futures.Executor`), else in a pool of single-threaded processes that
+    is kept for the next call, else with `in_process` in this one. `progress(done, total, label)` is called as arms
+    end. Failed arms are kept as failed; when all the others have ended they raise `ArmsFailed`.
+    """
+    missing = [cfg for cfg in dict.fromkeys(arms) if fresh or experiment.stored(cfg) is None]
+    tell = progress or (lambda done, total, label: None)
+    tell(0, len(missing), f"{len(set(arms)) - len(missing)} of {len(set(arms))} arms already there")
+    if in_process:
+        finished = (experiment.compute(cfg) for cfg in missing)
+    else:
+        finished = _over(executor or worker_pool(worker_count()), experiment, missing) if missing else iter(())
+    failed = []
+    for done, arm in enumerate(finished, start=1):
+        tell(done, len(missing), f"{arm.digest} {arm.status}, {arm.cpu_seconds:.0f} CPU-s")
+        if arm.status != "ok":
+            failed.append(arm)
+    if failed:
+        raise ArmsFailed(
+            f"{len(failed)} of {len(missing)} arms of {experiment.name} failed, the others are kept. "
+            f"First: {failed[0].error} ({failed[0].config})"
+        )
+    return pd.concat([experiment.stored(cfg).joined() for cfg in arms], ignore_index=True)
+
+
+def worker_count() -> int:
+    """How many processes a sweep may use: LAB_WORKERS, else the cores of this machine."""
+    text = os.environ.get("LAB_WORKERS") or str(os.cpu_count() or 1)
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"LAB_WORKERS is {text!r}; expected a whole number of at least 1")
+    return int(text)
+
+
+@functools.cache
+def worker_pool(workers: int) -> ProcessPoolExecutor:
+    """A pool of fresh processes, each with one thread, kept until this process ends."""
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
+
+
+def _over(executor: Executor, experiment: Experiment, missing: Sequence[Config]):
+    futures = [executor.submit(experiment.compute, cfg) for cfg in missing]
+    try:
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenExecutor as broken:
+        worker_pool.cache_clear()
+        raise ArmsFailed(
+            "a worker process died (killed, or out of memory); finished arms are kept: "
+            "run again, with a smaller LAB_WORKERS if memory is short"
+        ) from broken
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _find(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,123 @@
+"""Where runs are kept: one JSON file an arm in the own store, one CSV and one JSONL an experiment in the record."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def lab_home() -> Path:
+    """The folder of everything that a person runs: LAB_HOME, else `.lab` in the project root."""
+    return Path(os.environ.get("LAB_HOME") or PROJECT / ".lab")
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a whole file or nothing: into a neighbour first, on disk, then renamed over `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One run of an experiment: what was asked, what came of it, and where it was made."""
+
+    experiment: str
+    version: int
+    digest: str
+    config: dict[str, Any]
+    status: str  # "ok" or "failed"
+    error: str | None
+    cpu_seconds: float
+    provenance: dict[str, Any]
+    facts: dict[str, Any]  # what the run says of its inputs, such as the hash of a corpus
+    table: pd.DataFrame | None  # measurement columns; None unless the status is "ok"
+
+    def header(self) -> dict[str, Any]:
+        """Everything but the table, as JSON takes it."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "table"}
+
+    def joined(self) -> pd.DataFrame:
+        """The measurements with the configuration, the arm's digest and its CPU seconds beside each row."""
+        assert self.table is not None, f"arm {self.digest} of {self.experiment} has no table: {self.error}"
+        extra = {key: [_plain(value)] * len(self.table) for key, value in self.config.items()}
+        extra |= {"arm": [self.digest] * len(self.table), "cpu_seconds": [self.cpu_seconds] * len(self.table)}
+        return pd.concat([pd.DataFrame(extra, index=self.table.index), self.table], axis=1)
+
+
+class Store:
+    """Arms as files `<root>/<experiment>/<digest>.json`, each written whole or not at all."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def path(self, experiment: str, digest: str) -> Path:
+        return self.root / experiment / f"{digest}.json"
+
+    def save(self, arm: Arm) -> None:
+        table = None if arm.table is None else arm.table.to_dict(orient="list")
+        write_atomically(self.path(arm.experiment, arm.digest), json.dumps(arm.header() | {"table": table}))
+
+    def load(self, experiment: str, digest: str) -> Arm | None:
+        """The arm, or None where there is none or its file is damaged (it is then computed again)."""
+        try:
+            fields = json.loads(self.path(experiment, digest).read_text())
+            table = fields.pop("table")
+            return Arm(table=None if table is None else pd.DataFrame(table), **fields)
+        except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError, AttributeError):
+            return None
+
+
+class Record:
+    """The committed results: `<root>/<experiment>.csv` with the rows and `.jsonl` with an arm a line."""
+
+    def __init__(self, root: Path = PROJECT / "notebooks" / "results"):
+        self.root = root
+
+    def load(self, experiment: str) -> list[Arm]:
+        """All recorded arms of an experiment; an empty list where nothing is recorded."""
+        headers, rows = self.root / f"{experiment}.jsonl", self.root / f"{experiment}.csv"
+        if not headers.exists():
+            return []
+        tables = dict(list(pd.read_csv(rows).groupby("arm", sort=False)))
+        arms = []
+        for line in headers.read_text().splitlines():
+            fields = json.loads(line)
+            table = tables[fields["digest"]].drop(columns="arm").dropna(axis=1, how="all")
+            arms.append(Arm(table=table.reset_index(drop=True), **fields))
+        return arms
+
+    def save(self, experiment: str, arms: Iterable[Arm]) -> None:
+        """Write the arms, sorted by configuration, so that a recording changes only the lines it must."""
+        ordered = sorted(arms, key=lambda arm: json.dumps(arm.config, sort_keys=True))
+        rows = pd.concat([arm.table.assign(arm=arm.digest) for arm in ordered])
+        rows.insert(0, "arm", rows.pop("arm"))
+        text = StringIO()
+        rows.to_csv(text, index=False, float_format="%.6g")
+        write_atomically(self.root / f"{experiment}.csv", text.getvalue())
+        lines = (json.dumps(arm.header(), sort_keys=True) for arm in ordered)
+        write_atomically(self.root / f"{experiment}.jsonl", "\n".join(lines) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """Lists (a tuple after JSON) as text, so that any column can be grouped by."""
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else value

@@ -1,0 +1,37 @@
+"""Several sources in one stream: each row of a batch comes from one source, drawn by weight."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Generator
+
+from lablib.data.batch import Batch
+
+
+class Mixture:
+    """Sources with weights that a hook may change during training.
+
+    `sources` are functions `(batch, generator) -> Batch` with rows of one length. Calling the mixture draws how many
+    rows each source gives (multinomial in `weights`) and returns them in shuffled order.
+    """
+
+    def __init__(self, sources: Sequence[Callable[[int, Generator], Batch]], weights: Sequence[float]):
+        if len(sources) != len(weights) or min(weights) < 0 or sum(weights) <= 0:
+            raise ValueError(
+                f"{len(sources)} sources with weights {list(weights)}; expected one weight >= 0 each, not all 0"
+            )
+        self.sources, self.weights = list(sources), list(weights)
+
+    def __call__(self, batch: int, generator: Generator) -> Batch:
+        chosen = torch.multinomial(torch.tensor(self.weights), batch, replacement=True, generator=generator)
+        counts = torch.bincount(chosen, minlength=len(self.sources)).tolist()
+        parts = [source(count, generator) for source, count in zip(self.sources, counts, strict=True) if count]
+        order = torch.randperm(batch, generator=generator)
+        return Batch(*(torch.cat(columns)[order] for columns in zip(*parts, strict=True)))
+
+
+def text_batch(tokens: torch.Tensor, length: int, batch: int, generator: Generator) -> Batch:
+    """Stretches of a text, every next token counting; the targets reach one token past the row."""
+    starts = torch.randint(len(tokens) - length, (batch,), generator=generator)
+    rows = tokens[starts[:, None] + torch.arange(length + 1)]
+    return Batch(rows[:, :-1], rows[:, 1:], torch.ones(batch, length), torch.full((batch, length), -1))

@@ -1,0 +1,266 @@
+"""Needles in haystacks: retrieval tasks after RULER (arXiv 2404.06654), small enough for a laptop.
+
+A row is cut into slots of four tokens. Most hold noise; some hold a needle or a query (`·` is noise):
+
+    needle   [MARK k v ·]   or, with two-token keys,  [MARK k1 k2 v]
+    query    [ASK  k v ·]                             [ASK  k1 k2 v]      v is the answer, predicted from k
+    chain    [MARK a v ·] [MARK b a ·] [MARK c b ·]   then  [ASK c v ·]   (variable tracking with two hops)
+
+One needle is S-NIAH, several are multi-key NIAH, several questions multi-query NIAH. Needles and queries are
+format the model was trained on: a test of the mechanism, not of language.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from lablib.core.config import Config
+from lablib.data.batch import Batch
+
+SLOT = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalConfig(Config):
+    """A retrieval task. Lengths and distances in tokens, distances from the needle's slot to the query's."""
+
+    task: Literal["needle", "tracking"] = "needle"
+    haystack: Literal["synthetic", "text"] = "synthetic"
+    length: int = 64
+    num_pairs: int = 1  # questions in a training row, each with its needle (or chain)
+    hops: int = 2  # of a chain
+    num_noise: int = 16  # noise tokens of the synthetic haystack
+    num_keys: int = 16
+    num_values: int = 16
+    key_tokens: Literal[1, 2] = 1
+    shared_keys: bool = False  # two-token keys come in couples with the same first token: hard distractors
+    distance: Literal["uniform", "log-uniform", "pareto"] = "uniform"
+    min_distance: int = 4
+    max_distance: int = 56
+    offsets: int = 4  # slots start at 0 .. offsets - 1, so that needles straddle chunks
+    copy_lag: int = 24  # the local component: a noise token repeats the one `copy_lag` before it ...
+    copy_probability: float = 0.0  # ... with this probability
+
+    scales: ClassVar = {}
+
+    def __post_init__(self):
+        super().__post_init__()
+        slots = (self.length - self.offsets + 1) // SLOT
+        used = self.num_pairs * (2 if self.task == "needle" else self.hops + 2)
+        if used > slots:
+            raise ValueError(
+                f"{used} needles and queries do not fit the {slots} slots of a row of {self.length} tokens"
+            )
+        if not 1 <= self.offsets <= SLOT:
+            raise ValueError(f"offsets is {self.offsets}; expected 1 to {SLOT}")
+        if not SLOT <= self.min_distance <= self.max_distance:
+            raise ValueError(f"distances {self.min_distance} to {self.max_distance}: expected {SLOT} <= min <= max")
+        if self.num_pairs * (self.hops + 1 if self.task == "tracking" else 1) > self.num_keys:
+            raise ValueError(f"{self.num_pairs} pairs need more than the {self.num_keys} distinct keys there are")
+        if self.task == "tracking" and self.key_tokens != 1:
+            raise ValueError("chains are written with one-token keys; got key_tokens=2")
+
+    @property
+    def first_key(self) -> int:
+        return 256 if self.haystack == "text" else self.num_noise
+
+    @property
+    def first_value(self) -> int:
+        return self.first_key + self.num_keys
+
+    @property
+    def mark(self) -> int:
+        return self.first_value + self.num_values
+
+    @property
+    def ask(self) -> int:
+        return self.mark + 1
+
+    @property
+    def vocab(self) -> int:
+        """Token ids: noise (or bytes), keys, values, MARK, ASK."""
+        return self.ask + 1
+
+
+class Questions(NamedTuple):
+    """One haystack and the questions on it. Each question plants its own needles, so that the haystack itself can be
+    read once; each has a tail that follows the haystack and ends where the last answer is due."""
+
+    haystack: Int[Tensor, "1 time"]
+    starts: Int[Tensor, "question plant"]  # where the plants of a question begin
+    plants: Int[Tensor, "question plant slot"]
+    tails: Int[Tensor, "question tail"]
+    answers: Int[Tensor, "question asked"]
+    answer_at: Int[Tensor, " asked"]  # positions in the tail whose next token is an answer
+    evidence: Int[Tensor, "question asked"]  # position in the haystack of the value that answers
+
+    def planted(self, question: int) -> Int[Tensor, "1 time"]:
+        """The whole input of one question: the haystack with its needles, then its tail."""
+        tokens = self.haystack.clone()
+        at = (self.starts[question][:, None] + torch.arange(SLOT)).flatten()
+        tokens[0, at] = self.plants[question].flatten()
+        return torch.cat([tokens, self.tails[question][None]], dim=1)
+
+
+def noise(
+    cfg: RetrievalConfig, batch: int, length: int, generator: Generator, text: Tensor | None = None
+) -> Int[Tensor, "batch time"]:
+    """Haystack without needles: random ids with the local copy component, or stretches of `text` (byte tokens)."""
+    if cfg.haystack == "text":
+        if text is None or len(text) < length:
+            raise ValueError(f"a text haystack of {length} tokens needs a text of at least that length")
+        starts = torch.randint(len(text) - length + 1, (batch,), generator=generator)
+        return text[starts[:, None] + torch.arange(length)]
+    tokens = torch.randint(cfg.num_noise, (batch, length), generator=generator)
+    if cfg.copy_probability > 0:
+        copied = torch.rand(batch, length, generator=generator) < cfg.copy_probability
+        for start in range(cfg.copy_lag, length, cfg.copy_lag):
+            here = slice(start, min(start + cfg.copy_lag, length))
+            before = slice(here.start - cfg.copy_lag, here.stop - cfg.copy_lag)
+            tokens[:, here] = torch.where(copied[:, here], tokens[:, before], tokens[:, here])
+    return tokens
+
+
+def training_batch(
+    cfg: RetrievalConfig,
+    batch: int,
+    generator: Generator,
+    text: Tensor | None = None,
+    *,
+    answers_only: bool = True,
+) -> Batch:
+    """Rows full of needles and queries; with `answers_only` only the answers count, else every next token."""
+    tokens = noise(cfg, batch, cfg.length, generator, text)
+    offset = torch.randint(cfg.offsets, (batch, 1), generator=generator)
+    row = torch.arange(batch)
+    weight = torch.zeros(batch, cfg.length)
+    evidence, value_at = torch.full((batch, cfg.length), -1), row
+    places = _place_pairs(cfg, batch, generator) if cfg.task == "needle" else _place_chains(cfg, batch, generator)
+    keys = _draw_keys(cfg, batch, places.shape[1] * (places.shape[2] - 1), generator)
+    values = cfg.first_value + torch.randint(cfg.num_values, (batch, places.shape[1]), generator=generator)
+    for pair in range(places.shape[1]):
+        *links, query = (places[:, pair] * SLOT + offset).unbind(1)
+        content = answer = values[:, pair]
+        for i, start in enumerate(links):
+            key = keys[:, pair * len(links) + i]
+            at = _write(tokens, row, start, cfg.mark, key, content)
+            value_at = at if i == 0 else value_at
+            content = key[:, 0]  # a later link holds the key of the link before it
+        at = _write(tokens, row, query, cfg.ask, key, answer) - 1
+        weight[row, at], evidence[row, at] = 1.0, value_at
+    if not answers_only:
+        weight = torch.ones(batch, cfg.length)
+    weight[:, -1] = 0.0  # what follows the row is not known
+    return Batch(tokens, tokens.roll(-1, dims=1), weight, evidence)
+
+
+def draw_questions(
+    cfg: RetrievalConfig,
+    length: int,
+    number: int,
+    generator: Generator,
+    text: Tensor | None = None,
+    *,
+    num_needles: int = 1,
+    asked: int = 1,
+    depth: tuple[float, float] = (0.0, 1.0),
+) -> Questions:
+    """`number` questions on one haystack; haystack and tail have `length` tokens together.
+
+    Each question plants `num_needles` needles (or chains) at random slots within `depth` (0 the beginning, 1 the
+    end) and asks for the first `asked` of them. Raises ValueError if they do not fit or the keys do not suffice.
+    """
+    links = cfg.hops + 1 if cfg.task == "tracking" else 1
+    tail = (asked - 1) * SLOT + 1 + cfg.key_tokens
+    offset = int(torch.randint(cfg.offsets, (), generator=generator))
+    slots = (length - tail - offset) // SLOT
+    low, high = int(depth[0] * slots), round(depth[1] * slots)
+    if num_needles * links > min(high - low, cfg.num_keys) or not 1 <= asked <= num_needles:
+        raise ValueError(
+            f"{num_needles} needles of {links} slots, {asked} of them asked for, do not fit the {high - low} slots of "
+            f"{length} tokens at depth {depth}, or the {cfg.num_keys} keys"
+        )
+    keys = _draw_keys(cfg, number, num_needles * links, generator)
+    values = cfg.first_value + torch.randint(cfg.num_values, (number, num_needles), generator=generator)
+    order = torch.rand(number, high - low, generator=generator).topk(num_needles * links, dim=1).indices
+    starts = (low + order) * SLOT + offset
+    contents = keys[:, :, 0].roll(1, dims=1)  # a later link holds the key of the link before it
+    contents[:, ::links] = values
+    plants = noise(cfg, number * num_needles * links, SLOT, generator, text).reshape(number, -1, SLOT)
+    plants[:, :, 0] = cfg.mark
+    plants[:, :, 1 : 1 + cfg.key_tokens] = keys
+    plants[:, :, 1 + cfg.key_tokens] = contents
+    asks = noise(cfg, number * asked, SLOT, generator, text).reshape(number, asked, SLOT)
+    asks[:, :, 0] = cfg.ask
+    asks[:, :, 1 : 1 + cfg.key_tokens] = keys[:, links - 1 :: links][:, :asked]
+    asks[:, :, 1 + cfg.key_tokens] = values[:, :asked]
+    return Questions(
+        noise(cfg, 1, length - tail, generator, text),
+        starts,
+        plants,
+        asks.flatten(1)[:, :tail],
+        values[:, :asked],
+        torch.arange(asked) * SLOT + cfg.key_tokens,
+        starts[:, ::links][:, :asked] + 1 + cfg.key_tokens,
+    )
+
+
+def _write(tokens: Tensor, row: Tensor, start: Tensor, head: int, key: Tensor, content: Tensor) -> Tensor:
+    """Write [head key... content] at `start` of each row; returns the position of the content."""
+    tokens[row, start] = head
+    for i in range(key.shape[1]):
+        tokens[row, start + 1 + i] = key[:, i]
+    at = start + 1 + key.shape[1]
+    tokens[row, at] = content
+    return at
+
+
+def _draw_keys(cfg: RetrievalConfig, batch: int, number: int, generator: Generator) -> Int[Tensor, "batch key part"]:
+    """Distinct keys a row. Two-token keys differ in the second token; in couples they share the first."""
+    order = torch.rand(batch, cfg.num_keys, generator=generator).argsort(dim=1)[:, :number]
+    if cfg.key_tokens == 1:
+        return cfg.first_key + order[:, :, None]
+    first = torch.randint(cfg.num_keys, (batch, number), generator=generator)
+    if cfg.shared_keys:
+        first = first[:, torch.arange(number) // 2]
+    return cfg.first_key + torch.stack([first, order], dim=2)
+
+
+def _distance_weights(cfg: RetrievalConfig, slots: int) -> Float[Tensor, "slot slot"]:
+    """Relative probability of a needle in slot i with its query in slot j."""
+    index = torch.arange(slots)
+    distance = ((index - index[:, None]) * SLOT).clamp(min=1).float()
+    density = {
+        "uniform": torch.ones_like(distance),
+        "log-uniform": 1 / distance,
+        "pareto": distance**-2,
+    }[cfg.distance]
+    inside = (distance >= cfg.min_distance) & (distance <= cfg.max_distance)
+    # where a crowded row leaves no pair within the distances, any ordered pair does
+    return torch.triu(density * inside + 1e-9, diagonal=1)
+
+
+def _place_pairs(cfg: RetrievalConfig, batch: int, generator: Generator) -> Int[Tensor, "batch pair 2"]:
+    """Slots of needle and query for each pair, drawn one pair after the other among the slots still free."""
+    slots = (cfg.length - cfg.offsets + 1) // SLOT
+    weights, free = _distance_weights(cfg, slots), torch.ones(batch, slots)
+    places = []
+    for _ in range(cfg.num_pairs):
+        joint = weights * free[:, :, None] * free[:, None, :]
+        drawn = torch.multinomial(joint.flatten(1), 1, generator=generator)[:, 0]
+        place = torch.stack([drawn // slots, drawn % slots], dim=1)
+        free = free.scatter(1, place, 0.0)
+        places.append(place)
+    return torch.stack(places, dim=1)
+
+
+def _place_chains(cfg: RetrievalConfig, batch: int, generator: Generator) -> Int[Tensor, "batch pair link_and_query"]:
+    """Slots of each chain's links in random order, and of its query after all of them."""
+    slots = (cfg.length - cfg.offsets + 1) // SLOT
+    order = torch.rand(batch, slots, generator=generator).argsort(dim=1)
+    chains = order[:, : cfg.num_pairs * (cfg.hops + 2)].reshape(batch, cfg.num_pairs, -1)
+    query = chains.max(dim=2, keepdim=True).values
+    return torch.cat([chains[chains < query].reshape(batch, cfg.num_pairs, -1), query], dim=2)

@@ -1,0 +1,136 @@
+"""The seesaw effect (arXiv 2511.23319, section 4): what a window of the sliding attention does to learning retrieval.
+
+A model is trained on needles in short rows and asked for needles in inputs a thousand times as long. This file holds
+what is measured: during training the gradient that reaches the retrieval projections, after it the answers, the
+chunks chosen, and the margin by which they were chosen.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Generator, Tensor, nn
+
+from lablib.data.batch import Batch
+from lablib.data.retrieval import Questions, RetrievalConfig, draw_questions
+from lablib.nn.lm import LanguageModel
+from lablib.nn.mixers import Retriever
+from lablib.nn.streaming import edited, encode, read
+from lablib.ops.hsa import Selection, fusion_weights
+from lablib.train.hooks import Hook
+
+
+@contextmanager
+def watch_retrieval(model: nn.Module) -> Iterator[list[Selection]]:
+    """A list that receives the selection of every retrieval inside the block, in order of depth."""
+    seen: list[Selection] = []
+    modules = [module for module in model.modules() if isinstance(module, Retriever)]
+    handles = [module.register_forward_hook(lambda *call: seen.append(call[-1])) for module in modules]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class RetrievalProbe(Hook):
+    """Adds to a training row: accuracy inside and outside the stacked reach, and the gradient into retrieval.
+
+    Norms of the loss gradient before clipping: `retrieval_grad` on the retrieval queries and landmarks, `hsa_grad` on
+    the whole HSA path (these, the chunk encoder and the read), `other_grad` on the rest. NaN without HSA.
+    """
+
+    def after_backward(self, step: int, model: LanguageModel, batch: Batch, logits: Any, row: dict) -> None:
+        asked = batch.evidence >= 0
+        distance = torch.arange(asked.shape[1]) - batch.evidence
+        hit = (logits.argmax(-1) == batch.targets).float()
+        inside = asked & (distance <= model.cfg.reach)
+        row["accuracy"] = mean_where(hit, asked)
+        row["accuracy_inside"], row["accuracy_outside"] = (
+            mean_where(hit, inside),
+            mean_where(hit, asked & ~inside),
+        )
+        path = {name: p for name, p in model.named_parameters() if name.startswith("encoder.") or ".hsa" in name}
+        row["retrieval_grad"] = gradient_norm(model.retrieval_parameters())
+        row["hsa_grad"] = gradient_norm(list(path.values()))
+        row["other_grad"] = gradient_norm([p for name, p in model.named_parameters() if name not in path])
+
+
+def gradient_norm(parameters: list[nn.Parameter]) -> float:
+    """Euclidean norm of the gradients together; NaN without parameters."""
+    if not parameters:
+        return math.nan
+    return math.sqrt(sum(float(p.grad.square().sum()) for p in parameters if p.grad is not None))
+
+
+def mean_where(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> float:
+    """Mean of `x` where `mask` holds; NaN where it holds nowhere."""
+    return float(x[mask].mean()) if bool(mask.any()) else math.nan
+
+
+@torch.no_grad()
+def answer_questions(
+    model: LanguageModel,
+    cfg: RetrievalConfig,
+    length: int,
+    number: int,
+    generator: Generator,
+    text: Tensor | None = None,
+) -> dict[str, list[float]]:
+    """Ask `number` questions on one haystack of `length` tokens; a value a question for each measure.
+
+    hit           1 if every asked-for value has the largest logit        chunk_recall   its chunk is among the top-k
+    distance      tokens from the value to the place of the answer        margin         its score less the best other
+    near_share    share of the fusion weights on chunks inside the reach of the stacked sliding windows
+    """
+    questions = draw_questions(cfg, length, number, generator, text)
+    results: dict[str, list[float]] = {}
+    streamed = "full" not in model.cfg.plan
+    stream = encode(model, questions.haystack) if streamed else None
+    for i in range(number):
+        with watch_retrieval(model) as seen:
+            if streamed:
+                with edited(model, stream, questions.haystack, questions.starts[i], questions.plants[i]) as now:
+                    logits = read(model, now, questions.tails[i : i + 1], keep=1)[0, -1]
+            else:
+                logits = model(questions.planted(i))[0, -1]
+        row = {
+            "hit": float(logits.argmax() == questions.answers[i, -1]),
+            "distance": float(length - 1 - questions.evidence[i, -1]),
+        }
+        if seen:
+            row |= describe_selection(seen[-1], questions, i, length - 1, model)
+        for name, value in row.items():
+            results.setdefault(name, []).append(value)
+    return results
+
+
+def describe_selection(
+    selection: Selection, questions: Questions, question: int, position: int, model: LanguageModel
+) -> dict[str, float]:
+    """Recall, margin and near share of the last position's selection in one HSA layer (its first retrieval head)."""
+    chunks, scores = selection.chunks[0, 0, -1], selection.scores[0, 0, -1]
+    size = model.cfg.chunk
+    needle = int(questions.evidence[question, -1]) // size
+    found = (chunks == needle) & (scores > -math.inf)
+    row = {"chunk_recall": float(found.any()), "visible": float((needle + 1) * size <= position)}
+    if bool(found.any()):
+        others = scores[~found]
+        best = float(others.max()) if len(others) else -math.inf
+        row["margin"] = float(scores[found][0]) - best if best > -math.inf else math.nan
+    else:
+        row["margin"] = math.nan
+    row["near_share"] = near_share(chunks, scores, position, model)
+    return row
+
+
+def near_share(chunks: Int[Tensor, " k"], scores: Float[Tensor, " k"], position: int, model: LanguageModel) -> float:
+    """Share of the fusion weight on chunks with a token inside the stacked reach; NaN where scores do not weigh."""
+    if model.cfg.fusion == "concat" or not bool((scores > -math.inf).any()):
+        return math.nan
+    weights = fusion_weights(scores, model.cfg.fusion)
+    near = (chunks + 1) * model.cfg.chunk > position - model.cfg.reach
+    return float((weights * near).sum() / weights.sum())

@@ -1,0 +1,153 @@
+"""Token mixers: full attention, sliding-window attention, and hierarchical sparse attention on a chunk memory.
+
+HSA follows arXiv 2511.23319 (sections 2.2 and 3.1): the hidden states at mid depth are cut into chunks, each is
+encoded once in both directions beside a landmark token, and all HSA layers above share this memory.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lablib.nn.layers import Linear, RMSNorm, SwiGLU
+from lablib.ops.attention import full_attention, sliding_window_attention
+from lablib.ops.hsa import Fusion, Selection, attend_dense, attend_gathered, select_chunks
+from lablib.ops.rope import rotary
+
+Hidden = Float[Tensor, "batch time width"]
+
+
+class Memory(NamedTuple):
+    """What HSA layers read: a landmark, keys and values of every complete chunk.
+
+    The batch axis (`store`) is 1 where many queries share one store.
+    """
+
+    landmarks: Float[Tensor, "store kv_head chunk landmark_dim"]
+    keys: Float[Tensor, "store kv_head chunk size dim"]
+    values: Float[Tensor, "store kv_head chunk size dim"]
+
+
+class SelfAttention(nn.Module):
+    """Causal attention with QK-norm: over the last `window` positions, or over all of them if it is None.
+
+    RoPE with base `theta`, or no positions (NoPE) if that is None.
+    """
+
+    def __init__(self, width: int, num_heads: int, window: int | None, theta: float | None):
+        super().__init__()
+        self.num_heads, self.window, self.theta = num_heads, window, theta
+        self.query, self.key, self.value, self.out = (Linear(width, width) for _ in range(4))
+        self.query_norm, self.key_norm = RMSNorm(width // num_heads), RMSNorm(width // num_heads)
+
+    def forward(self, x: Hidden) -> Hidden:
+        q, k, v = (
+            rearrange(project(x), "b t (h d) -> b h t d", h=self.num_heads)
+            for project in (self.query, self.key, self.value)
+        )
+        q, k = self.query_norm(q), self.key_norm(k)
+        if self.window is None:
+            mixed = full_attention(q, k, v, theta=self.theta)
+        else:
+            mixed = sliding_window_attention(q, k, v, self.window, theta=self.theta)
+        return self.out(rearrange(mixed, "b h t d -> b t (h d)"))
+
+
+class ChunkEncoder(nn.Module):
+    """Hidden states -> `Memory`: one bidirectional layer inside each chunk, with a landmark token at its end.
+
+    `landmark`: "encoded" reads the chunk's landmark off that token, "mean" off the mean of the hidden states.
+    Only complete chunks are encoded; a ragged end waits.
+    """
+
+    def __init__(self, width: int, num_heads: int, num_kv_heads: int, chunk: int, landmark: str, theta: float):
+        super().__init__()
+        self.num_heads, self.num_kv_heads, self.chunk, self.theta = num_heads, num_kv_heads, chunk, theta
+        self.landmark = landmark
+        head_dim = width // num_heads
+        self.token = nn.Parameter(torch.zeros(width))
+        self.norm, self.mlp_norm, self.out_norm = RMSNorm(width), RMSNorm(width), RMSNorm(width)
+        self.mix = nn.ModuleDict({name: Linear(width, width) for name in ("query", "key", "value", "out")})
+        self.mlp = SwiGLU(width, 2 * width)
+        self.to_landmark = Linear(width, width)
+        self.to_key = Linear(width, num_kv_heads * head_dim)
+        self.to_value = Linear(width, num_kv_heads * head_dim)
+        self.landmark_norm, self.key_norm = RMSNorm(width // num_kv_heads), RMSNorm(head_dim)
+
+    def forward(self, x: Hidden) -> Memory:
+        """The memory of the complete chunks of `x`, whose first position begins a chunk."""
+        num_chunks = x.shape[1] // self.chunk
+        x = rearrange(x[:, : num_chunks * self.chunk], "b (c s) d -> (b c) s d", s=self.chunk)
+        encoded = self._encode(torch.cat([x, self.token.expand(x.shape[0], 1, -1)], dim=1))
+        tokens, summary = encoded[:, :-1], encoded[:, -1] if self.landmark == "encoded" else x.mean(dim=1)
+        split = {"c": num_chunks, "h": self.num_kv_heads}
+        landmarks = rearrange(self.to_landmark(summary), "(b c) (h d) -> b h c d", **split)
+        keys = rearrange(self.to_key(tokens), "(b c) s (h d) -> b h c s d", **split)
+        values = rearrange(self.to_value(tokens), "(b c) s (h d) -> b h c s d", **split)
+        return Memory(self.landmark_norm(landmarks), self.key_norm(keys), values)
+
+    def _encode(self, x: Float[Tensor, "chunks size width"]) -> Float[Tensor, "chunks size width"]:
+        normed, places = self.norm(x), torch.arange(x.shape[1], device=x.device)
+        q, k, v = (
+            rearrange(self.mix[name](normed), "b s (h d) -> b h s d", h=self.num_heads)
+            for name in ("query", "key", "value")
+        )
+        mixed = F.scaled_dot_product_attention(rotary(q, places, self.theta), rotary(k, places, self.theta), v)
+        x = x + self.mix["out"](rearrange(mixed, "b h s d -> b s (h d)"))
+        return self.out_norm(x + self.mlp(self.mlp_norm(x)))
+
+
+class Retriever(nn.Module):
+    """Hidden states -> the chunks they read. A module of its own, so that hooks can watch the selection."""
+
+    def __init__(self, width: int, num_kv_heads: int, chunk: int, top_k: int):
+        super().__init__()
+        self.num_kv_heads, self.chunk, self.top_k = num_kv_heads, chunk, top_k
+        self.query, self.norm = Linear(width, width), RMSNorm(width // num_kv_heads)
+
+    def forward(
+        self, x: Hidden, landmarks: Float[Tensor, "store kv_head chunk dim"], positions: Int[Tensor, " time"]
+    ) -> Selection:
+        queries = self.norm(rearrange(self.query(x), "b t (h d) -> b h t d", h=self.num_kv_heads))
+        return select_chunks(queries, landmarks, positions, self.chunk, self.top_k)
+
+
+class SparseAttention(nn.Module):
+    """HSA: each token reads the top-k chunks of its past, without positions (NoPE).
+
+    With `theta` set, queries and keys are rotated by their absolute positions instead: the contrast of the lab.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        num_kv_heads: int,
+        chunk: int,
+        top_k: int,
+        fusion: Fusion,
+        theta: float | None,
+    ):
+        super().__init__()
+        self.num_heads, self.num_kv_heads, self.chunk = num_heads, num_kv_heads, chunk
+        self.fusion, self.theta = fusion, theta
+        self.retriever = Retriever(width, num_kv_heads, chunk, top_k)
+        self.query, self.out = Linear(width, width), Linear(width, width)
+        self.query_norm = RMSNorm(width // num_heads)
+
+    def forward(self, x: Hidden, memory: Memory, positions: Int[Tensor, " time"], gathered: bool = False) -> Hidden:
+        """`gathered` reads only the chosen chunks (long inputs); otherwise all, the others with weight 0."""
+        selection = self.retriever(x, memory.landmarks, positions)
+        q = rearrange(self.query(x), "b t (h g d) -> b h g t d", h=self.num_kv_heads, d=memory.keys.shape[-1])
+        q, keys = self.query_norm(q), memory.keys
+        if self.theta is not None:
+            q = rotary(q, positions, self.theta)
+            flat = rearrange(keys, "b h c s d -> b h (c s) d")
+            turned = rotary(flat, torch.arange(flat.shape[2], device=x.device), self.theta)
+            keys = rearrange(turned, "b h (c s) d -> b h c s d", s=self.chunk)
+        attend = attend_gathered if gathered else attend_dense
+        mixed = attend(q, keys, memory.values, selection, self.fusion)
+        return self.out(rearrange(mixed, "b h g t d -> b t (h g d)"))

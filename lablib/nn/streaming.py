@@ -1,0 +1,163 @@
+"""Very long inputs: stream the lower half into a chunk store, run the upper half only where logits are wanted.
+
+The memory of an HSA model is made once at mid depth. So an input of any length is read in segments (each overlapping
+the last by the reach of the lower sliding windows), only the chunk store is kept, and a question costs the upper
+half over the reach of its own windows. Equal to the plain forward pass; the time-by-chunks score matrix never exists.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lablib.core.measure import num_bytes
+from lablib.nn.lm import LanguageModel
+from lablib.nn.mixers import Memory
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An input already read: the memory of its complete chunks, and the last tokens that a question may reach."""
+
+    length: int
+    memory: Memory | None
+    recent: Int[Tensor, "1 time"]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the chunk store."""
+        return 0 if self.memory is None else num_bytes(*self.memory)
+
+
+@torch.no_grad()
+def encode(model: LanguageModel, tokens: Int[Tensor, "1 time"], segment: int = 8192) -> Stream:
+    """Read one input. Beyond the chunk store, memory depends on `segment` (in tokens) and not on the length.
+
+    Raises ValueError for a plan with full attention, which has no bounded reach.
+    """
+    _check_bounded(model)
+    if tokens.shape[0] != 1:
+        raise ValueError(f"encode reads one input at a time; got {tokens.shape[0]} rows")
+    length, size = tokens.shape[1], model.cfg.chunk
+    recent = tokens[:, max(0, length - _recent_needed(model)) :]
+    if model.encoder is None:
+        return Stream(length, None, recent)
+    num_chunks = length // size
+    step = max(segment // size, 1) * size
+    overlap = _round_up(_reach(model, model.lower), size)
+    store: Memory | None = None
+    for start in range(0, num_chunks * size, step):
+        end, begin = min(start + step, num_chunks * size), max(0, start - overlap)
+        hidden = model.run_lower(tokens[:, begin:end])[:, start - begin :]
+        part = model.encoder(hidden)
+        if store is None:
+            shape = [(1, x.shape[1], num_chunks, *x.shape[3:]) for x in part]
+            store = Memory(*(x.new_empty(s) for x, s in zip(part, shape, strict=True)))
+        for whole, piece in zip(store, part, strict=True):
+            whole[:, :, start // size : end // size] = piece
+    if store is None:
+        store = model.encoder(model.run_lower(tokens))
+    return Stream(length, store, recent)
+
+
+@torch.no_grad()
+def read(
+    model: LanguageModel, stream: Stream, tails: Int[Tensor, "question tail"], keep: int | None = None
+) -> Float[Tensor, "question kept vocab"]:
+    """Logits at the last `keep` positions (default: all) of each tail, as if it alone followed the stream."""
+    num_tail = tails.shape[1]
+    keep = num_tail if keep is None else keep
+    tokens = torch.cat([stream.recent.expand(tails.shape[0], -1), tails], dim=1)
+    begin = stream.length - stream.recent.shape[1]
+    if model.encoder is None:
+        return model.logits(model.run_lower(tokens))[:, -keep:]
+    positions = torch.arange(begin, begin + tokens.shape[1])
+    hidden = model.run_lower(tokens)
+    memory = _with_tail_chunks(model, stream, hidden, begin)
+    wanted = [keep + _reach(model, model.upper[i + 1 :]) for i in range(len(model.upper))]
+    for block, last in zip(model.upper, wanted, strict=True):
+        hidden = block(hidden, memory, positions, keep=last, gathered=True)
+        positions = positions[-last:]
+    return model.logits(hidden)[:, -keep:]
+
+
+@contextmanager
+@torch.no_grad()
+def edited(
+    model: LanguageModel,
+    stream: Stream,
+    tokens: Int[Tensor, "1 time"],
+    starts: Int[Tensor, " edit"],
+    edits: Int[Tensor, "edit span"],
+) -> Iterator[Stream]:
+    """Inside the block: the stream as if `edits` stood at `starts` of the `tokens` it was read from.
+
+    Only the chunks that the edits can reach are read again, and put back at the end: one long input, many questions.
+    """
+    size, saved = model.cfg.chunk, []
+    overlap = _round_up(_reach(model, model.lower), size)
+    for start in starts.tolist() if stream.memory is not None else ():
+        first = start // size
+        last = min(-(-(start + edits.shape[1] + overlap) // size), stream.length // size)
+        if first >= last:
+            continue  # the edit lies in the chunk that is still open
+        begin = max(0, first * size - overlap)
+        hidden = model.run_lower(_cut(tokens, starts, edits, begin, last * size))[:, first * size - begin :]
+        for store, piece in zip(stream.memory, model.encoder(hidden), strict=True):
+            saved.append((store[:, :, first:last], store[:, :, first:last].clone()))
+            store[:, :, first:last] = piece
+    try:
+        begin = stream.length - stream.recent.shape[1]
+        yield replace(stream, recent=_cut(tokens, starts, edits, begin, stream.length))
+    finally:
+        for place, old in reversed(saved):
+            place.copy_(old)
+
+
+def _cut(tokens: Tensor, starts: Tensor, edits: Tensor, begin: int, end: int) -> Int[Tensor, "1 time"]:
+    """The tokens from `begin` to `end` with the edits in place."""
+    at = (starts[:, None] + torch.arange(edits.shape[1])).flatten()
+    inside = (at >= begin) & (at < end)
+    part = tokens[:, begin:end].clone()
+    part[0, at[inside] - begin] = edits.flatten()[inside]
+    return part
+
+
+def _with_tail_chunks(model: LanguageModel, stream: Stream, hidden: Tensor, begin: int) -> Memory:
+    """The store, and after it the chunks that only the tail completes (then one store a question)."""
+    size, stored = model.cfg.chunk, stream.memory.landmarks.shape[2]
+    fresh = hidden[:, stored * size - begin :]
+    if fresh.shape[1] <= size:  # a chunk completed by the last token is visible to none
+        return stream.memory
+    new = model.encoder(fresh)
+    return Memory(
+        *(
+            torch.cat([old.expand(part.shape[0], *old.shape[1:]), part], dim=2)
+            for old, part in zip(stream.memory, new, strict=True)
+        )
+    )
+
+
+def _reach(model: LanguageModel, blocks) -> int:
+    """How many positions back these blocks look through their sliding windows."""
+    return sum(model.cfg.window - 1 for block in blocks if block.mixer is not None)
+
+
+def _recent_needed(model: LanguageModel) -> int:
+    """Tokens before a tail that can matter to it: the stacked reach, and the chunk that is still open."""
+    return model.cfg.reach + (model.cfg.chunk if model.encoder is not None else 0)
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+def _check_bounded(model: LanguageModel) -> None:
+    if "full" in model.cfg.plan:
+        raise ValueError(
+            f"plan {model.cfg.plan!r} has full attention, which cannot be streamed with bounded memory; "
+            "use model(tokens) instead"
+        )

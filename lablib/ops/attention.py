@@ -1,0 +1,84 @@
+"""Full causal attention and banded sliding-window attention, with and without RoPE.
+
+Layout: (batch, head, time, dim). Keys and values may have fewer heads than queries (grouped-query attention,
+arXiv 2305.13245); head h of the queries then reads head h // group of the keys.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lablib.ops.rope import rotary
+
+Queries = Float[Tensor, "batch head time dim"]
+Keys = Float[Tensor, "batch kv_head time dim"]
+
+
+def window_mask(time: int, window: int, device: torch.device | None = None) -> Bool[Tensor, "time time"]:
+    """True where query i may read key j: the last `window` positions, itself included (i - window < j <= i)."""
+    i, j = torch.arange(time, device=device)[:, None], torch.arange(time, device=device)
+    return (j <= i) & (j > i - window)
+
+
+def attention_reference(q: Queries, k: Keys, v: Keys, mask: Bool[Tensor, "time time"]) -> Queries:
+    """The definition, with the whole matrix on the page: softmax(q k^T / sqrt(dim) + mask) v."""
+    group = q.shape[1] // k.shape[1]
+    k, v = (repeat(x, "b h t d -> b (h g) t d", g=group) for x in (k, v))
+    logits = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    return logits.masked_fill(~mask, -math.inf).softmax(dim=-1) @ v
+
+
+def full_attention(q: Queries, k: Keys, v: Keys, *, theta: float | None = None) -> Queries:
+    """Causal attention over the whole sequence; RoPE with base `theta`, or no positions (NoPE) if None."""
+    if theta is not None:
+        positions = torch.arange(q.shape[-2], device=q.device)
+        q, k = rotary(q, positions, theta), rotary(k, positions, theta)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+
+
+def sliding_window_attention(
+    q: Queries, k: Keys, v: Keys, window: int, *, theta: float | None = None, block: int | None = None
+) -> Queries:
+    """Causal attention to the last `window` positions, in blocks of queries; memory O(time * (window + block)).
+
+    A block of queries reads the `block + window - 1` keys that end with it. RoPE positions are local to that
+    stretch: relative phases are exact at any length and never grow. A window >= time is full attention.
+    Raises ValueError if the window is smaller than 1.
+    """
+    time = q.shape[-2]
+    if window < 1:
+        raise ValueError(f"window is {window}; expected at least 1 (a token always reads itself)")
+    if window >= time:
+        return full_attention(q, k, v, theta=theta)
+    batch, block = q.shape[0], block or min(max(window, 8), 128)
+    num_blocks, past = math.ceil(time / block), window - 1
+    padding = num_blocks * block - time
+    q_blocks = rearrange(F.pad(q, (0, 0, 0, padding)), "b h (n l) d -> (b n) h l d", l=block)
+    k_blocks, v_blocks = (
+        rearrange(F.pad(x, (0, 0, past, padding)).unfold(2, past + block, block), "b h n d m -> (b n) h m d")
+        for x in (k, v)
+    )
+    if theta is not None:
+        local = torch.arange(past + block, device=q.device)
+        q_blocks, k_blocks = rotary(q_blocks, local[past:], theta), rotary(k_blocks, local, theta)
+    out = F.scaled_dot_product_attention(
+        q_blocks,
+        k_blocks,
+        v_blocks,
+        attn_mask=_band(num_blocks, block, window, q.device).repeat(batch, 1, 1, 1),
+        enable_gqa=q.shape[1] != k.shape[1],
+    )
+    return rearrange(out, "(b n) h l d -> b h (n l) d", b=batch)[:, :, :time]
+
+
+def _band(blocks: int, block: int, window: int, device: torch.device) -> Bool[Tensor, "blocks 1 block past_block"]:
+    """Local query l of a block reads local keys l .. l + window - 1, unless they lie before the sequence."""
+    query = torch.arange(block, device=device)[:, None]
+    key = torch.arange(window - 1 + block, device=device)
+    band = (key >= query) & (key < query + window)
+    start = torch.arange(blocks, device=device)[:, None, None] * block - (window - 1)
+    return (band & (start + key >= 0))[:, None]

@@ -1,0 +1,137 @@
+"""Hierarchical sparse attention (HSA; arXiv 2511.23319, section 2.2): choose chunks by their landmarks, read, fuse.
+
+    s    score of a chunk for a query: <retrieval query, landmark> / sqrt(d)
+    I    the top-k chunks of the past by score: the selection
+    O_c  one softmax attention inside chunk c
+    w    fusion weights over I from the same scores, so that d loss / d s = w (<O_c, dO> - sum w <O, dO>) reaches them
+
+Layout: queries (batch, kv_head, group, time, dim), chunk memory (batch or 1, kv_head, chunk, size, dim).
+A chunk is visible only when it is complete: to positions from (c + 1) * size on. Anything earlier leaks the future,
+because the chunks are encoded in both directions.
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Fusion = Literal["softmax", "stick-breaking", "concat"]
+Queries = Float[Tensor, "batch kv_head group time dim"]
+Memory = Float[Tensor, "store kv_head chunk size dim"]
+
+
+class Selection(NamedTuple):
+    """The chunks that each query reads, oldest first; a score of -inf marks a slot that found no visible chunk."""
+
+    chunks: Int[Tensor, "batch kv_head time k"]
+    scores: Float[Tensor, "batch kv_head time k"]
+
+
+def visible_chunks(
+    positions: Int[Tensor, " time"], chunks: Int[Tensor, " chunk"], size: int
+) -> Bool[Tensor, "time chunk"]:
+    """True where the chunk is complete before the position."""
+    return positions[:, None] >= (chunks + 1) * size
+
+
+def select_chunks(
+    queries: Float[Tensor, "batch kv_head time dim"],
+    landmarks: Float[Tensor, "store kv_head chunk dim"],
+    positions: Int[Tensor, " time"],
+    size: int,
+    top_k: int,
+    block: int = 1 << 16,
+) -> Selection:
+    """The `top_k` best-scoring visible chunks of each query; `block` landmarks are scored at a time.
+
+    The landmarks' batch is that of the queries, or 1 where all queries read one store. A query that sees fewer
+    chunks gets fewer: with `k = min(top_k, chunks)` slots, the rest at -inf.
+    """
+    num_chunks, shared = landmarks.shape[2], landmarks.shape[0] == 1
+    chosen, best = None, None
+    for start in range(0, max(num_chunks, 1), block):
+        part = landmarks[:, :, start : start + block]
+        # einsum: one product over all queries of a shared store, where matmul would copy the store for each
+        scores = torch.einsum("bhtd,hcd->bhtc", queries, part[0]) if shared else queries @ part.transpose(-2, -1)
+        index = torch.arange(start, start + part.shape[2], device=queries.device)
+        hidden = ~visible_chunks(positions, index, size)
+        scores = (scores / math.sqrt(queries.shape[-1])).masked_fill(hidden, -math.inf)
+        index = index.expand(scores.shape)
+        if best is not None:
+            scores, index = torch.cat([best, scores], dim=-1), torch.cat([chosen, index], dim=-1)
+        best, order = scores.topk(min(top_k, scores.shape[-1]), dim=-1, sorted=False)
+        chosen = index.gather(-1, order)
+    chosen, order = chosen.sort(dim=-1)
+    return Selection(chosen, best.gather(-1, order))
+
+
+def fusion_weights(
+    scores: Float[Tensor, "*batch k"], fusion: Literal["softmax", "stick-breaking"] = "softmax"
+) -> Float[Tensor, "*batch k"]:
+    """Weights of the chosen chunks (oldest first) from their scores; all zero where no chunk is visible.
+
+    softmax: the paper's text. stick-breaking: exp(s - cumulative softplus(s) from the newest on), which prefers
+    recent chunks and sums to at most 1; the default of the published code (RamstorageAI/long-context-modeling).
+    """
+    seen = scores > -math.inf
+    safe = scores.masked_fill(~seen, -1e9)  # finite, so that a row without chunks has no NaN gradient
+    if fusion == "stick-breaking":
+        broken_off = F.softplus(safe).flip(-1).cumsum(-1).flip(-1)
+        return torch.exp(safe - broken_off) * seen
+    return safe.softmax(dim=-1) * seen
+
+
+def attend_dense(q: Queries, k: Memory, v: Memory, selection: Selection, fusion: Fusion = "softmax") -> Queries:
+    """The definition: every query against every chunk, the unselected ones weighted 0. For training lengths."""
+    shape = (*selection.chunks.shape[:3], k.shape[2])
+    if k.shape[2] == 0:
+        return torch.zeros_like(q)
+    logits = torch.einsum("bhgtd,bhcsd->bhgtcs", q, k.expand(q.shape[0], *k.shape[1:])) / math.sqrt(q.shape[-1])
+    if fusion == "concat":
+        chosen = q.new_zeros(shape, dtype=torch.bool).scatter(-1, selection.chunks, selection.scores > -math.inf)
+        weights = _joint_softmax(logits, chosen[:, :, None, :, :, None])
+    else:
+        fused = q.new_zeros(shape).scatter(-1, selection.chunks, fusion_weights(selection.scores, fusion))
+        weights = fused[:, :, None, :, :, None] * logits.softmax(dim=-1)  # w_c times one softmax per chunk
+    return torch.einsum("bhgtcs,bhcsd->bhgtd", weights, v.expand(q.shape[0], *v.shape[1:]))
+
+
+def attend_gathered(
+    q: Queries, k: Memory, v: Memory, selection: Selection, fusion: Fusion = "softmax", block: int = 256
+) -> Queries:
+    """The same from the chosen chunks alone: O(top_k * size) a query, `block` positions at a time."""
+    if k.shape[2] == 0:
+        return torch.zeros_like(q)
+    store = torch.arange(k.shape[0], device=q.device)[:, None, None, None]
+    head = torch.arange(k.shape[1], device=q.device)[:, None, None]
+    outputs = []
+    for start in range(0, q.shape[3], block):
+        here = slice(start, start + block)
+        chunks, scores = selection.chunks[:, :, here], selection.scores[:, :, here]
+        logits = torch.einsum("bhgtd,bhtksd->bhgtks", q[:, :, :, here], k[store, head, chunks])
+        logits = logits / math.sqrt(q.shape[-1])
+        if fusion == "concat":
+            weights = _joint_softmax(logits, (scores > -math.inf)[:, :, None, :, :, None])
+        else:
+            weights = fusion_weights(scores, fusion)[:, :, None, :, :, None] * logits.softmax(dim=-1)
+        outputs.append(torch.einsum("bhgtks,bhtksd->bhgtd", weights, v[store, head, chunks]))
+    return torch.cat(outputs, dim=3)
+
+
+def _joint_softmax(
+    logits: Float[Tensor, "b h g t c s"], chosen: Bool[Tensor, "b h 1 t c 1"]
+) -> Float[Tensor, "b h g t c s"]:
+    """One softmax over the tokens of all chosen chunks (NSA, MoBA): the scores only choose and get no gradient."""
+    masked = logits.masked_fill(~chosen, -1e9)
+    return (
+        rearrange(
+            rearrange(masked, "b h g t c s -> b h g t (c s)").softmax(dim=-1),
+            "b h g t (c s) -> b h g t c s",
+            s=logits.shape[-1],
+        )
+        * chosen
+    )

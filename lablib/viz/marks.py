@@ -1,0 +1,80 @@
+"""Marks that most figures share: a mean with its interval and every seed; a length axis; a heat map."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from lablib.core.stats import bootstrap_mean
+from lablib.viz.style import rgba
+
+
+def spell_length(tokens: float) -> str:
+    """A length in tokens as people say it: 64, 4K, 1M."""
+    for unit, size in (("M", 2**20), ("K", 2**10)):
+        if tokens >= size:
+            return f"{tokens / size:g}{unit}"
+    return f"{tokens:g}"
+
+
+def add_seeds(
+    figure: go.Figure,
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    *,
+    name: str,
+    colour: str,
+    dash: str = "solid",
+    symbol: str = "circle",
+    row: int | None = None,
+    col: int | None = None,
+    legend: bool = True,
+) -> None:
+    """A line through the means over seeds, a band for their bootstrap interval, and a faint dot for every seed."""
+    table = table.dropna(subset=[y])
+    if table.empty:
+        return
+    means = table.groupby(x)[y].apply(lambda values: pd.Series(bootstrap_mean(values)._asdict())).unstack()
+    at = list(means.index)
+    band = [*means["high"], *means["low"][::-1]]
+    figure.add_scatter(
+        x=at + at[::-1], y=band, fill="toself", fillcolor=rgba(colour, 0.15), line={"width": 0}, mode="lines",
+        hoverinfo="skip", showlegend=False, legendgroup=name, row=row, col=col,
+    )  # fmt: skip
+    figure.add_scatter(
+        x=table[x], y=table[y], mode="markers", marker={"color": rgba(colour, 0.35), "size": 5, "symbol": symbol},
+        customdata=table["seed"], hovertemplate="seed %{customdata}: %{y:.3f}<extra>" + name + "</extra>",
+        showlegend=False, legendgroup=name, row=row, col=col,
+    )  # fmt: skip
+    figure.add_scatter(
+        x=at, y=means["estimate"], mode="lines+markers", name=name, legendgroup=name, showlegend=legend,
+        line={"color": colour, "width": 2.5, "dash": dash}, marker={"size": 8, "symbol": symbol},
+        hovertemplate="mean %{y:.3f}<extra>" + name + "</extra>", row=row, col=col,
+    )  # fmt: skip
+
+
+def length_axis(
+    figure: go.Figure, lengths: Sequence[float], *, title: str, row: int | None = None, col: int | None = None
+):
+    """A logarithmic axis of lengths with their spoken names."""
+    ticks = sorted(set(lengths))
+    figure.update_xaxes(
+        type="log", tickvals=ticks, ticktext=[spell_length(n) for n in ticks], title=title, row=row, col=col
+    )
+
+
+def reference_line(figure: go.Figure, y: float, text: str, *, row: int | str = "all", col: int | str = "all") -> None:
+    """A dotted level across a panel, such as chance."""
+    figure.add_hline(
+        y=y, line={"dash": "dot", "color": "#555", "width": 1}, annotation_text=text,
+        annotation_position="bottom right", annotation_font_size=11, row=row, col=col,
+    )  # fmt: skip
+
+
+def missing(text: str) -> go.Figure:
+    """An empty figure that says what is missing and how to make it."""
+    figure = go.Figure()
+    figure.add_annotation(text=text, showarrow=False, font={"size": 15}, x=0.5, y=0.5, xref="paper", yref="paper")
+    figure.update_layout(template="plotly_white", height=220, xaxis={"visible": False}, yaxis={"visible": False})
+    return figure
