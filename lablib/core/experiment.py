@@ -47,7 +47,7 @@ class Experiment:
         arm = self.stored(cfg) or self.compute(cfg)
         if arm.status != "ok":
             raise ArmsFailed(f"{self.name} {arm.digest} failed: {arm.error}")
-        return arm.joined()
+        return arm.joined("own")
 
     def stored(self, cfg: Config) -> Arm | None:
         """The finished arm in the own store, or None. Recorded arms never count."""
@@ -59,7 +59,10 @@ class Experiment:
         start, table, error = time.process_time(), None, None
         try:
             table = self.function(cfg)
+            if clash := set(table.columns) & {*cfg.flat(), "arm", "cpu_seconds", "store"}:
+                raise ValueError(f"measurement columns {sorted(clash)} have the names of fields; rename them")
         except Exception as caught:
+            table = None
             error = "".join(traceback.format_exception_only(caught)).strip()
         arm = Arm(
             experiment=self.name,
@@ -79,7 +82,7 @@ class Experiment:
     def recorded(self) -> pd.DataFrame:
         """The committed full-scale arms of this version, as one table; empty where none is recorded."""
         arms = [arm for arm in Record().load(self.name) if arm.version == self.version and arm.status == "ok"]
-        return pd.concat([arm.joined() for arm in arms], ignore_index=True) if arms else pd.DataFrame()
+        return pd.concat([arm.joined("recorded") for arm in arms], ignore_index=True) if arms else pd.DataFrame()
 
 
 def experiment(name: str, *, version: int, arms: Callable[[str], list[Config]]) -> Callable[..., Experiment]:
@@ -133,7 +136,7 @@ def run_all(
             f"{len(failed)} of {len(missing)} arms of {experiment.name} failed, the others are kept. "
             f"First: {failed[0].error} ({failed[0].config})"
         )
-    return pd.concat([experiment.stored(cfg).joined() for cfg in arms], ignore_index=True)
+    return pd.concat([experiment.stored(cfg).joined("own") for cfg in arms], ignore_index=True)
 
 
 def worker_count() -> int:

@@ -56,12 +56,13 @@ class Arm:
         """Everything but the table, as JSON takes it."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "table"}
 
-    def joined(self) -> pd.DataFrame:
-        """The measurements with the configuration, the arm's digest and its CPU seconds beside each row."""
+    def joined(self, store: str) -> pd.DataFrame:
+        """The measurements, and beside each row the configuration, the arm's digest, CPU seconds and store."""
         assert self.table is not None, f"arm {self.digest} of {self.experiment} has no table: {self.error}"
         extra = {key: [_plain(value)] * len(self.table) for key, value in self.config.items()}
-        extra |= {"arm": [self.digest] * len(self.table), "cpu_seconds": [self.cpu_seconds] * len(self.table)}
-        return pd.concat([pd.DataFrame(extra, index=self.table.index), self.table], axis=1)
+        table = pd.DataFrame(extra, index=self.table.index)
+        table = table.assign(arm=self.digest, cpu_seconds=self.cpu_seconds, store=store)
+        return pd.concat([table, self.table], axis=1)
 
 
 class Store:

@@ -201,8 +201,7 @@ def _test(model: LanguageModel, cfg: SeesawConfig, length: int, text: torch.Tens
     parts = [answer_questions(model, cfg.data, length, cfg.questions, generator, text) for _ in range(cfg.haystacks)]
     results = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     hit, inside = results["hit"], results["distance"] <= cfg.model.reach
-    row = {"phase": "test", "length": length, "questions": len(hit), "exact": float(hit.mean())}
-    row["state_bytes"] = cfg.model.state_bytes(length)
+    row = {"phase": "test", "length": length, "exact": float(hit.mean()), "state_bytes": cfg.model.state_bytes(length)}
     row["exact_inside"], row["exact_outside"] = _mean(hit[inside]), _mean(hit[~inside])
     for name in ("chunk_recall", "margin", "near_share"):
         if name in results:
