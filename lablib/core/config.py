@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 SCALES = ("smoke", "lab", "full")
 C = TypeVar("C", bound="Config")
@@ -46,11 +46,11 @@ class Config:
                 )
 
     @classmethod
-    def at(cls, scale: str, **changes: Any) -> Self:
+    def at(cls: type[C], scale: str, **changes: Any) -> C:
         """The configuration at a named scale, with `changes` on top of it."""
         return cls(**{**cls.scales.get(resolve_scale(scale), {}), **changes})
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self: C, **changes: Any) -> C:
         """A copy with some fields changed; `model__width=64` reaches into the field `model`."""
         own: dict[str, Any] = {}
         nested: dict[str, dict[str, Any]] = {}

@@ -18,6 +18,7 @@ from lablib.core.store import lab_home
 from lablib.data.batch import Batch
 from lablib.data.retrieval import RetrievalConfig, training_batch
 from lablib.data.text import standard_library
+from lablib.longcontext.cost import Work, measure_cost
 from lablib.longcontext.seesaw import RetrievalProbe, answer_questions, mean_where
 from lablib.nn.lm import LanguageModel, LMConfig
 from lablib.train.loop import TrainConfig, fit
@@ -212,3 +213,30 @@ def _test(model: LanguageModel, cfg: SeesawConfig, length: int, text: torch.Tens
 
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else math.nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostConfig(Config):
+    """One measurement of time and memory at a length; `seed` numbers the repetitions."""
+
+    work: Work = "full attention"
+    length: int = 16_384
+    window: int = 512
+    seed: int = 0
+
+    scales: ClassVar = {}
+
+
+def cost_arms(scale: str) -> list[CostConfig]:
+    """Doubling lengths for each kind of work; at full scale five repetitions."""
+    lengths = {"smoke": [256, 512], "lab": [2048, 4096, 8192, 16_384], "full": [2048, 4096, 8192, 16_384]}[scale]
+    seeds = range(5 if scale == "full" else 1)
+    attention = grid(CostConfig(), work=["full attention", "sliding window"], length=lengths, seed=seeds)
+    longest = 1024 if scale == "smoke" else 65_536
+    return attention + grid(CostConfig(work="whole model, one question"), length=[*lengths, longest], seed=seeds)
+
+
+@experiment("longcontext/cost", version=1, arms=cost_arms)
+def cost(cfg: CostConfig) -> pd.DataFrame:
+    """CPU seconds and memory of one forward pass, measured in a process of its own."""
+    return pd.DataFrame([measure_cost(cfg.work, cfg.length, cfg.window, cfg.seed)])

@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 from lablib.core.stats import bootstrap_mean
 from lablib.longcontext.summaries import PLAIN, by_length, gradient_mass, in_domain, with_variant
 from lablib.viz.marks import add_seeds, length_axis, missing, reference_line, spell_length
-from lablib.viz.style import DASHES, FAMILIES, ORANGE, SYMBOLS, VERMILLION, dress, ramp
+from lablib.viz.style import DASHES, FAMILIES, GREEN, ORANGE, SYMBOLS, VERMILLION, dress, ramp
 
 NOTHING = "No arms in this table yet: run the experiment, or `lab record` for the recorded ones."
 
@@ -165,6 +165,21 @@ def ablation_figure(table: pd.DataFrame, length: int = 16_384) -> go.Figure:
     figure.update_yaxes(autorange="reversed", automargin=True)
     title = "One thing changed at a time: does the seesaw survive?"
     return dress(figure, title=title, source=_source(rows), height=120 + 44 * len(names))
+
+
+def cost_figure(table: pd.DataFrame) -> go.Figure:
+    """CPU seconds by length for each kind of work, on logarithmic axes: a slope of 1 is linear, of 2 quadratic."""
+    if table.empty:
+        return missing(NOTHING)
+    figure = go.Figure()
+    looks = zip(table["work"].unique(), (VERMILLION, FAMILIES[PLAIN], GREEN), SYMBOLS, DASHES, strict=False)
+    for work, colour, symbol, dash in looks:
+        mine = table[table["work"] == work]
+        add_seeds(figure, mine, "length", "work_seconds", name=work, colour=colour, symbol=symbol, dash=dash)
+    length_axis(figure, table["length"], title="input length (tokens, log scale)")
+    figure.update_yaxes(type="log", title="CPU seconds (log scale)", exponentformat="power")
+    kind = " and ".join(f"{store} runs" for store in sorted(table["store"].unique()))
+    return dress(figure, title="What it costs to read a long input once", source=f"{kind}, one thread", height=420)
 
 
 def _window_axis(figure: go.Figure, rows: pd.DataFrame, row: int | None = None, col: int | None = None) -> None:

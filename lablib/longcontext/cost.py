@@ -1,0 +1,58 @@
+"""What it costs to read a long input: full attention, a sliding window, and a whole HSA model, on this machine."""
+
+import time
+from typing import Literal
+
+import torch
+from torch import Generator
+
+from lablib.core.measure import in_fresh_process, peak_memory
+from lablib.data.retrieval import RetrievalConfig, draw_questions
+from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.streaming import edited, encode, read
+from lablib.ops.attention import full_attention, sliding_window_attention
+
+Work = Literal["full attention", "sliding window", "whole model, one question"]
+
+
+def measure_cost(work: Work, length: int, window: int, seed: int) -> dict[str, float]:
+    """CPU seconds of one forward pass over `length` tokens, and the memory it took, in a process of its own.
+
+    Attention has 4 heads of 64 dimensions; the model is the seesaw's, untrained (its cost is the same).
+    `extra_megabytes` is the rise of the process' peak memory over what it held before the work.
+    """
+    return in_fresh_process(_measure, work, length, window, seed)
+
+
+def _measure(work: Work, length: int, window: int, seed: int) -> dict[str, float]:
+    torch.set_num_threads(1)
+    generator = Generator().manual_seed(seed)
+    if work == "whole model, one question":
+        call = _ask_once(length, generator)
+    else:
+        q, k, v = (torch.randn(1, 4, length, 64, generator=generator) for _ in range(3))
+        call = {
+            "full attention": lambda: full_attention(q, k, v),
+            "sliding window": lambda: sliding_window_attention(q, k, v, window),
+        }[work]
+    before, start = peak_memory(), time.process_time()
+    with torch.no_grad():
+        call()
+    return {
+        "work_seconds": time.process_time() - start,
+        "extra_megabytes": (peak_memory() - before) / 2**20,
+        "peak_megabytes": peak_memory() / 2**20,
+    }
+
+
+def _ask_once(length: int, generator: Generator):
+    data = RetrievalConfig()
+    model = LanguageModel(LMConfig(vocab=data.vocab), generator).eval()
+
+    def call() -> None:
+        questions = draw_questions(data, length, 1, generator)
+        stream = encode(model, questions.haystack)
+        with edited(model, stream, questions.haystack, questions.starts[0], questions.plants[0]) as now:
+            read(model, now, questions.tails, keep=1)
+
+    return call

@@ -1,0 +1,83 @@
+"""The explorer of notebook 01: who can read what, from window, chunk, top-k and the place of the query."""
+
+import numpy as np
+import plotly.graph_objects as go
+
+from lablib.viz.style import BLUE, GREY, ORANGE, VERMILLION, dress
+from lablib.viz.widgets import Explorer
+
+LENGTH = 64
+NEEDLE = 10  # the position of the value that the last token asks for
+UNSEEN, WINDOW, RETRIEVED, BOTH = 0, 1, 2, 3
+
+
+def chunk_scores(length: int, chunk: int, needle: int = NEEDLE) -> np.ndarray:
+    """Scores (query, chunk) of an imagined trained model: noise of spread 1, and +5 for the chunk of the needle."""
+    number = -(-length // chunk)
+    scores = np.random.default_rng(chunk).normal(size=(length, number))
+    scores[:, needle // chunk] += 5
+    return scores
+
+
+def attention_pattern(length: int, window: int, chunk: int, top_k: int, scores: np.ndarray) -> np.ndarray:
+    """What each query (row) reads of each key (column): nothing, by window, by retrieval, or by both.
+
+    The future is NaN. A chunk can be retrieved only when it is complete: from position (c + 1) * chunk on.
+    """
+    query, key = np.arange(length)[:, None], np.arange(length)[None, :]
+    in_window = (key <= query) & (key > query - window)
+    complete = query >= (np.arange(scores.shape[1]) + 1) * chunk
+    masked = np.where(complete, scores, -np.inf)
+    rank = (-masked).argsort(axis=1).argsort(axis=1)
+    chosen = (rank < top_k) & complete
+    retrieved = chosen[:, np.arange(length) // chunk]
+    pattern = in_window * WINDOW + retrieved * RETRIEVED
+    return np.where(key <= query, pattern, np.nan)
+
+
+def pattern_figure(window: int = 8, chunk: int = 8, top_k: int = 2, query: int = 60) -> go.Figure:
+    """The attention pattern of one SWA + HSA layer, the row of one query, and the scores of the chunks it sees."""
+    scores = chunk_scores(LENGTH, chunk)
+    pattern = attention_pattern(LENGTH, window, chunk, top_k, scores)
+    steps = np.linspace(0, 1, 5)
+    colours = ["#f0f0f0", BLUE, ORANGE, "#7A4F9A"]
+    scale = [[float(edge), colour] for i, colour in enumerate(colours) for edge in steps[i : i + 2]]
+    figure = go.Figure(
+        go.Heatmap(
+            z=pattern, colorscale=scale, zmin=-0.5, zmax=3.5, xgap=0.5, ygap=0.5,
+            colorbar={"tickvals": [0, 1, 2, 3], "ticktext": ["not read", "window", "retrieved", "both"], "len": 0.8},
+            hovertemplate="query %{y} reads key %{x}<extra></extra>",
+        )
+    )  # fmt: skip
+    visible = query // chunk
+    reads = pattern[query, NEEDLE] if query >= NEEDLE else np.nan
+    words = {UNSEEN: "does not read", WINDOW: "reads by its window", RETRIEVED: "retrieves", BOTH: "reads both ways"}
+    verdict = "lies before" if np.isnan(reads) else words[int(reads)]
+    figure.add_shape(type="rect", x0=-0.5, x1=query + 0.5, y0=query - 0.5, y1=query + 0.5, line={"color": "#111"})
+    figure.add_shape(
+        type="line", x0=NEEDLE, x1=NEEDLE, y0=-0.5, y1=LENGTH - 0.5, line={"color": VERMILLION, "dash": "dot"}
+    )
+    figure.add_annotation(x=NEEDLE, y=-0.5, yshift=12, text="needle", showarrow=False, font={"color": VERMILLION})
+    for edge in range(chunk, LENGTH, chunk):
+        figure.add_shape(type="line", x0=edge - 0.5, x1=edge - 0.5, y0=-0.5, y1=LENGTH - 0.5,
+                         line={"color": GREY, "width": 0.5})  # fmt: skip
+    best = np.argsort(-scores[query, :visible])[:top_k] if visible else []
+    named = ", ".join(f"{int(c)} (score {scores[query, c]:.1f})" for c in best) or "none yet"
+    dress(
+        figure,
+        title=f"Query {query} {verdict} the needle",
+        source=f"window {window}, chunks of {chunk}: {visible} complete, it reads {named}",
+        height=560,
+    )
+    figure.update_xaxes(title="key position", constrain="domain", showgrid=False)
+    figure.update_yaxes(title="query position", autorange="reversed", scaleanchor="x", showgrid=False)
+    return figure
+
+
+def pattern_explorer() -> Explorer:
+    """Sliders for window, chunk, top-k and the query's position over `pattern_figure`."""
+    return Explorer(
+        pattern_figure,
+        {"window": [1, 4, 8, 16, 32, 64], "chunk": [4, 8, 16], "top_k": [1, 2, 4, 8], "query": list(range(LENGTH))},
+        start={"window": 8, "chunk": 8, "top_k": 2, "query": 60},
+    )

@@ -1,0 +1,100 @@
+"""What a notebook shows and asks: figures with their text, explorers with sliders, predictions.
+
+Without a person (`interactive` False) the same pictures are drawn once, without widgets.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ipywidgets as widgets
+import plotly.graph_objects as go
+from IPython.display import Markdown, display
+
+
+def show(figure: go.Figure, alt: str) -> None:
+    """A figure, and under it in words what it shows, for those who do not see it."""
+    display(figure)
+    say(f"*{alt}*")
+
+
+def say(text: str) -> None:
+    """A paragraph of Markdown, for sentences whose numbers come from a table."""
+    display(Markdown(text))
+
+
+class Explorer:
+    """Sliders over a figure: `draw(**values)` answers every move with a figure of the same traces.
+
+    `sliders` maps an argument of `draw` to its values in order; `start` gives those to begin with. `draw` must be
+    quick (under 100 ms) and depend on nothing but its arguments.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[..., go.Figure],
+        sliders: Mapping[str, Sequence[Any]],
+        start: Mapping[str, Any] | None = None,
+    ):
+        start = dict(start or {})
+        self.draw = draw
+        self.sliders = {
+            name: widgets.SelectionSlider(
+                options=list(values),
+                value=start.get(name, values[0]),
+                description=name.replace("_", " "),
+                style={"description_width": "9em"},
+                layout={"width": "min(100%, 30em)"},
+            )
+            for name, values in sliders.items()
+        }
+        self.figure = go.FigureWidget(draw(**self.values))
+        for slider in self.sliders.values():
+            slider.observe(self._redraw, names="value")
+        self.box = widgets.VBox([*self.sliders.values(), self.figure])
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return {name: slider.value for name, slider in self.sliders.items()}
+
+    def _redraw(self, change: Any) -> None:
+        fresh = self.draw(**self.values)
+        with self.figure.batch_update():
+            for old, new in zip(self.figure.data, fresh.data, strict=True):
+                old.update(new.to_plotly_json(), overwrite=False)
+            self.figure.layout.shapes = fresh.layout.shapes
+            self.figure.layout.annotations = fresh.layout.annotations
+            self.figure.layout.title = fresh.layout.title
+
+    def show(self, alt: str, *, interactive: bool) -> None:
+        """The sliders and the figure, or the figure alone."""
+        if interactive:
+            display(self.box)
+            say(f"*{alt}*")
+        else:
+            show(self.draw(**self.values), alt)
+
+
+class Prediction:
+    """A question with options, to be answered before anything runs; `value` is None until a person has chosen."""
+
+    def __init__(self, question: str, options: Sequence[str], *, interactive: bool):
+        self.question, self.options = question, list(options)
+        self.radio = None
+        if interactive:
+            self.radio = widgets.RadioButtons(options=self.options, value=None, layout={"width": "max-content"})
+            display(widgets.VBox([widgets.HTML(f"<b>{question}</b>"), self.radio]))
+        else:
+            say(f"**{question}** " + " · ".join(self.options))
+
+    @property
+    def value(self) -> str | None:
+        return None if self.radio is None else self.radio.value
+
+    def against(self, outcome: str) -> str:
+        """A sentence that holds the prediction against what was measured."""
+        if outcome not in self.options:
+            raise ValueError(f"the outcome {outcome!r} is none of the options: {', '.join(self.options)}")
+        if self.value is None:
+            return f"No prediction was made. Measured: **{outcome}**."
+        verdict = "as you predicted" if self.value == outcome else f"you predicted “{self.value}”"
+        return f"Measured: **{outcome}**; {verdict}."
