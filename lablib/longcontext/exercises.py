@@ -1,8 +1,23 @@
-"""The exercises of notebook 01: checks that guess the mistake. Solutions are folded in the notebook."""
+"""The exercises of notebooks 00 and 01: checks that guess the mistake. Solutions are folded in the notebooks."""
 
 import torch
 
 from lablib.core.exercise import Mistake, attempt, exercise
+
+
+@exercise("Exercise (pairs in a window)")
+def check_pairs(answer) -> None:
+    """`answer(length, window)`: query-key pairs of causal attention in a sliding window."""
+    for length, window in ((6, 3), (10, 1), (4, 9), (100, 10)):
+        found = attempt(answer, length, window)
+        expected = sum(min(i + 1, window) for i in range(length))
+        if found == expected:
+            continue
+        if found == length * window:
+            raise Mistake("Almost: the first rows have fewer tokens before them than the window holds.")
+        if length < window and found == length * window - window * (window - 1) // 2:
+            raise Mistake(f"Right for long inputs. What if the input ({length}) is shorter than the window ({window})?")
+        raise Mistake(f"For {length} tokens and a window of {window} you say {found}; draw the matrix and count.")
 
 
 @exercise("Exercise 1 (stacked reach)")

@@ -223,20 +223,22 @@ class CostConfig(Config):
     length: int = 16_384
     window: int = 512
     seed: int = 0
+    isolated: bool = True  # in a process of its own
 
-    scales: ClassVar = {}
+    scales: ClassVar = {"smoke": {"isolated": False}}
 
 
 def cost_arms(scale: str) -> list[CostConfig]:
     """Doubling lengths for each kind of work; at full scale five repetitions."""
     lengths = {"smoke": [256, 512], "lab": [2048, 4096, 8192, 16_384], "full": [2048, 4096, 8192, 16_384]}[scale]
     seeds = range(5 if scale == "full" else 1)
-    attention = grid(CostConfig(), work=["full attention", "sliding window"], length=lengths, seed=seeds)
+    base = CostConfig.at(scale)
+    attention = grid(base, work=["full attention", "sliding window"], length=lengths, seed=seeds)
     longest = 1024 if scale == "smoke" else 65_536
-    return attention + grid(CostConfig(work="whole model, one question"), length=[*lengths, longest], seed=seeds)
+    return attention + grid(base.replace(work="whole model, one question"), length=[*lengths, longest], seed=seeds)
 
 
 @experiment("longcontext/cost", version=1, arms=cost_arms)
 def cost(cfg: CostConfig) -> pd.DataFrame:
     """CPU seconds and memory of one forward pass, measured in a process of its own."""
-    return pd.DataFrame([measure_cost(cfg.work, cfg.length, cfg.window, cfg.seed)])
+    return pd.DataFrame([measure_cost(cfg.work, cfg.length, cfg.window, cfg.seed, isolated=cfg.isolated)])

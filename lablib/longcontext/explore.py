@@ -1,8 +1,9 @@
-"""The explorer of notebook 01: who can read what, from window, chunk, top-k and the place of the query."""
+"""The explorers of notebooks 00 and 01: what attention costs, and who can read what."""
 
 import numpy as np
 import plotly.graph_objects as go
 
+from lablib.viz.marks import length_axis
 from lablib.viz.style import BLUE, GREY, ORANGE, VERMILLION, dress
 from lablib.viz.widgets import Explorer
 
@@ -81,3 +82,26 @@ def pattern_explorer() -> Explorer:
         {"window": [1, 4, 8, 16, 32, 64], "chunk": [4, 8, 16], "top_k": [1, 2, 4, 8], "query": list(range(LENGTH))},
         start={"window": 8, "chunk": 8, "top_k": 2, "query": 60},
     )
+
+
+def pairs_figure(window: int = 512) -> go.Figure:
+    """Query-key pairs by input length, for full causal attention and for a window."""
+    lengths = 2 ** np.arange(6, 21)
+    inside = np.minimum(lengths, window)
+    pairs = {
+        "full attention": lengths * (lengths + 1) / 2,
+        f"window {window}": lengths * inside - inside * (inside - 1) / 2,
+    }
+    figure = go.Figure()
+    for (name, y), colour, dash in zip(pairs.items(), (VERMILLION, BLUE), ("solid", "dash"), strict=True):
+        figure.add_scatter(x=lengths, y=y, name=name, mode="lines+markers", line={"color": colour, "dash": dash})
+    length_axis(figure, lengths[::2], title="input length (tokens, log scale)")
+    figure.update_yaxes(type="log", title="query-key pairs (log scale)", exponentformat="power")
+    saved = pairs["full attention"][-1] / pairs[f"window {window}"][-1]
+    title = f"At a million tokens a window of {window} looks at {saved:,.0f} times fewer pairs"
+    return dress(figure, title=title, source="counted, not measured", height=400)
+
+
+def pairs_explorer() -> Explorer:
+    """A slider for the window over `pairs_figure`."""
+    return Explorer(pairs_figure, {"window": [64, 256, 512, 1024, 4096, 16_384, 65_536]}, start={"window": 512})

@@ -98,7 +98,7 @@ def gradient_mass_figure(table: pd.DataFrame) -> go.Figure:
     if table.empty or (mass := gradient_mass(table)).empty:
         return missing(NOTHING)
     figure = go.Figure()
-    places = mass.assign(place=mass["model.window"].astype(str))
+    places = mass.sort_values("model.window").assign(place=lambda rows: rows["model.window"].astype(str))
     add_seeds(figure, places, "place", "hsa_grad", name="whole HSA path", colour=VERMILLION)
     add_seeds(
         figure,
@@ -111,10 +111,10 @@ def gradient_mass_figure(table: pd.DataFrame) -> go.Figure:
         symbol="square",
     )
     _window_axis(figure, mass)
-    figure.update_yaxes(title="summed gradient norm")
-    return dress(
-        figure, title="Gradient that reached HSA, over the whole training", source=_source(with_variant(table))
-    )
+    figure.update_yaxes(type="log", title="summed gradient norm (log scale)")
+    rows = with_variant(table)
+    source = _source(rows[(rows["variant"] == PLAIN) & (rows["phase"] == "train")])
+    return dress(figure, title="Gradient that reached HSA, over the whole training", source=source)
 
 
 def local_figure(table: pd.DataFrame) -> go.Figure:
@@ -128,7 +128,7 @@ def local_figure(table: pd.DataFrame) -> go.Figure:
         rows = in_domain(table, kind)
         if rows.empty:
             continue
-        places = rows.assign(place=rows["model.window"].astype(str))
+        places = rows.sort_values("model.window").assign(place=lambda rows: rows["model.window"].astype(str))
         colour = FAMILIES[PLAIN] if col == 1 else VERMILLION
         add_seeds(figure, places, "place", "loss", name=kind, colour=colour, symbol=SYMBOLS[col - 1], row=1, col=col)
         _window_axis(figure, rows, row=1, col=col)

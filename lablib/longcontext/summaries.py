@@ -134,3 +134,16 @@ def budget(table: pd.DataFrame) -> pd.DataFrame:
             "CPU-s an arm": arms["cpu_seconds"].mean().round(0),
         }
     ).reset_index()
+
+
+def growth(table: pd.DataFrame) -> pd.DataFrame:
+    """From `longcontext/cost`, by work: the exponent of time in length, fitted on the longer half of the lengths."""
+    found = []
+    for work, rows in table.groupby("work"):
+        rows = rows[rows["length"] >= rows["length"].median()]
+        exponents = [
+            np.polyfit(np.log(run["length"]), np.log(run["work_seconds"].clip(lower=1e-9)), 1)[0]
+            for _, run in rows.groupby("seed")
+        ]
+        found.append({"work": work, "repetitions": len(exponents), **bootstrap_mean(exponents)._asdict()})
+    return pd.DataFrame(found).rename(columns={"estimate": "exponent"})

@@ -35,7 +35,9 @@ def add_seeds(
     table = table.dropna(subset=[y])
     if table.empty:
         return
-    means = table.groupby(x)[y].apply(lambda values: pd.Series(bootstrap_mean(values)._asdict())).unstack()
+    # places on a category axis keep the order of the table
+    grouped = table.groupby(x, sort=pd.api.types.is_numeric_dtype(table[x]))
+    means = grouped[y].apply(lambda values: pd.Series(bootstrap_mean(values)._asdict())).unstack()
     at = list(means.index)
     band = [*means["high"], *means["low"][::-1]]
     figure.add_scatter(

@@ -46,7 +46,7 @@ def dress(figure: go.Figure, *, title: str, source: str, height: int = 430) -> g
         plot_bgcolor="white",
         height=height,
         margin={"l": 64, "r": 20, "t": 84, "b": 64},
-        legend={"orientation": "h", "y": -0.22, "x": 0, "yanchor": "top"},
+        legend={"orientation": "h", "y": -0.26, "x": 0, "yanchor": "top"},
         hoverlabel={"font": {"size": 12}},
     )
     figure.update_xaxes(showline=True, linecolor="#888", ticks="outside", gridcolor="#eee")
