@@ -1,0 +1,198 @@
+"""Everything that is checked before anything runs: names, files, tags, types, scale, workers, deadline, folder."""
+
+import dataclasses
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lablib.app.errors import BadInput
+from lablib.app.notebook import Notebook, load, question, source, tags
+from lablib.app.parameters import EXAMPLE, Parameter, declared
+from lablib.app.runrecord import NotebookRun, RunRecord
+from lablib.core.config import SCALES, resolve_scale
+from lablib.core.experiment import worker_count
+from lablib.core.store import PROJECT
+
+NOTEBOOKS = PROJECT / "notebooks"
+DEADLINES = {"smoke": 300.0, "lab": 3600.0, "full": 12 * 3600.0}  # seconds a notebook; twice to ten times the need
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A notebook that is fit to run, and what it will be run with."""
+
+    path: Path
+    question: str
+    given: dict[str, Any]  # what papermill puts in
+    values: dict[str, Any]  # with the defaults of the parameters that were not given
+
+
+def all_notebooks() -> list[Path]:
+    """The lab's notebooks, in their order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def find_notebooks(names: Sequence[str]) -> list[Path]:
+    """The notebooks that were named by number, by name or by path; all of the lab's where none was."""
+    if not names:
+        if not all_notebooks():
+            raise BadInput(f"there is no notebook in {_near(NOTEBOOKS)}; name one by its path")
+        return all_notebooks()
+    found = list(dict.fromkeys(_find_notebook(name).resolve() for name in names))
+    stems = [path.stem for path in found]
+    for path in found:
+        if stems.count(path.stem) > 1:
+            raise BadInput(f"two of the notebooks are called {path.stem}; run them one after the other")
+    return found
+
+
+def _find_notebook(name: str) -> Path:
+    path = Path(name)
+    if path.suffix == ".ipynb" and path.is_file():
+        return path
+    stem = path.stem if path.suffix == ".ipynb" and path.name == name else name
+    for known in all_notebooks():
+        number = known.stem[:2]
+        if stem == known.stem or (stem.isdigit() and int(stem) == int(number) and len(stem) <= 2):
+            return known
+    if path.exists():
+        raise BadInput(f"{name} is not a notebook; expected a file that ends in .ipynb")
+    known = ", ".join(path.stem for path in all_notebooks()) or "none"
+    raise BadInput(f"there is no notebook {name!r}; expected a path, or a number or name of: {known}")
+
+
+def assignments(pairs: Sequence[str]) -> dict[str, str]:
+    """`name=value` texts as a dictionary; BadInput for another form, or a name given twice and different."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        name = name.strip()
+        if not equals or not name.isidentifier():
+            raise BadInput(f"-p {pair} is not of the form name=value, such as -p seed=3")
+        if found.setdefault(name, value) != value:
+            raise BadInput(f"-p {name} is given twice, as {found[name]} and as {value}; give it once")
+    if "interactive" in found:
+        raise BadInput("-p interactive is not for `lab run`, which never draws widgets; leave it out")
+    return found
+
+
+def chosen_scale(option: str | None, parameters: dict[str, str]) -> str:
+    """The scale of a run: `--scale` or `-p scale=`, else LAB_SCALE, else lab."""
+    given = parameters.get("scale")
+    if option is not None and given is not None and option != given:
+        raise BadInput(f"--scale {option} and -p scale={given} differ; give one of them")
+    chosen = option if option is not None else given
+    try:
+        return resolve_scale(chosen)
+    except ValueError as error:
+        raise BadInput(f"{error}" if chosen is None else f"--scale is {chosen!r}; expected {_or(SCALES)}") from None
+
+
+def checked_workers(workers: int | None) -> int:
+    """The budget of CPU processes: the one given, else LAB_WORKERS, else the cores of this machine."""
+    if workers is not None and workers < 1:
+        raise BadInput(f"--workers is {workers}; expected a whole number of at least 1")
+    try:
+        return workers or worker_count()
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+
+
+def checked_timeout(timeout: float | None, scale: str) -> float:
+    """The deadline of a whole notebook in seconds: the one given, else by scale."""
+    if timeout is not None and not (math.isfinite(timeout) and timeout > 0):
+        raise BadInput(f"--timeout is {timeout:g}; expected seconds above 0, such as --timeout 600")
+    return timeout or DEADLINES[scale]
+
+
+def checked_out(out: Path) -> Path:
+    """The folder of the runs, which need not exist yet; BadInput where it can never be one."""
+    for place in [out, *out.absolute().parents]:
+        if place.exists():
+            if not place.is_dir():
+                raise BadInput(f"--out {out}: {place.name} is a file; name a folder")
+            if not os.access(place, os.W_OK | os.X_OK):
+                raise BadInput(f"--out {out}: {place.name} cannot be written; name a folder that can")
+            break
+    return out
+
+
+def check_notebooks(
+    paths: Sequence[Path], scale: str, parameters: dict[str, str], *, all_known: bool = True
+) -> list[Checked]:
+    """Every notebook read and judged; BadInput at the first fault.
+
+    With `all_known` also for a parameter that none of them has; the rest of an earlier run need not have it.
+    """
+    declarations = [_declarations(path) for path in paths]
+    for name in parameters.keys() - {"scale"} if all_known else ():
+        if not any(name in known for _, known in declarations):
+            every = sorted({known for _, names in declarations for known in names} - {"interactive"})
+            raise BadInput(f"no notebook has a parameter {name!r}; they have: {', '.join(every) or 'none'}")
+    checked = []
+    for path, (notebook, known) in zip(paths, declarations, strict=True):
+        given: dict[str, Any] = {name: known[name].read(text) for name, text in parameters.items() if name in known}
+        given |= {name: value for name, value in {"scale": scale, "interactive": False}.items() if name in known}
+        values = {name: parameter.default for name, parameter in known.items()} | given
+        checked.append(Checked(path=path, question=question(notebook), given=given, values=values))
+    return checked
+
+
+def _declarations(path: Path) -> tuple[Notebook, dict[str, Parameter]]:
+    notebook = load(path)
+    _check_format(notebook, path.name)
+    tagged = [cell for cell in notebook["cells"] if "parameters" in tags(cell)]
+    if len(tagged) != 1 or tagged[0]["cell_type"] != "code":
+        found = "no code cell" if len(tagged) < 2 else f"{len(tagged)} cells"
+        raise BadInput(f"{path.name} has {found} tagged `parameters`; tag exactly one, with lines such as {EXAMPLE}")
+    try:
+        return notebook, declared(source(tagged[0]))
+    except SyntaxError as error:
+        raise BadInput(f"{path.name}: its parameters cell is not plain Python (line {error.lineno}); mend it") from None
+
+
+def _check_format(notebook: Notebook, name: str) -> None:
+    import nbformat
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a cell without an id is mended by whoever saves the notebook next
+            nbformat.validate(notebook)
+    except nbformat.ValidationError as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"{name} is not a valid notebook ({reason}); save it again in JupyterLab") from None
+
+
+def to_resume(record: RunRecord) -> list[NotebookRun]:
+    """What a run still lacks; BadInput where it is still running, lacks nothing or lost a notebook."""
+    if record.seen_status == "running":
+        raise BadInput(f"run {record.id} is still running (process {record.pid}); stop it first, or wait")
+    lacking = [run for run in record.notebooks if run.status != "ok" or not record.executed(run).is_file()]
+    if not lacking:
+        raise BadInput(f"run {record.id} is complete: all its notebooks are ok; start another with `lab run`")
+    for run in lacking:
+        if not record.notebook_path(run).is_file():
+            raise BadInput(f"run {record.id} needs {run.path}, which is gone; restore it, or start another run")
+    return lacking
+
+
+def missing_notes(checked: Sequence[Checked], parameters: dict[str, str]) -> list[str]:
+    """A line for each parameter that some of the notebooks do not have, and so do not heed."""
+    notes = []
+    for name in parameters:
+        without = [one.path.stem for one in checked if name != "scale" and name not in one.values]
+        if without:
+            notes.append(f"note: {name} is no parameter of {', '.join(without)}")
+    return notes
+
+
+def _near(path: Path) -> str:
+    """A path as a person would type it from here."""
+    return os.path.relpath(path)
+
+
+def _or(words: Sequence[str]) -> str:
+    return ", ".join(words[:-1]) + f" or {words[-1]}"

@@ -1,0 +1,152 @@
+"""The command `lab`: run the notebooks, list them, record results, rebuild a report, examine the machine."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lablib.app.errors import BadInput
+
+# not by way of lablib.core.store, whose pandas would make `lab --help` wait
+RUNS = Path(__file__).resolve().parents[2] / "runs"
+
+
+class OneLine(click.Group):
+    """A group whose every complaint is one line on standard error, with exit code 2."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+        try:
+            code = super().main(*args, standalone_mode=False, **kwargs)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.ctx.get_help())
+            code = 0
+        except click.ClickException as error:
+            code = _complain(error.format_message())
+        except BadInput as error:
+            code = _complain(str(error))
+        except click.Abort:
+            code = 130
+        if not standalone_mode:
+            return code
+        sys.exit(code)
+
+
+def _complain(message: str) -> int:
+    click.echo(f"lab: {' '.join(message.split())}", err=True)
+    return 2
+
+
+out_option = click.option("--out", type=click.Path(path_type=Path), default=RUNS, help="Folder of the runs [runs/].")
+
+
+@click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Run the lab's notebooks, and keep what came of them."""
+
+
+@main.command()
+@click.argument("notebooks", nargs=-1, metavar="[NOTEBOOK]...")
+@click.option("--scale", metavar="smoke|lab|full", help="How large [LAB_SCALE, else lab].")
+@click.option("-p", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated.")
+@click.option("--workers", type=int, metavar="N", help="Budget of CPU processes [the cores].")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Deadline of a whole notebook [by scale].")
+@click.option("--resume", metavar="ID", help="Run what is missing or failed in an earlier run (`last`: the newest).")
+@out_option
+def run(notebooks, scale, parameters, workers, timeout, resume, out) -> int:
+    """Run notebooks and write an offline report.
+
+    A NOTEBOOK is a number (01), a name (01_seesaw_effect) or a path; all of the lab's by default.
+    """
+    from lablib.app import pipeline, report
+
+    if resume is not None:
+        if notebooks or scale or parameters:
+            raise BadInput("--resume takes notebooks, scale and parameters from the run; leave them out")
+        record, notes = pipeline.old_run(resume, workers=workers, timeout=timeout, out=out), []
+    else:
+        record, notes = pipeline.new_run(
+            notebooks, scale=scale, parameters=parameters, workers=workers, timeout=timeout, out=out
+        )
+    for note in notes:
+        click.echo(note)
+    count = len(record.notebooks)
+    plural = "" if count == 1 else "s"
+    click.echo(f"run {record.id}: {count} notebook{plural} at {record.scale} scale, up to {record.workers} processes")
+    try:
+        code = pipeline.execute(record)
+        click.echo(f"report: {_near(report.write(record))}")
+    except OSError as error:
+        click.echo(f"lab: the run's folder cannot be written ({error.strerror}); make room, then --resume {record.id}")
+        return 1
+    if code:
+        click.echo(f"not all is well; when it is mended: lab run --resume {record.id}{_out_option(out)}", err=True)
+    return code
+
+
+@main.command("list")
+@out_option
+def list_(out: Path) -> int:
+    """Show the notebooks and experiments, and what was run of them."""
+    from lablib.app import listing
+
+    for line in listing.notebook_lines(out):
+        click.echo(line)
+    click.echo()
+    try:
+        for line in listing.experiment_lines():
+            click.echo(line)
+    except Exception as error:
+        click.echo(f"the experiments cannot be listed ({type(error).__name__}: {error}); `lab doctor` may know why")
+        return 1
+    return 0
+
+
+@main.command("record")
+@click.argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
+@click.option("--images", is_flag=True, help="Draw the figures of the recorded tables too.")
+@click.option("--partial", is_flag=True, help="Write what is already computed, compute nothing.")
+@click.option("--workers", type=int, metavar="N", help="Budget of CPU processes [the cores].")
+def record_(experiments, images, partial, workers) -> int:
+    """Compute what notebooks/results/ lacks, from the committed code."""
+    from lablib.app import checks, record
+
+    return record.record(experiments, images=images, partial=partial, workers=checks.checked_workers(workers))
+
+
+@main.command("report")
+@click.argument("identity", metavar="ID")
+@out_option
+def report_(identity: str, out: Path) -> int:
+    """Build report.html of a run again (`last`: the newest)."""
+    from lablib.app import report, runrecord
+
+    click.echo(_near(report.write(runrecord.find(out, identity))))
+    return 0
+
+
+@main.command()
+@out_option
+def doctor(out: Path) -> int:
+    """Say what works on this machine and how to mend the rest."""
+    from lablib.app import doctor
+
+    findings = doctor.examine(out)
+    colours = {doctor.GREEN: "green", doctor.YELLOW: "yellow", doctor.RED: "red"}
+    for one in findings:
+        state = click.style(f"{one.state:<6}", fg=colours[one.state])
+        click.echo(f"{state}  {one.subject}: {one.found}" + (f" -> {one.mend}" if one.mend else ""))
+    return int(any(one.state == doctor.RED for one in findings))
+
+
+def _near(path: Path) -> str:
+    """A path as a person would type it from here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _out_option(out: Path) -> str:
+    return "" if out == RUNS else f" --out {out}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""`lab record --images`: each experiment's figure from its recorded table, as a PNG with the digest of that table."""
+
+import hashlib
+import importlib
+import importlib.util
+import json
+from pathlib import Path
+
+from lablib.app.errors import BadInput
+from lablib.core.experiment import Experiment
+from lablib.core.store import Record, write_atomically
+
+SIZE = {"width": 900, "height": 520, "scale": 2}
+MISSING = "images need kaleido and a Chrome or Chromium; pip install -e '.[images]' and apt install chromium"
+
+
+def table_digest(record: Record, name: str) -> str:
+    """The SHA-256 of the recorded CSV, by which a test knows without a browser whether an image is stale."""
+    return hashlib.sha256((record.root / f"{name}.csv").read_bytes()).hexdigest()
+
+
+def image_path(record: Record, name: str) -> Path:
+    return record.root / "images" / f"{name.replace('/', '-')}.png"
+
+
+def figure_of(experiment: Experiment, record: Record):
+    """The figure by convention `lablib.<subject>.figures.<experiment>_figure(table)`; None where there is none."""
+    import pandas as pd
+
+    subject, _, name = experiment.name.partition("/")
+    module = f"lablib.{subject}.figures"
+    if importlib.util.find_spec(module) is None:
+        return None
+    function = getattr(importlib.import_module(module), f"{name}_figure", None)
+    arms = [arm for arm in record.load(experiment.name) if arm.version == experiment.version]
+    if function is None or not arms:
+        return None
+    return function(pd.concat([arm.joined() for arm in arms], ignore_index=True))
+
+
+def draw(experiment: Experiment, record: Record) -> None:
+    """Write the PNG and its JSON, and say so; BadInput where what draws is missing."""
+    if importlib.util.find_spec("kaleido") is None:
+        raise BadInput(MISSING)
+    figure = figure_of(experiment, record)
+    if figure is None:
+        print(f"{experiment.name}: no figure function or no recorded table, no image", flush=True)
+        return
+    try:
+        image = figure.to_image(format="png", **SIZE)
+    except Exception as error:
+        raise BadInput(f"{MISSING} ({type(error).__name__}: {error})") from None
+    path = image_path(record, experiment.name)
+    write_atomically(path, image)
+    facts = {"experiment": experiment.name, "table_sha256": table_digest(record, experiment.name)}
+    write_atomically(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
+    print(f"{experiment.name}: drew {path.name}", flush=True)

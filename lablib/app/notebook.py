@@ -1,0 +1,64 @@
+"""Reading a notebook as plain JSON: its title, its question, its tagged cells."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from lablib.app.errors import BadInput
+
+Notebook = dict[str, Any]
+Cell = dict[str, Any]
+
+
+def load(path: Path) -> Notebook:
+    """The notebook in a file; BadInput where there is none or it is not a notebook of format 4."""
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise BadInput(f"{path.name} is not valid JSON ({error.msg} at {place}); restore it from git") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise BadInput(f"{path.name} cannot be read: {reason}") from None
+    if not isinstance(notebook, dict) or notebook.get("nbformat") != 4:
+        found = notebook.get("nbformat") if isinstance(notebook, dict) else type(notebook).__name__
+        raise BadInput(f"{path.name} is not a notebook of nbformat 4 (found {found!r}); save it again in JupyterLab")
+    if not isinstance(notebook.get("cells"), list):
+        raise BadInput(f"{path.name} has no list of cells; restore it from git")
+    return notebook
+
+
+def source(cell: Cell) -> str:
+    """A cell's text, which JSON may hold as one string or as a list of lines."""
+    text = cell.get("source", "")
+    return "".join(text) if isinstance(text, list) else text
+
+
+def tags(cell: Cell) -> list[str]:
+    return cell.get("metadata", {}).get("tags", [])
+
+
+def headings(cell: Cell) -> list[tuple[int, str]]:
+    """Level and text of each heading of a Markdown cell, fenced code left out."""
+    if cell.get("cell_type") != "markdown":
+        return []
+    text = re.sub(r"^(```|~~~).*?^\1", "", source(cell), flags=re.MULTILINE | re.DOTALL)
+    return [(len(marks), words.strip()) for marks, words in re.findall(r"^(#{1,6})\s+(.+?)\s*#*$", text, re.MULTILINE)]
+
+
+def title(notebook: Notebook) -> str:
+    """The first heading, or an empty string."""
+    return next((words for cell in notebook["cells"] for _, words in headings(cell)), "")
+
+
+def question_section(notebook: Notebook) -> str:
+    """The Markdown under the heading `The question`, or an empty string."""
+    prose = "\n\n".join(source(cell) for cell in notebook["cells"] if cell.get("cell_type") == "markdown")
+    found = re.search(r"^##\s+The question\s*$(.*?)(?=^#|\Z)", prose, re.MULTILINE | re.DOTALL)
+    return found.group(1).strip() if found else ""
+
+
+def question(notebook: Notebook) -> str:
+    """The first paragraph under `The question`, on one line, or an empty string."""
+    return " ".join(question_section(notebook).partition("\n\n")[0].split())

@@ -1,0 +1,184 @@
+"""Starting a child with everything below it, and stopping it whole.
+
+A Jupyter kernel starts in a session of its own, and a killed kernel leaves its pool of workers behind, so neither
+a process group nor the tree of parents finds them all. Two things do, on Linux and macOS alike: a mark in the
+environment that all of them inherit, and a pipe that ends when the process above is gone, however it went.
+"""
+
+import contextlib
+import ctypes
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from lablib.core.store import PROJECT
+
+MARK = "LAB_PROCESS_MARK"
+
+
+def marked(mark: str) -> Iterator[psutil.Process]:
+    """Every living process that inherited the mark."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == mark:
+                yield process
+
+
+def kill_marked(mark: str, *, patience: float = 5.0) -> float:
+    """SIGKILL all marked processes but this one, until none is left; the CPU seconds they had used."""
+    spent: dict[int, float] = {}
+    deadline = time.monotonic() + patience
+    while found := [process for process in marked(mark) if process.pid != os.getpid()]:
+        for process in found:
+            with contextlib.suppress(psutil.Error):
+                spent.setdefault(process.pid, sum(process.cpu_times()[:4]))
+                process.kill()
+        if time.monotonic() > deadline:  # in the kernel's hands (a hung disk): nothing more can be done from here
+            break
+        time.sleep(0.02)
+    return sum(spent.values())
+
+
+def started_at(pid: int) -> str | None:
+    """What tells this process from a later one with the same number; None where there is none.
+
+    Linux counts in ticks since the machine started, which a changed clock does not touch.
+    """
+    if sys.platform != "linux":
+        with contextlib.suppress(psutil.Error):
+            return f"{psutil.Process(pid).create_time():.0f}"
+        return None
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state == "Z" else f"tick {fields[18]}"
+
+
+@dataclasses.dataclass
+class Child:
+    """A Python module run in a process of its own, whose JSON messages come over a pipe."""
+
+    mark: str
+    process: subprocess.Popen
+    messages: int  # the pipe's end to read from
+    folder: Path  # scratch: its standard output and error, Jupyter's own files
+    started: float = dataclasses.field(default_factory=time.monotonic)
+    cpu_seconds: float = 0.0
+    silent: bool = False  # it has closed its end of the pipe
+    _rest: bytes = b""
+
+    def read(self) -> list[dict[str, Any]]:
+        """The whole messages that have arrived; an empty list where there is nothing new."""
+        with contextlib.suppress(BlockingIOError):
+            while piece := os.read(self.messages, 1 << 16):
+                self._rest += piece
+            self.silent = True
+        *lines, self._rest = self._rest.split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def ended(self) -> bool:
+        """Whether the process is gone; its CPU seconds, those of its dead children included, are then known."""
+        if self.process.returncode is None:
+            pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
+            if pid:
+                self.process.returncode = os.waitstatus_to_exitcode(status)
+                self.cpu_seconds += usage.ru_utime + usage.ru_stime
+        return self.process.returncode is not None
+
+    def stop(self) -> None:
+        """Kill it and everything below it."""
+        self.cpu_seconds += kill_marked(self.mark)
+        if self.process.returncode is None:
+            self.process.wait()
+
+    def close(self) -> str:
+        """Kill what it left behind, give back pipe and scratch; the end of what it had written to the terminal."""
+        self.cpu_seconds += kill_marked(self.mark)
+        os.close(self.messages)
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        text = ""
+        with contextlib.suppress(OSError):
+            text = (self.folder / "terminal.txt").read_bytes()[-4000:].decode(errors="replace")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return text
+
+
+def start(
+    module: str, job: dict[str, Any], *, mark: str, environ: Mapping[str, str], code: Path = PROJECT, quiet: bool = True
+) -> Child:
+    """Run `python -m module` in a session of its own, with the lablib that lies in `code`.
+
+    `job` is its first line of input, the rest its lifeline. `quiet` keeps what it prints for `close` to return.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="lab-"))
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    path = os.pathsep.join(filter(None, [str(code), environ.get("PYTHONPATH")]))
+    own = {MARK: mark, "PYTHONPATH": path, "JUPYTER_RUNTIME_DIR": str(folder / "jupyter")}
+    own |= {"IPYTHONDIR": str(folder / "ipython"), "LAB_MESSAGES": str(writing)}
+    with (folder / "terminal.txt").open("wb") as terminal:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=terminal if quiet else None,
+            stderr=terminal if quiet else None,
+            pass_fds=[writing],
+            cwd=code,
+            env={**environ, **own},
+            start_new_session=True,
+        )
+    os.close(writing)
+    with contextlib.suppress(BrokenPipeError):  # it died at once: `ended` will say so
+        process.stdin.write(json.dumps(job).encode() + b"\n")
+        process.stdin.flush()
+    return Child(mark, process, reading, folder)
+
+
+def begin_child() -> tuple[dict[str, Any], Callable[[dict[str, Any]], None]]:
+    """In the child: its job, and the function that sends a message up. From here on it dies with its parent."""
+    job = json.loads(sys.stdin.buffer.readline())
+    descriptor = int(os.environ.pop("LAB_MESSAGES"))
+    os.set_inheritable(descriptor, False)
+    _adopt_orphans()
+    signal.signal(signal.SIGTERM, lambda *_: _end_whole())
+    threading.Thread(target=_watch_parent, daemon=True).start()
+
+    def tell(message: dict[str, Any]) -> None:
+        os.write(descriptor, json.dumps(message).encode() + b"\n")
+
+    return job, tell
+
+
+def _watch_parent() -> None:
+    # not through sys.stdin, whose lock would be held at exit
+    while os.read(0, 1024):
+        pass
+    _end_whole()
+
+
+def _end_whole() -> None:
+    kill_marked(os.environ[MARK])
+    folder = os.environ["IPYTHONDIR"]
+    shutil.rmtree(os.path.dirname(folder), ignore_errors=True)
+    os._exit(128 + signal.SIGTERM)
+
+
+def _adopt_orphans() -> None:
+    """On Linux a killed kernel's workers become children of this process, so their CPU time is not lost."""
+    if sys.platform == "linux":
+        pr_set_child_subreaper = 36
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_child_subreaper, 1, 0, 0, 0)

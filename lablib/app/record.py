@@ -1,0 +1,84 @@
+"""`lab record`: full-scale arms computed from a worktree of the committed code, and written to notebooks/results/."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lablib.app import processes
+from lablib.app.errors import BadInput
+from lablib.app.pipeline import TICK, caught_signals
+from lablib.core.store import PROJECT
+
+RESULTS = "notebooks/results"
+
+
+def record(experiments: Sequence[str], *, images: bool, partial: bool, workers: int) -> int:
+    """Record the experiments (all by default); the exit code: 0 all recorded, 1 not, 128 + n stopped by signal n."""
+    refuse_unless_clean(PROJECT)
+    with caught_signals() as caught, _worktree(PROJECT) as tree:
+        environ = os.environ | {"LAB_HOME": str(PROJECT / ".lab" / "record"), "LAB_WORKERS": str(workers)}
+        environ |= {"OMP_NUM_THREADS": "1", "LAB_INTERACTIVE": "0"}
+        job = {"tree": str(tree), "results": str(PROJECT / RESULTS), "experiments": list(experiments)}
+        job |= {"images": images, "partial": partial, "workers": workers, "live": sys.stdout.isatty()}
+        mark = f"record {tree}"
+        child = processes.start("lablib.app.recording", job, mark=mark, environ=environ, code=tree, quiet=False)
+        try:
+            while not child.ended() and not caught:
+                time.sleep(TICK)
+        finally:
+            child.stop()
+            refusals = [message["refused"] for message in child.read() if "refused" in message]
+            child.close()
+        if refusals:
+            raise BadInput(refusals[0])
+        if caught:
+            print("\nstopped; what is finished is kept: run `lab record` again, or with --partial to write only that")
+            return 128 + caught[0]
+        return 0 if child.process.returncode == 0 else 1
+
+
+def refuse_unless_clean(project: Path) -> None:
+    """BadInput unless all code is committed: what is recorded must be what anyone can check out."""
+    try:
+        changed = _git(project, "status", "--porcelain", "--", ".", f":(exclude){RESULTS}").splitlines()
+    except OSError:
+        raise BadInput("`lab record` needs git; install it") from None
+    except subprocess.CalledProcessError:
+        raise BadInput("`lab record` needs a git checkout; git clone the lab") from None
+    if changed:
+        first = ", ".join(line[3:] for line in changed[:3]) + (", ..." if len(changed) > 3 else "")
+        raise BadInput(f"`lab record` records committed code only; commit or stash first: {first}")
+
+
+@contextlib.contextmanager
+def _worktree(project: Path) -> Iterator[Path]:
+    """A checkout of HEAD in a temporary folder, gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="lab-record-")).resolve()
+    tree = folder / "tree"
+    try:
+        _git(project, "worktree", "add", "--quiet", "--detach", str(tree), "HEAD")
+        yield tree
+    except subprocess.CalledProcessError as error:
+        reason = " ".join(error.stderr.split()) or "it does not say why"
+        raise BadInput(f"`lab record` needs a git worktree of HEAD, and git made none: {reason}") from None
+    finally:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            _git(project, "worktree", "remove", "--force", str(tree))
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(subprocess.CalledProcessError):
+            _git(project, "worktree", "prune")
+
+
+def _git(project: Path, *arguments: str) -> str:
+    # a commit hook that calls `lab record` would hand its own repository on
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(
+        ["git", *arguments], cwd=project, env=environ, capture_output=True, text=True, check=True, timeout=120
+    )
+    return done.stdout

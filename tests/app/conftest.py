@@ -1,0 +1,96 @@
+"""Small notebooks, and `lab` as a person starts it: in a process of its own, tagged so that nothing can hide."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+
+PARAMETERS = """\
+seed: int = 0  # the random seed
+rates: list[float] = [0.1]  # learning rates
+scale: str | None = None  # smoke, lab or full
+interactive: bool | None = None  # widgets or still pictures"""
+TAG = "LAB_TEST_TAG"
+
+
+def write_notebook(folder: Path, name: str, *code: str, parameters: str | None = PARAMETERS, prose: str = "") -> Path:
+    """A notebook with a question, a tagged parameters cell, and the given code cells."""
+    cells = [nbformat.v4.new_markdown_cell(f"# About {name}\n\n## The question\n\nDoes **{name}** hold?\n\n{prose}")]
+    if parameters is not None:
+        cells.append(nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
+    cells.append(nbformat.v4.new_markdown_cell("## What happened"))
+    cells += [nbformat.v4.new_code_cell(text) for text in code]
+    # a kernelspec of another machine: the lab must not look for it
+    spec = {"kernelspec": {"name": "elsewhere", "display_name": "Elsewhere", "language": "python"}}
+    path = folder / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=spec), path)
+    return path
+
+
+@dataclasses.dataclass
+class Lab:
+    """Starts `lab` with a tag that every process below it inherits."""
+
+    folder: Path
+    environ: dict[str, str] = dataclasses.field(default_factory=dict)
+    tag: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "runs"
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-m", "lablib.app.cli", *arguments],
+            cwd=self.folder,
+            env=os.environ | {TAG: self.tag} | self.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        process = self.start(*arguments)
+        text, _ = process.communicate(timeout=120)
+        return process.returncode, text
+
+    def last_run(self) -> dict:
+        """The newest run.json."""
+        return json.loads(max(self.out.glob("*/run.json")).read_text())
+
+    def statuses(self) -> dict[str, str]:
+        return {run["name"]: run["status"] for run in self.last_run()["notebooks"]}
+
+    def left_over(self, *, within: float = 0.0) -> list[str]:
+        """What still lives of all that was started; waits up to `within` seconds for it to go."""
+        deadline = time.monotonic() + within
+        while (found := [*self._tagged()]) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return found
+
+    def _tagged(self):
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(TAG) == self.tag:
+                    yield " ".join(process.cmdline())[:120]
+            except (psutil.Error, OSError):
+                continue
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> Lab:
+    return Lab(tmp_path_factory.mktemp("lab"))
+
+
+@pytest.fixture
+def own_lab(tmp_path) -> Lab:
+    return Lab(tmp_path)

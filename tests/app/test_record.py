@@ -1,0 +1,247 @@
+"""`lab record`: committed code only, each arm once, and nothing in the record that names this machine."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lablib.app import drawing, record, recording
+from lablib.app.errors import BadInput
+from lablib.core.experiment import Experiment
+from lablib.core.store import PROJECT, Arm, Record
+
+EXPERIMENTS = '''\
+"""A tiny subject."""
+
+import dataclasses
+import os
+
+import pandas as pd
+
+from lablib.core.config import Config, grid
+from lablib.core.experiment import experiment
+from lablib.core.store import lab_home
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TinyConfig(Config):
+    """A number."""
+
+    number: int = 0
+
+
+def arms(scale):
+    return grid(TinyConfig(), number=range(NUMBERS))
+
+
+@experiment("longcontext/tiny", version=1, arms=arms)
+def tiny(cfg: TinyConfig) -> pd.DataFrame:
+    if cfg.number == int(os.environ.get("BREAK", -1)):
+        raise ValueError("as asked")
+    table = pd.DataFrame({"square": [cfg.number**2], "length": [2**20 + cfg.number]})
+    place = f"models/{cfg.number}.safetensors"
+    (lab_home() / "models").mkdir(parents=True, exist_ok=True)
+    (lab_home() / place).write_bytes(b"weights %d" % cfg.number)
+    table.attrs = {"checkpoint": place, "keep_checkpoint": cfg.number == 1, "corpus": str(lab_home())}
+    return table
+'''
+FIGURES = '''\
+"""Its figure."""
+
+import plotly.graph_objects as go
+
+
+def tiny_figure(table):
+    return go.Figure(go.Scatter(x=table["number"], y=table["square"]))
+'''
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A git checkout with this core and app, and a subject with one tiny experiment."""
+    root = tmp_path_factory.mktemp("project")
+    for part in ("core", "app"):
+        shutil.copytree(PROJECT / "lablib" / part, root / "lablib" / part, ignore=shutil.ignore_patterns("__pycache__"))
+    subject = root / "lablib" / "longcontext"
+    subject.mkdir()
+    for path in (root / "lablib" / "__init__.py", subject / "__init__.py"):
+        path.touch()
+    (subject / "experiments.py").write_text(EXPERIMENTS.replace("NUMBERS", "3"))
+    (subject / "figures.py").write_text(FIGURES)
+    (root / ".gitignore").write_text(".lab/\n__pycache__/\n")
+    git(root, "init", "--quiet")
+    git(root, "add", ".")
+    git(root, "commit", "--quiet", "-m", "a tiny lab")
+    return root
+
+
+def lab_record(project: Path, *arguments: str, **environ: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "lablib.app.cli", "record", *arguments],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"} | environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def recorded(project) -> tuple[Path, tuple[int, str], tuple[int, str]]:
+    """A recording in which an arm fails, and the next one, which computes the rest."""
+    broken = lab_record(project, "--workers", "1", BREAK="2")
+    return project, broken, lab_record(project, "--workers", "1")
+
+
+@pytest.mark.slow
+def test_what_is_finished_is_written_and_the_rest_comes_next_time(recorded):
+    _, (first, text), (second, more) = recorded
+    assert first == 1
+    assert "ValueError: as asked" in text
+    assert "longcontext/tiny: 2 arms recorded, 2 of them new, 1 missing" in text
+    assert second == 0, more
+    assert "longcontext/tiny: 3 arms recorded, 1 of them new, 0 missing" in more
+
+
+@pytest.mark.slow
+def test_the_record_says_which_commit_made_it_and_names_no_folder(recorded):
+    project = recorded[0]
+    results = project / "notebooks" / "results"
+    lines = (results / "longcontext" / "tiny.jsonl").read_text()
+    head = git(project, "rev-parse", "--short=12", "HEAD").strip()
+    for line in lines.splitlines():
+        assert json.loads(line)["provenance"]["commit"] == head
+        assert json.loads(line)["provenance"]["dirty"] is False
+    assert str(project) not in lines
+    assert (results / "longcontext" / "tiny.csv").read_text().count("\n") == 4
+
+
+@pytest.mark.slow
+def test_checkpoints_that_ask_for_it_lie_beside_the_results(recorded):
+    results = recorded[0] / "notebooks" / "results"
+    facts = {arm.config["number"]: arm for arm in Record(results).load("longcontext/tiny")}
+    assert "checkpoint" not in facts[0].facts
+    place = facts[1].facts["checkpoint"]
+    assert place == f"checkpoints/{facts[1].digest}.safetensors"
+    assert (results / place).read_bytes() == b"weights 1"
+    assert len(list((results / "checkpoints").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_the_worktree_is_gone_and_the_checkout_untouched(recorded):
+    project = recorded[0]
+    assert len(git(project, "worktree", "list").splitlines()) == 1
+    assert git(project, "status", "--porcelain").split() == ["??", "notebooks/"]
+
+
+@pytest.mark.slow
+def test_an_arm_of_uncommitted_code_is_not_recorded_but_computed_again(recorded):
+    project = recorded[0]
+    results, kept = project / "notebooks" / "results", Record(project / "notebooks" / "results")
+    first, *others = kept.load("longcontext/tiny")
+    kept.save("longcontext/tiny", others)
+    path = project / ".lab" / "record" / "longcontext" / "tiny" / f"{first.digest}.json"
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps(fields | {"provenance": {"commit": "0123456789ab", "dirty": True}}))
+    code, text = lab_record(project, "--partial")
+    assert (code, "2 arms recorded, 0 of them new, 1 missing" in text) == (1, True), text
+    code, text = lab_record(project, "--workers", "1")
+    assert (code, "3 arms recorded, 1 of them new, 0 missing" in text) == (0, True), text
+    assert all(recording.from_commit(one) for one in Record(results).load("longcontext/tiny"))
+
+
+@pytest.mark.slow
+def test_arms_no_longer_asked_for_are_dropped_and_uncommitted_code_is_refused(recorded):
+    project = recorded[0]
+    path = project / "lablib" / "longcontext" / "experiments.py"
+    path.write_text(EXPERIMENTS.replace("NUMBERS", "1"))
+    code, text = lab_record(project)
+    assert code == 2
+    assert text.startswith("lab: `lab record` records committed code only; commit or stash first: lablib/longcontext/")
+    git(project, "commit", "--quiet", "-am", "fewer arms")
+    code, text = lab_record(project, "--partial", "longcontext/tiny")
+    assert code == 0, text
+    assert "1 arms recorded, 0 of them new, 0 missing; dropped, as no longer asked for: " in text
+    results = project / "notebooks" / "results"
+    assert [arm.config["number"] for arm in Record(results).load("longcontext/tiny")] == [0]
+    assert list((results / "checkpoints").iterdir()) == []
+
+
+def arm(digest: str, **more) -> Arm:
+    fields = {"experiment": "longcontext/tiny", "version": 1, "config": {}, "status": "ok", "error": None, "facts": {}}
+    fields |= {"cpu_seconds": 1.0, "provenance": {}, "table": pd.DataFrame({"x": [1.5]}), "digest": digest} | more
+    return Arm(**fields)
+
+
+def test_merge_keeps_the_recorded_arm_and_the_wanted_order():
+    old, new = arm("a", cpu_seconds=1.0), arm("a", cpu_seconds=2.0)
+    merged = recording.merge([old, arm("gone")], [new, arm("b")], ["b", "a", "missing", "a"])
+    assert [one.digest for one in merged] == ["b", "a"]
+    assert merged[1] is old
+
+
+def test_only_good_arms_of_this_version_are_current():
+    experiment = Experiment(lambda cfg: None, "longcontext/tiny", 1, None)
+    arms = [arm("a"), arm("b", version=0), arm("c", status="failed", table=None)]
+    assert [one.digest for one in recording.current(experiment, arms)] == ["a"]
+
+
+def test_an_unknown_experiment_is_refused():
+    known = {"longcontext/tiny": Experiment(lambda cfg: None, "longcontext/tiny", 1, None)}
+    with pytest.raises(BadInput, match="expected one of: longcontext/tiny"):
+        recording.choose(known, ["seesaw"])
+    assert recording.choose(known, []) == list(known.values())
+
+
+def test_a_large_or_lost_checkpoint_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB_HOME", str(tmp_path))
+    with_model = arm("a", facts={"checkpoint": "run", "keep_checkpoint": True})
+    with pytest.raises(BadInput, match="its checkpoint is gone"):
+        recording.keep_checkpoint(with_model, tmp_path / "results")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.safetensors").write_bytes(b"\0" * recording.LARGEST_CHECKPOINT)
+    with pytest.raises(BadInput, match="over 1 MB"):
+        recording.keep_checkpoint(with_model, tmp_path / "results")
+
+
+def test_the_code_must_be_the_worktrees(tmp_path):
+    recording.check_origin(PROJECT)
+    with pytest.raises(BadInput, match="another lablib than the committed one"):
+        recording.check_origin(tmp_path)
+
+
+def test_a_folder_without_git_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(BadInput, match="needs a git checkout"):
+        record.refuse_unless_clean(tmp_path)
+
+
+def test_an_image_goes_with_the_digest_of_its_table(tmp_path, monkeypatch):
+    kept = Record(tmp_path)
+    kept.save("longcontext/tiny", [arm("a")])
+    experiment = Experiment(lambda cfg: None, "longcontext/tiny", 1, None)
+
+    class Figure:
+        def to_image(self, **_):
+            return b"png"
+
+    monkeypatch.setattr(drawing.importlib.util, "find_spec", lambda name: None if name == "kaleido" else object())
+    with pytest.raises(BadInput, match=r"pip install -e '\.\[images\]'"):
+        drawing.draw(experiment, kept)
+    monkeypatch.setattr(drawing.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(drawing, "figure_of", lambda experiment, record: Figure())
+    drawing.draw(experiment, kept)
+    assert (tmp_path / "images" / "longcontext-tiny.png").read_bytes() == b"png"
+    facts = json.loads((tmp_path / "images" / "longcontext-tiny.json").read_text())
+    assert facts["table_sha256"] == drawing.table_digest(kept, "longcontext/tiny")

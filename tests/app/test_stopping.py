@@ -1,0 +1,88 @@
+"""Stopping `lab run`: by Ctrl-C, SIGTERM and SIGKILL, nothing lives on and the record says so."""
+
+import signal
+import time
+
+import pytest
+
+from lablib.app import report, runrecord
+
+from .conftest import Lab, write_notebook
+
+pytestmark = pytest.mark.slow
+
+# a kernel with a worker and a process of another session; it ends only where there is a file `go`
+HANGS = """\
+import pathlib, subprocess, time
+from lablib.core.experiment import worker_pool
+if not pathlib.Path("go").exists():
+    pool = worker_pool(1)
+    print(pool.submit(int, 7).result(), flush=True)
+    pool.submit(time.sleep, 600)
+    subprocess.Popen(["sleep", "600"], start_new_session=True)
+    pathlib.Path("up").touch()
+    time.sleep(600)"""
+
+
+@pytest.fixture(scope="module")
+def hanging(lab: Lab):
+    """Starts a run of the named notebooks, and gives it when `hangs` hangs with all its processes up."""
+    write_notebook(lab.folder, "first", "1 + 1")
+    write_notebook(lab.folder, "hangs", HANGS)
+    write_notebook(lab.folder, "last", "1 + 1")
+
+    def start(*names: str):
+        (lab.folder / "up").unlink(missing_ok=True)
+        names = tuple(f"{name}.ipynb" for name in names)
+        process = lab.start("run", *names, "--scale", "smoke", "--workers", "1", "--out", str(lab.out))
+        deadline = time.monotonic() + 60
+        while not (lab.folder / "up").exists():
+            assert time.monotonic() < deadline, process.communicate(timeout=5)
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        assert len(lab.left_over()) >= 5  # lab, its child, the kernel, a worker, sleep
+        return process
+
+    return start
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_it_whole_and_is_put_on_record(lab, hanging, number, expected):
+    process = hanging("hangs", "last")
+    process.send_signal(number)
+    text, _ = process.communicate(timeout=30)
+    assert process.returncode == expected, text
+    assert lab.left_over() == []
+    assert lab.statuses() == {"hangs": "cancelled", "last": "cancelled"}
+    assert lab.last_run()["status"] == "cancelled"
+    assert "cancelled" in (lab.out / lab.last_run()["id"] / "report.html").read_text()
+
+
+def test_a_killed_lab_leaves_nothing_and_is_seen_as_interrupted(lab, hanging):
+    process = hanging("first", "hangs", "last")
+    process.kill()
+    process.communicate(timeout=30)
+    assert lab.left_over(within=10) == []
+    assert lab.last_run()["status"] == "running"
+    record = runrecord.find(lab.out, "last")
+    assert record.seen_status == "interrupted"
+    assert [record.seen_status_of(run) for run in record.notebooks] == ["ok", "interrupted", "cancelled"]
+    assert "interrupted: lab itself died" in report.build(record)
+    (lab.folder / "go").touch()
+    code, text = lab.run("run", "--resume", record.id, "--out", str(lab.out))
+    assert code == 0, text
+    assert set(lab.statuses().values()) == {"ok"}
+    assert "first  starting" not in text
+
+
+def test_a_run_that_lives_cannot_be_resumed(tmp_path):
+    folder = tmp_path / "20260101T000000Z-abcd"
+    folder.mkdir()
+    fields = {"scale": "smoke", "parameters": {}, "workers": 1, "timeout": 9.0, "provenance": {}, "notebooks": []}
+    record = runrecord.RunRecord(folder=folder, **fields)
+    record.claim()
+    record.save()
+    assert runrecord.find(tmp_path, "last").seen_status == "running"
+    record.pid_started = "tick 1"  # another process with the same number
+    record.save()
+    assert runrecord.find(tmp_path, "last").seen_status == "interrupted"

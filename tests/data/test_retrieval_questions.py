@@ -1,0 +1,128 @@
+"""Questions on one haystack: planted where they say, asked in a tail that ends where the answer is due."""
+
+import math
+
+import pytest
+import torch
+from needle_reader import TEXT, follow, positions, read_needles, seeded
+
+from lablib.data.retrieval import SLOT, Questions, RetrievalConfig, draw_questions
+
+QUESTIONS = {
+    "one needle": ({}, {}),
+    "six needles, one asked": ({}, {"num_needles": 6}),
+    "six needles, two asked": ({}, {"num_needles": 6, "asked": 2}),
+    "two-token keys, three asked": ({"key_tokens": 2}, {"num_needles": 4, "asked": 3}),
+    "hard distractors": ({"key_tokens": 2, "shared_keys": True}, {"num_needles": 6, "asked": 2}),
+    "over text": ({"haystack": "text"}, {"num_needles": 3, "asked": 2}),
+    "with a local component": ({"copy_probability": 0.5}, {"num_needles": 2}),
+    "tracking": ({"task": "tracking"}, {}),
+    "two chains, both asked": ({"task": "tracking", "num_pairs": 2}, {"num_needles": 2, "asked": 2}),
+    "the first half": ({}, {"depth": (0.0, 0.5)}),
+    "the last quarter": ({}, {"num_needles": 2, "depth": (0.75, 1.0)}),
+}
+questions = pytest.mark.parametrize(("changes", "options"), QUESTIONS.values(), ids=QUESTIONS.keys())
+LENGTHS = (120, 121, 1000)
+
+
+def ask(changes, options, length: int = 120, number: int = 10, seed: int = 5) -> tuple[RetrievalConfig, Questions]:
+    cfg = RetrievalConfig(**changes)
+    return cfg, draw_questions(cfg, length, number, seeded(seed), TEXT, **options)
+
+
+@questions
+@pytest.mark.parametrize("length", LENGTHS)
+def test_each_question_has_its_needles_and_its_answers_where_it_says(changes, options, length):
+    cfg, found = ask(changes, options, length)
+    asked = options.get("asked", 1)
+    chains = options.get("num_needles", 1)
+    links = cfg.hops + 1 if cfg.task == "tracking" else 1
+    assert found.answers.shape == found.evidence.shape == (10, asked)
+    for i in range(10):
+        tokens = found.planted(i)[0]
+        assert len(tokens) == length, "haystack and tail are as long as was asked for"
+        assert len(read_needles(cfg, tokens)) == chains * links
+        begin = length - found.tails.shape[1]
+        asks = positions(tokens, cfg.ask)
+        assert asks == [begin + SLOT * n for n in range(asked)]
+        for n, place in enumerate(asks):
+            evidence, marks = follow(cfg, tokens, tuple(tokens[place + 1 : place + 1 + cfg.key_tokens].tolist()))
+            assert evidence == found.evidence[i, n]
+            assert tokens[evidence] == found.answers[i, n]
+            assert len(marks) == links, "the question is asked at the far end of its chain"
+            assert max(marks) + SLOT <= begin
+            assert place + cfg.key_tokens == begin + found.answer_at[n]
+
+
+@questions
+def test_the_tail_ends_where_the_last_answer_is_due_and_states_the_ones_before(changes, options):
+    cfg, found = ask(changes, options)
+    asked = options.get("asked", 1)
+    assert found.answer_at.tolist()[-1] == found.tails.shape[1] - 1
+    for n in range(asked - 1):
+        assert torch.equal(found.tails[:, found.answer_at[n] + 1], found.answers[:, n])
+    values = ((found.tails >= cfg.first_value) & (found.tails < cfg.mark)).sum(dim=1)
+    assert (values == asked - 1).all(), "the last answer is not given away"
+
+
+@questions
+def test_the_haystack_itself_holds_no_needle_and_planting_leaves_it_alone(changes, options):
+    cfg, found = ask(changes, options)
+    before = found.haystack.clone()
+    assert (found.haystack < cfg.first_key).all()
+    planted = found.planted(3)[0, : found.haystack.shape[1]]
+    assert torch.equal(found.haystack, before)
+    inside = torch.zeros_like(planted, dtype=torch.bool)
+    for start in found.starts[3].tolist():
+        inside[start : start + SLOT] = True
+    assert torch.equal(planted[~inside], before[0][~inside])
+    assert inside.sum() == SLOT * found.starts.shape[1], "needles do not overlap"
+
+
+@questions
+def test_the_same_generator_state_asks_the_same_questions(changes, options):
+    one, same, other = (ask(changes, options, seed=seed)[1] for seed in (5, 5, 6))
+    assert all(torch.equal(x, y) for x, y in zip(one, same, strict=True))
+    assert not torch.equal(one.haystack, other.haystack)
+
+
+@pytest.mark.parametrize("depth", [(0.0, 1.0), (0.0, 0.1), (0.25, 0.75), (0.9, 1.0)], ids=str)
+def test_needles_are_planted_everywhere_in_the_depth_that_was_asked_for_and_nowhere_else(depth):
+    cfg = RetrievalConfig()
+    starts = draw_questions(cfg, 4002, 4000, seeded(), depth=depth).starts.double() / 4000
+    low, high = depth
+    assert float(starts.min()) >= low - 0.002
+    assert float(starts.max()) <= high + 0.002
+    width = high - low
+    assert abs(float(starts.mean()) - (low + high) / 2) < 5 * width / math.sqrt(12 * 4000) + 0.001
+    assert float(starts.max() - starts.min()) > 0.95 * width
+
+
+def test_keys_of_a_question_are_distinct_and_hard_distractors_share_a_token():
+    cfg, found = ask({"key_tokens": 2, "shared_keys": True}, {"num_needles": 6}, number=50)
+    for i in range(50):
+        first, second = found.plants[i, :, 1].tolist(), found.plants[i, :, 2].tolist()
+        assert len(set(second)) == 6
+        assert all(first.count(part) >= 2 for part in first)
+    assert cfg.first_key <= int(found.plants[:, :, 1:3].min())
+
+
+TOO_MUCH = {
+    "more needles than keys": ({}, {"num_needles": 17}, 1000),
+    "more needles than slots": ({}, {"num_needles": 10}, 30),
+    "a depth without a slot": ({}, {"depth": (0.5, 0.5)}, 120),
+    "a depth upside down": ({}, {"depth": (0.8, 0.2)}, 120),
+    "a depth past the end": ({}, {"depth": (0.5, 1.5)}, 120),
+    "a depth before the beginning": ({}, {"depth": (-0.5, 1.0)}, 120),
+    "more asked than planted": ({}, {"num_needles": 2, "asked": 3}, 120),
+    "none asked": ({}, {"num_needles": 2, "asked": 0}, 120),
+    "no room but for the tail": ({}, {}, 4),
+    "shorter than the tail": ({"key_tokens": 2}, {"num_needles": 4, "asked": 4}, 10),
+    "a chain too long": ({"task": "tracking", "hops": 5, "num_pairs": 1}, {}, 20),
+}
+
+
+@pytest.mark.parametrize(("changes", "options", "length"), TOO_MUCH.values(), ids=TOO_MUCH.keys())
+def test_questions_that_do_not_fit_are_refused(changes, options, length):
+    with pytest.raises(ValueError, match=r"do not fit|depth"):
+        ask(changes, options, length)

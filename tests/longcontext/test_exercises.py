@@ -1,0 +1,79 @@
+"""Each check passes its reference, knows an untouched stub, and catches the usual mistakes with a hint that fits."""
+
+import pytest
+import torch
+
+from lablib.core.exercise import Mistake
+from lablib.longcontext import exercises
+
+
+def gain(outputs, upstream):
+    return outputs @ upstream
+
+
+REFERENCES = {
+    "check_pairs": lambda length, window: sum(min(i + 1, window) for i in range(length)),
+    "check_reach": lambda layers, window: layers * (window - 1),
+    "check_visible": lambda position, chunk, size: position >= (chunk + 1) * size,
+    "check_score_gradient": lambda w, o, u: w * (gain(o, u) - w @ gain(o, u)),
+}
+MISTAKES = {
+    "check_pairs": {
+        "first rows": lambda length, window: length * window,
+        "shorter than the window": lambda length, window: length * window - window * (window - 1) // 2,
+        "draw the matrix": lambda length, window: length * (length + 1) // 2,
+    },
+    "check_reach": {
+        "its own among them": lambda layers, window: layers * window,
+        "one layer": lambda layers, window: window - 1,
+        "count on paper": lambda layers, window: layers + window,
+    },
+    "check_visible": {
+        "its own": lambda position, chunk, size: chunk <= position // size,
+        "lies in its future": lambda position, chunk, size: True,
+        "lies in the past": lambda position, chunk, size: position > (chunk + 1) * size,
+    },
+    "check_score_gradient": {
+        "raising one lowers": lambda w, o, u: gain(o, u),
+        "weighted mean": lambda w, o, u: w * gain(o, u),
+        "one number a chunk": lambda w, o, u: torch.zeros(2),
+        "Start with": lambda w, o, u: torch.zeros(4, dtype=torch.float64),
+    },
+}
+CASES = [(name, hint, answer) for name, wrong in MISTAKES.items() for hint, answer in wrong.items()]
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_the_reference_passes(name, capsys):
+    check = getattr(exercises, name)
+    check.strict(REFERENCES[name])
+    check(REFERENCES[name])
+    assert capsys.readouterr().out.endswith(": correct\n")
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_an_untouched_stub_is_not_attempted_and_does_not_raise(name, capsys):
+    check = getattr(exercises, name)
+    with pytest.raises(NotImplementedError):
+        check.strict(lambda *arguments: ...)
+    check(lambda *arguments: ...)
+    assert capsys.readouterr().out.endswith(": not attempted\n")
+
+
+@pytest.mark.parametrize(("name", "hint", "answer"), CASES, ids=[f"{name}: {hint}" for name, hint, _ in CASES])
+def test_a_wrong_answer_gets_the_hint_that_fits(name, hint, answer, capsys):
+    check = getattr(exercises, name)
+    with pytest.raises(Mistake, match=hint):
+        check.strict(answer)
+    check(answer)
+    assert hint in capsys.readouterr().out
+
+
+def test_an_answer_that_raises_is_reported_not_raised(capsys):
+    exercises.check_reach(lambda layers, window: 1 / 0)
+    assert "ZeroDivisionError" in capsys.readouterr().out
+
+
+def test_every_exercise_of_the_module_is_tested():
+    defined = {name for name in vars(exercises) if name.startswith("check_")}
+    assert defined == set(REFERENCES) == set(MISTAKES)

@@ -1,0 +1,72 @@
+"""Acting on parts of a model by name never silently does nothing."""
+
+import pytest
+import torch
+from torch import nn
+
+from lablib.nn.layers import SwiGLU
+from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.surgery import freeze, replace, select
+
+
+@pytest.fixture
+def model() -> LanguageModel:
+    return LanguageModel(LMConfig(plan="swa memory swa+hsa swa", width=8, vocab=10))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("upper.*.mlp", ["upper.0.mlp", "upper.1.mlp"]),
+        ("*.mlp", ["lower.0.mlp", "upper.0.mlp", "upper.1.mlp", "encoder.mlp"]),
+        ("*.retriever", ["upper.0.hsa.retriever"]),
+        ("lower.0", ["lower.0"]),
+        ("head", ["head"]),
+    ],
+)
+def test_a_glob_selects_by_dotted_name(model, pattern, names):
+    found = select(model, pattern, count=len(names))
+    assert list(found) == names
+    assert all(model.get_submodule(name) is module for name, module in found.items())
+
+
+@pytest.mark.parametrize(("pattern", "there"), [("uper.*.mlp", 0), ("*.mlp", 4), ("Head", 0)])
+@pytest.mark.parametrize("act", [select, freeze, lambda *x, count: replace(*x, lambda old: old, count=count)])
+def test_another_count_than_expected_is_refused_and_changes_nothing(model, act, pattern, there):
+    before = dict(model.named_modules())
+    with pytest.raises(ValueError, match=f"matches {there} modules, expected 3"):
+        act(model, pattern, count=3)
+    assert dict(model.named_modules()) == before
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_freezing_stops_exactly_the_selected_parameters(model):
+    freeze(model, "upper.*.mlp", count=2)
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    maps = ("gate", "up", "down")
+    assert frozen == {f"upper.{i}.mlp.{name}.weight" for i in (0, 1) for name in maps}
+    model(torch.zeros(1, 20, dtype=torch.long)).sum().backward()
+    assert all((parameter.grad is None) for name, parameter in model.named_parameters() if name in frozen)
+    assert model.lower[0].mlp.gate.weight.grad is not None
+
+
+def test_replacing_puts_the_new_module_where_the_old_one_was(model):
+    old = dict(select(model, "upper.*.mlp", count=2))
+    built = []
+    replace(model, "upper.*.mlp", lambda module: built.append(module) or nn.Identity(), count=2)
+    assert built == list(old.values())
+    assert isinstance(model.upper[0].mlp, nn.Identity)
+    assert isinstance(model.lower[0].mlp, SwiGLU)
+    assert model(torch.zeros(1, 20, dtype=torch.long)).shape == (1, 20, 10)
+
+
+def test_a_module_at_the_top_can_be_replaced_too(model):
+    replace(model, "head", lambda old: nn.Linear(8, 3), count=1)
+    assert model(torch.zeros(1, 20, dtype=torch.long)).shape == (1, 20, 3)
+
+
+def test_replacing_by_itself_leaves_the_model_alone(model):
+    tokens = torch.arange(10)[None]
+    before = model(tokens)
+    replace(model, "*.mlp", lambda old: old, count=4)
+    assert torch.equal(model(tokens), before)

@@ -1,0 +1,139 @@
+"""What holds for every experiment of the lab: three scales, distinct arms, a smoke run, a figure, a faithful record."""
+
+import dataclasses
+import importlib
+import inspect
+
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from lablib.core.config import SCALES, Config
+from lablib.core.experiment import all_experiments, run_all
+from lablib.core.store import Record
+
+EXPERIMENTS = all_experiments()
+every = pytest.mark.parametrize("name", EXPERIMENTS)
+scales = pytest.mark.parametrize("scale", SCALES)
+
+
+def arms(name: str, scale: str) -> list[Config]:
+    return EXPERIMENTS[name].arms(scale)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory) -> dict[str, pd.DataFrame]:
+    """The smoke table of every experiment, computed once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAB_HOME", str(tmp_path_factory.mktemp("smoke")))
+        return {name: run_all(each, each.arms("smoke"), in_process=True) for name, each in EXPERIMENTS.items()}
+
+
+@every
+@scales
+def test_arms_can_be_built_at_every_scale_and_no_two_are_the_same(name, scale):
+    found = arms(name, scale)
+    assert found
+    assert len(set(found)) == len(found)
+    digests = [EXPERIMENTS[name].digest(cfg) for cfg in found]
+    assert len(set(digests)) == len(found)
+
+
+@every
+@scales
+def test_the_arms_of_a_scale_do_not_depend_on_the_environment(name, scale, monkeypatch):
+    before = arms(name, scale)
+    monkeypatch.setenv("LAB_SCALE", "smoke" if scale != "smoke" else "full")
+    assert arms(name, scale) == before
+
+
+@every
+@scales
+def test_seeds_are_paired_across_arms(name, scale):
+    """Arms that differ in a condition run the same seeds, from 0 on: 0 .. n - 1 for some n."""
+    seeds: dict[Config, list[int]] = {}
+    for cfg in arms(name, scale):
+        seeds.setdefault(dataclasses.replace(cfg, seed=0), []).append(cfg.seed)
+    assert all(sorted(found) == list(range(len(found))) for found in seeds.values())
+
+
+@every
+def test_a_claim_rests_on_at_least_three_seeds_at_full_scale(name):
+    counts: dict[Config, int] = {}
+    for cfg in arms(name, "full"):
+        counts[dataclasses.replace(cfg, seed=0)] = counts.get(dataclasses.replace(cfg, seed=0), 0) + 1
+    assert min(counts.values()) >= 3
+
+
+@every
+def test_the_configuration_has_the_three_scales(name):
+    kind = type(arms(name, "full")[0])
+    assert all(isinstance(kind.at(scale), kind) for scale in SCALES)
+    assert kind.at("full") == kind(), "the defaults are the full scale"
+    assert kind.at("smoke") != kind()
+    assert all(isinstance(cfg, kind) for scale in SCALES for cfg in arms(name, scale))
+
+
+@every
+def test_smoke_arms_run_and_give_rows_with_their_configuration(name, smoke):
+    table, digests = smoke[name], [EXPERIMENTS[name].digest(cfg) for cfg in arms(name, "smoke")]
+    assert list(table["arm"].unique()) == digests
+    assert set(arms(name, "smoke")[0].flat()) <= set(table.columns)
+    assert (table["store"] == "own").all()
+    assert table.columns.is_unique
+
+
+def figure_of(name: str):
+    subject, short = name.split("/")
+    return getattr(importlib.import_module(f"lablib.{subject}.figures"), f"{short}_figure")
+
+
+@every
+def test_the_figure_draws_the_smoke_table(name, smoke):
+    before = smoke[name].copy()
+    figure = figure_of(name)(smoke[name])
+    assert isinstance(figure, go.Figure)
+    assert figure.layout.title.text
+    points = sum(len(trace.x) for trace in figure.data if trace.x is not None)
+    assert points > 0, "a figure without points"
+    pd.testing.assert_frame_equal(smoke[name], before)
+
+
+@every
+def test_the_figure_says_whether_it_shows_own_or_recorded_runs(name, smoke):
+    draw = figure_of(name)
+    assert "own runs" in draw(smoke[name]).layout.title.text
+    assert "recorded runs" in draw(smoke[name].assign(store="recorded")).layout.title.text
+
+
+@every
+def test_the_figure_of_no_arms_says_how_to_make_some(name):
+    figure = figure_of(name)(pd.DataFrame())
+    assert not figure.data
+    assert "run the experiment" in figure.layout.annotations[0].text
+
+
+@every
+def test_a_recorded_arm_is_one_that_the_code_would_run_today(name):
+    experiment = EXPERIMENTS[name]
+    today = {experiment.digest(cfg): cfg.flat() for cfg in experiment.arms("full")}
+    for arm in Record().load(name):
+        assert arm.digest in today, f"{arm.digest} is recorded, but {name}.arms('full') does not have it: {arm.config}"
+        assert pd.json_normalize(arm.config).equals(pd.json_normalize(_as_json(today[arm.digest])))
+        assert (arm.version, arm.status) == (experiment.version, "ok")
+        assert arm.provenance["commit"], "recorded from a commit"
+        assert not arm.provenance["dirty"], "recorded from a clean one"
+
+
+def _as_json(config: dict) -> dict:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()}
+
+
+@every
+def test_an_experiment_is_described_and_lives_in_its_subject(name):
+    experiment = EXPERIMENTS[name]
+    subject, short = name.split("/")
+    assert experiment.function.__module__ == f"lablib.{subject}.experiments"
+    assert experiment.function.__name__ == short
+    assert inspect.getdoc(experiment.function)
+    assert experiment.version >= 1

@@ -1,0 +1,64 @@
+"""Explorers are driven as a person would: by setting a slider's value."""
+
+import time
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from IPython.utils.capture import capture_output
+
+from lablib.longcontext.explore import pairs_explorer, pattern_explorer
+from lablib.viz.widgets import Explorer, Prediction, show
+
+
+def test_moving_a_slider_changes_the_figure():
+    explorer = Explorer(lambda n: go.Figure(go.Scatter(y=np.arange(n))), {"n": [1, 2, 3]})
+    explorer.sliders["n"].value = 3
+    assert list(explorer.figure.data[0].y) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("build", [pattern_explorer, pairs_explorer])
+def test_every_value_of_every_slider_draws_and_answers_in_time(build):
+    explorer = build()
+    spent = []
+    for slider in explorer.sliders.values():
+        for _, value in slider._options_full:
+            begin = time.process_time()
+            slider.value = value
+            spent.append(time.process_time() - begin)
+        expected = explorer.draw(**explorer.values)
+        assert explorer.figure.layout.title.text == expected.layout.title.text
+        for shown, drawn in zip(explorer.figure.data, expected.data, strict=True):
+            name = "z" if isinstance(drawn, go.Heatmap) else "y"
+            np.testing.assert_array_equal(np.asarray(shown[name], float), np.asarray(drawn[name], float))
+    assert len(spent) > 5
+
+
+def test_without_a_person_an_explorer_is_a_plain_figure_with_its_text():
+    with capture_output() as captured:
+        pairs_explorer().show("Pairs by length.", interactive=False)
+    kinds = [set(output.data) for output in captured.outputs]
+    assert any("text/markdown" in kind for kind in kinds)
+    assert not any("application/vnd.jupyter.widget-view+json" in kind for kind in kinds)
+
+
+def test_a_figure_is_shown_with_its_alternative_text():
+    with capture_output() as captured:
+        show(go.Figure(), "What it shows.")
+    assert captured.outputs[-1].data["text/markdown"] == "*What it shows.*"
+
+
+def test_a_prediction_is_none_until_chosen_and_unattended():
+    asked = Prediction("Which?", ["one", "two"], interactive=True)
+    assert asked.value is None
+    asked.radio.value = "two"
+    assert "you predicted “two”" in asked.against("one")
+    assert "as you predicted" in asked.against("two")
+    alone = Prediction("Which?", ["one", "two"], interactive=False)
+    assert alone.value is None
+    assert "No prediction" in alone.against("one")
+
+
+def test_an_outcome_outside_the_options_is_refused():
+    with pytest.raises(ValueError, match="none of the options"):
+        Prediction("Which?", ["one"], interactive=False).against("three")
