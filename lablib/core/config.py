@@ -39,11 +39,11 @@ class Config:
     def __post_init__(self):
         hints = get_type_hints(type(self))
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not _matches(value, hints[field.name]):
-                raise TypeError(
-                    f"{type(self).__name__}.{field.name} is {value!r}; expected {_spell(hints[field.name])}"
-                )
+            value, hint = getattr(self, field.name), hints[field.name]
+            if not _matches(value, hint):
+                raise TypeError(f"{type(self).__name__}.{field.name} is {value!r}; expected {_spell(hint)}")
+            if hint is float:  # 1 == 1.0, so both must have one digest
+                object.__setattr__(self, field.name, float(value))
 
     @classmethod
     def at(cls: type[C], scale: str, **changes: Any) -> C:
@@ -64,7 +64,12 @@ class Config:
             else:
                 own[name] = value
         for name, inner in nested.items():
-            own[name] = getattr(self, name).replace(**inner)
+            part = own.get(name, getattr(self, name))
+            if not isinstance(part, Config):
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is {part!r}, no config: it has no field {next(iter(inner))!r}"
+                )
+            own[name] = part.replace(**inner)
         return dataclasses.replace(self, **own)
 
     def flat(self) -> dict[str, Any]:
@@ -98,7 +103,7 @@ def _matches(value: Any, hint: Any) -> bool:
     if hint is Any:
         return True
     if origin is Literal:
-        return value in args
+        return any(value == arg and type(value) is type(arg) for arg in args)
     if origin in (Union, UnionType):
         return any(_matches(value, arg) for arg in args)
     if origin is tuple:
@@ -120,4 +125,6 @@ def _spell(hint: Any) -> str:
         return "one of " + ", ".join(map(repr, get_args(hint)))
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(_spell(arg) for arg in get_args(hint))
-    return "None" if hint is NoneType else getattr(hint, "__name__", str(hint))
+    if hint is NoneType:
+        return "None"
+    return str(hint) if get_origin(hint) else getattr(hint, "__name__", str(hint))

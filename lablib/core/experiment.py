@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import json
 import os
 import time
 import traceback
@@ -59,6 +60,8 @@ class Experiment:
         start, table, error = time.process_time(), None, None
         try:
             table = self.function(cfg)
+            json.dumps(table.to_dict(orient="list"))  # what cannot be kept is an error of this arm
+            table = table.reset_index(drop=True)
             if clash := set(table.columns) & {*cfg.flat(), "arm", "cpu_seconds", "store"}:
                 raise ValueError(f"measurement columns {sorted(clash)} have the names of fields; rename them")
         except Exception as caught:
@@ -128,6 +131,8 @@ def run_all(
         finished = _over(executor or worker_pool(worker_count()), experiment, missing) if missing else iter(())
     failed = []
     for done, arm in enumerate(finished, start=1):
+        if Store(lab_home()).load(arm.experiment, arm.digest) is None:  # computed where the store is another
+            Store(lab_home()).save(arm)
         tell(done, len(missing), f"{arm.digest} {arm.status}, {arm.cpu_seconds:.0f} CPU-s")
         if arm.status != "ok":
             failed.append(arm)
@@ -154,8 +159,9 @@ def worker_pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _over(executor: Executor, experiment: Experiment, missing: Sequence[Config]):
-    futures = [executor.submit(experiment.compute, cfg) for cfg in missing]
+    futures = []
     try:
+        futures += [executor.submit(experiment.compute, cfg) for cfg in missing]
         for future in as_completed(futures):
             yield future.result()
     except BrokenExecutor as broken:

@@ -7,10 +7,22 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+# torch's counter knows the attention kernels of GPUs only; without these, attention on a CPU counts as nothing
+_CPU_ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
+        lambda q, k, v, *rest, out_shape=None, **options: sdpa_flop_count(q, k, v)
+    ),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda grad, q, k, v, *rest, out_shape=None, **options: sdpa_backward_flop_count(grad, q, k, v)
+    ),
+}
 
 
 def num_parameters(model: nn.Module) -> int:
@@ -20,7 +32,7 @@ def num_parameters(model: nn.Module) -> int:
 
 def count_flops(call: Callable[[], Any]) -> int:
     """Floating-point operations of the matrix products in one call (a multiply-add is two), by torch's counter."""
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
         call()
     return counter.get_total_flops()
 
@@ -43,6 +55,10 @@ def cpu_seconds() -> Iterator[list[float]]:
 
 def peak_memory() -> int:
     """The most bytes this process has held in memory since it began."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux: ru_maxrss also counts the parent's memory, as it was when this process was started
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -1,6 +1,6 @@
 """Intervals for a handful of seeds: bootstrap for means and paired differences, Wilson for shares."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ class Interval(NamedTuple):
         return f"{self.estimate:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
 
-def bootstrap_mean(values: Sequence[float], draws: int = 4000) -> Interval:
+def bootstrap_mean(values: Collection, draws: int = 4000) -> Interval:
     """Mean over seeds with its percentile bootstrap interval; the draws are fixed, so equal input gives equal output.
 
     Raises ValueError for an empty input.
@@ -30,7 +30,7 @@ def bootstrap_mean(values: Sequence[float], draws: int = 4000) -> Interval:
     return Interval(float(x.mean()), *(float(v) for v in np.quantile(resampled, [0.025, 0.975])))
 
 
-def paired_difference(first: Sequence[float], second: Sequence[float]) -> Interval:
+def paired_difference(first: Collection, second: Collection) -> Interval:
     """Mean of second - first over paired seeds, with its bootstrap interval. ValueError if the lengths differ."""
     if len(first) != len(second):
         raise ValueError(f"pairs need equal lengths; got {len(first)} and {len(second)}")

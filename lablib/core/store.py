@@ -84,7 +84,7 @@ class Store:
             fields = json.loads(self.path(experiment, digest).read_text())
             table = fields.pop("table")
             return Arm(table=None if table is None else pd.DataFrame(table), **fields)
-        except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
 
@@ -99,7 +99,7 @@ class Record:
         headers, rows = self.root / f"{experiment}.jsonl", self.root / f"{experiment}.csv"
         if not headers.exists():
             return []
-        tables = dict(list(pd.read_csv(rows).groupby("arm", sort=False)))
+        tables = dict(list(pd.read_csv(rows, dtype={"arm": str}).groupby("arm", sort=False)))
         arms = []
         for line in headers.read_text().splitlines():
             fields = json.loads(line)
@@ -112,6 +112,9 @@ class Record:
         ordered = sorted(arms, key=lambda arm: json.dumps(arm.config, sort_keys=True))
         rows = pd.concat([arm.table.assign(arm=arm.digest) for arm in ordered])
         rows.insert(0, "arm", rows.pop("arm"))
+        for name, column in rows.items():  # a gap turns whole numbers into floats, which six digits would round
+            if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+                rows[name] = column.astype("Int64")
         text = StringIO()
         rows.to_csv(text, index=False, float_format="%.6g")
         write_atomically(self.root / f"{experiment}.csv", text.getvalue())

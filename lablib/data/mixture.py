@@ -23,7 +23,9 @@ class Mixture:
         self.sources, self.weights = list(sources), list(weights)
 
     def __call__(self, batch: int, generator: Generator) -> Batch:
-        chosen = torch.multinomial(torch.tensor(self.weights), batch, replacement=True, generator=generator)
+        chosen = torch.multinomial(
+            torch.tensor(self.weights, dtype=torch.float), batch, replacement=True, generator=generator
+        )
         counts = torch.bincount(chosen, minlength=len(self.sources)).tolist()
         parts = [source(count, generator) for source, count in zip(self.sources, counts, strict=True) if count]
         order = torch.randperm(batch, generator=generator)
@@ -32,6 +34,8 @@ class Mixture:
 
 def text_batch(tokens: torch.Tensor, length: int, batch: int, generator: Generator) -> Batch:
     """Stretches of a text, every next token counting; the targets reach one token past the row."""
+    if len(tokens) <= length:
+        raise ValueError(f"rows of {length} tokens and the one after need a longer text than {len(tokens)} tokens")
     starts = torch.randint(len(tokens) - length, (batch,), generator=generator)
     rows = tokens[starts[:, None] + torch.arange(length + 1)]
     return Batch(rows[:, :-1], rows[:, 1:], torch.ones(batch, length), torch.full((batch, length), -1))

@@ -25,7 +25,12 @@ SLOT = 4
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalConfig(Config):
-    """A retrieval task. Lengths and distances in tokens, distances from the needle's slot to the query's."""
+    """A retrieval task. Lengths and distances in tokens, distances from the needle's slot to the query's.
+
+    `distance` weighs the placements of a needle and its query in a training row: "uniform" draws each pair of slots
+    within the distances alike, so that short distances, which fit a row more often, are the more frequent. Chains
+    (`task="tracking"`) are placed at random instead.
+    """
 
     task: Literal["needle", "tracking"] = "needle"
     haystack: Literal["synthetic", "text"] = "synthetic"
@@ -178,7 +183,8 @@ def draw_questions(
     offset = int(torch.randint(cfg.offsets, (), generator=generator))
     slots = (length - tail - offset) // SLOT
     low, high = int(depth[0] * slots), round(depth[1] * slots)
-    if num_needles * links > min(high - low, cfg.num_keys) or not 1 <= asked <= num_needles:
+    fits = low >= 0 and high <= slots and num_needles * links <= min(high - low, cfg.num_keys)
+    if not fits or not 1 <= asked <= num_needles:
         raise ValueError(
             f"{num_needles} needles of {links} slots, {asked} of them asked for, do not fit the {high - low} slots of "
             f"{length} tokens at depth {depth}, or the {cfg.num_keys} keys"

@@ -196,7 +196,7 @@ def _held_out(model: LanguageModel, cfg: SeesawConfig, batches: int = 16) -> dic
     return {"loss": float(np.mean(losses)), "accuracy": float(np.mean(accuracies))}
 
 
-def _test(model: LanguageModel, cfg: SeesawConfig, length: int, text: torch.Tensor | None) -> dict[str, float]:
+def _test(model: LanguageModel, cfg: SeesawConfig, length: int, text: torch.Tensor | None) -> dict[str, float | str]:
     """Questions at one length, averaged; exact recall also inside and outside the stacked reach."""
     generator = Generator().manual_seed(30_000 + cfg.seed)
     parts = [answer_questions(model, cfg.data, length, cfg.questions, generator, text) for _ in range(cfg.haystacks)]

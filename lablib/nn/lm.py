@@ -57,6 +57,8 @@ class LMConfig(Config):
             )
         if words.count("memory") != int(needs) or any("hsa" in word for word in below):
             raise ValueError(f"plan {self.plan!r} needs one `memory` below its first hsa layer, and none without hsa")
+        if min(self.width, self.num_heads, self.num_kv_heads) < 1:
+            raise ValueError("width, num_heads and num_kv_heads must be at least 1")
         if self.width % self.num_heads or self.num_heads % self.num_kv_heads or self.width // self.num_heads % 2:
             raise ValueError(
                 f"width {self.width} must be a multiple of num_heads {self.num_heads} with an even quotient, "
@@ -107,7 +109,7 @@ class Block(nn.Module):
         *,
         keep: int | None = None,
         gathered: bool = False,
-    ) -> Hidden:
+    ) -> Float[Tensor, "batch kept width"]:
         """`keep`: return the last positions only; the sliding window still sees all of `x`, HSA only works for them."""
         if self.mixer is not None:
             x = x + self.mixer(self.mixer_norm(x))

@@ -79,11 +79,11 @@ class ChunkEncoder(nn.Module):
 
     def forward(self, x: Hidden) -> Memory:
         """The memory of the complete chunks of `x`, whose first position begins a chunk."""
-        num_chunks = x.shape[1] // self.chunk
+        batch, num_chunks = x.shape[0], x.shape[1] // self.chunk
         x = rearrange(x[:, : num_chunks * self.chunk], "b (c s) d -> (b c) s d", s=self.chunk)
         encoded = self._encode(torch.cat([x, self.token.expand(x.shape[0], 1, -1)], dim=1))
         tokens, summary = encoded[:, :-1], encoded[:, -1] if self.landmark == "encoded" else x.mean(dim=1)
-        split = {"c": num_chunks, "h": self.num_kv_heads}
+        split = {"b": batch, "c": num_chunks, "h": self.num_kv_heads}
         landmarks = rearrange(self.to_landmark(summary), "(b c) (h d) -> b h c d", **split)
         keys = rearrange(self.to_key(tokens), "(b c) s (h d) -> b h c s d", **split)
         values = rearrange(self.to_value(tokens), "(b c) s (h d) -> b h c s d", **split)

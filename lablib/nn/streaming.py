@@ -85,7 +85,6 @@ def read(
 
 
 @contextmanager
-@torch.no_grad()
 def edited(
     model: LanguageModel,
     stream: Stream,
@@ -97,24 +96,33 @@ def edited(
 
     Only the chunks that the edits can reach are read again, and put back at the end: one long input, many questions.
     """
-    size, saved = model.cfg.chunk, []
-    overlap = _round_up(_reach(model, model.lower), size)
-    for start in starts.tolist() if stream.memory is not None else ():
-        first = start // size
-        last = min(-(-(start + edits.shape[1] + overlap) // size), stream.length // size)
-        if first >= last:
-            continue  # the edit lies in the chunk that is still open
-        begin = max(0, first * size - overlap)
-        hidden = model.run_lower(_cut(tokens, starts, edits, begin, last * size))[:, first * size - begin :]
-        for store, piece in zip(stream.memory, model.encoder(hidden), strict=True):
-            saved.append((store[:, :, first:last], store[:, :, first:last].clone()))
-            store[:, :, first:last] = piece
+    saved: list[tuple[Tensor, Tensor]] = []
     try:
+        if stream.memory is not None:
+            for start in starts.tolist():
+                saved += _read_again(model, stream, tokens, starts, edits, start)
         begin = stream.length - stream.recent.shape[1]
         yield replace(stream, recent=_cut(tokens, starts, edits, begin, stream.length))
     finally:
         for place, old in reversed(saved):
             place.copy_(old)
+
+
+@torch.no_grad()
+def _read_again(model, stream, tokens, starts, edits, start: int) -> list[tuple[Tensor, Tensor]]:
+    """Put the chunks that one edit reaches into the store; returns their places with what was there."""
+    size, saved = model.cfg.chunk, []
+    overlap = _round_up(_reach(model, model.lower), size)
+    first = start // size
+    last = min(-(-(start + edits.shape[1] + overlap) // size), stream.length // size)
+    if first >= last:
+        return []  # the edit lies in the chunk that is still open
+    begin = max(0, first * size - overlap)
+    hidden = model.run_lower(_cut(tokens, starts, edits, begin, last * size))[:, first * size - begin :]
+    for store, piece in zip(stream.memory, model.encoder(hidden), strict=True):
+        saved.append((store[:, :, first:last], store[:, :, first:last].clone()))
+        store[:, :, first:last] = piece
+    return saved
 
 
 def _cut(tokens: Tensor, starts: Tensor, edits: Tensor, begin: int, end: int) -> Int[Tensor, "1 time"]:

@@ -28,7 +28,7 @@ def save_checkpoint(
     generator: Generator,
     run: str,
     step: int,
-    rows: list[dict[str, float]],
+    rows: list[dict[str, Any]],
 ) -> None:
     """Write model, optimiser, generator state, step and table rows atomically. `run` names the configuration."""
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
@@ -44,7 +44,7 @@ def save_checkpoint(
 
 def load_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, generator: Generator, run: str
-) -> tuple[int, list[dict[str, float]]]:
+) -> tuple[int, list[dict[str, Any]]]:
     """Restore everything in place; returns the steps done and the table rows so far.
 
     Raises CheckpointError for a truncated file, a file of another kind, and a checkpoint of another run.
@@ -84,10 +84,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
             f"{path.name} cannot be read as a checkpoint ({error}); expected a whole safetensors file: "
             "delete it to start anew"
         ) from error
-    if facts.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path.name} was not written by this lab: its format is {facts.get('format')!r}, expected {FORMAT!r}"
-        )
+    found = facts.get("format") if isinstance(facts, dict) else None
+    if found != FORMAT:
+        raise CheckpointError(f"{path.name} was not written by this lab: its format is {found!r}, expected {FORMAT!r}")
     return facts, tensors
 
 

@@ -13,8 +13,8 @@ class Hook:
     def before_step(self, step: int, model: nn.Module) -> None:
         """Before the batch is drawn, such as to change the window or the mixture."""
 
-    def after_backward(self, step: int, model: nn.Module, batch: Batch, logits: Any, row: dict[str, float]) -> None:
+    def after_backward(self, step: int, model: nn.Module, batch: Batch, logits: Any, row: dict[str, Any]) -> None:
         """Gradients are there and not yet clipped: add columns to `row`. Called on logged steps only."""
 
-    def at_eval(self, step: int, model: nn.Module, row: dict[str, float]) -> None:
+    def at_eval(self, step: int, model: nn.Module, row: dict[str, Any]) -> None:
         """After a logged step's update: measure, and add columns to `row`."""

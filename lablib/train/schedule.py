@@ -32,7 +32,7 @@ def factor(cfg: ScheduleConfig, step: int, num_steps: int) -> float:
     """The share of the peak learning rate at `step` of `num_steps` (counted from 0)."""
     if step < cfg.warmup:
         return (step + 1) / (cfg.warmup + 1)
-    begin = num_steps * (1 - cfg.decay) if cfg.shape == "wsd" else cfg.warmup
+    begin = max(cfg.warmup, num_steps * (1 - cfg.decay)) if cfg.shape == "wsd" else cfg.warmup
     done = min(max((step - begin) / max(num_steps - begin, 1), 0.0), 1.0)
     if cfg.shape == "constant":
         return 1.0

@@ -1,6 +1,7 @@
 """Marks that most figures share: a mean with its interval and every seed; a length axis; a heat map."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
+from numbers import Real
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -9,7 +10,7 @@ from lablib.core.stats import bootstrap_mean
 from lablib.viz.style import rgba
 
 
-def spell_length(tokens: float) -> str:
+def spell_length(tokens: Real) -> str:
     """A length in tokens as people say it: 64, 4K, 1M."""
     for unit, size in (("M", 2**20), ("K", 2**10)):
         if tokens >= size:
@@ -56,9 +57,7 @@ def add_seeds(
     )  # fmt: skip
 
 
-def length_axis(
-    figure: go.Figure, lengths: Sequence[float], *, title: str, row: int | None = None, col: int | None = None
-):
+def length_axis(figure: go.Figure, lengths: Collection, *, title: str, row: int | None = None, col: int | None = None):
     """A logarithmic axis of lengths with their spoken names."""
     ticks = sorted(set(lengths))
     figure.update_xaxes(
