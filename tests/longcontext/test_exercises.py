@@ -24,13 +24,13 @@ MISTAKES = {
         "draw the matrix": lambda length, window: length * (length + 1) // 2,
     },
     "check_reach": {
-        "its own among them": lambda layers, window: layers * window,
+        "own among them": lambda layers, window: layers * window,
         "one layer": lambda layers, window: window - 1,
         "count on paper": lambda layers, window: layers + window,
     },
     "check_visible": {
         "its own": lambda position, chunk, size: chunk <= position // size,
-        "lies in its future": lambda position, chunk, size: True,
+        "lies in its future": lambda position, chunk, size: chunk != position // size,
         "lies in the past": lambda position, chunk, size: position > (chunk + 1) * size,
     },
     "check_score_gradient": {

@@ -5,7 +5,6 @@ import time
 import numpy as np
 import plotly.graph_objects as go
 import pytest
-from IPython.utils.capture import capture_output
 
 from lablib.longcontext.explore import pairs_explorer, pattern_explorer
 from lablib.viz.widgets import Explorer, Prediction, show
@@ -34,18 +33,31 @@ def test_every_value_of_every_slider_draws_and_answers_in_time(build):
     assert len(spent) > 5
 
 
-def test_without_a_person_an_explorer_is_a_plain_figure_with_its_text():
-    with capture_output() as captured:
-        pairs_explorer().show("Pairs by length.", interactive=False)
-    kinds = [set(output.data) for output in captured.outputs]
-    assert any("text/markdown" in kind for kind in kinds)
-    assert not any("application/vnd.jupyter.widget-view+json" in kind for kind in kinds)
+@pytest.fixture
+def displayed(monkeypatch) -> list:
+    """What a notebook would show, in order."""
+    shown: list = []
+    monkeypatch.setattr("lablib.viz.widgets.display", shown.append)
+    return shown
 
 
-def test_a_figure_is_shown_with_its_alternative_text():
-    with capture_output() as captured:
-        show(go.Figure(), "What it shows.")
-    assert captured.outputs[-1].data["text/markdown"] == "*What it shows.*"
+def test_with_a_person_an_explorer_is_sliders_over_a_figure(displayed):
+    pairs_explorer().show("Pairs by length.", interactive=True)
+    box, text = displayed
+    assert isinstance(box.children[-1], go.FigureWidget)
+    assert text.data == "*Pairs by length.*"
+
+
+def test_without_a_person_an_explorer_is_a_plain_figure_with_its_text(displayed):
+    pairs_explorer().show("Pairs by length.", interactive=False)
+    figure, text = displayed
+    assert type(figure) is go.Figure
+    assert text.data == "*Pairs by length.*"
+
+
+def test_a_figure_is_shown_with_its_alternative_text(displayed):
+    show(go.Figure(), "What it shows.")
+    assert displayed[-1].data == "*What it shows.*"
 
 
 def test_a_prediction_is_none_until_chosen_and_unattended():
