@@ -99,7 +99,11 @@ class Record:
         headers, rows = self.root / f"{experiment}.jsonl", self.root / f"{experiment}.csv"
         if not headers.exists():
             return []
-        tables = dict(list(pd.read_csv(rows, dtype={"arm": str}, keep_default_na=False, na_values=[""]).groupby("arm", sort=False)))
+        tables = dict(
+            list(
+                pd.read_csv(rows, dtype={"arm": str}, keep_default_na=False, na_values=[""]).groupby("arm", sort=False)
+            )
+        )
         arms = []
         for line in headers.read_text().splitlines():
             fields = json.loads(line)
