@@ -35,7 +35,7 @@ def figure_of(experiment: Experiment, record: Record):
     arms = [arm for arm in record.load(experiment.name) if arm.version == experiment.version]
     if function is None or not arms:
         return None
-    return function(pd.concat([arm.joined() for arm in arms], ignore_index=True))
+    return function(pd.concat([arm.joined("recorded") for arm in arms], ignore_index=True))
 
 
 def draw(experiment: Experiment, record: Record) -> None:
