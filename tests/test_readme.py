@@ -1,0 +1,81 @@
+"""What the README says is done: its commands exist and run in their smoke forms, its files and images are there."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from lablib.app.cli import main
+from lablib.core.store import PROJECT
+
+README = (PROJECT / "README.md").read_text()
+BLOCK = re.search(r"```sh\n(lab doctor.*?)```", README, re.DOTALL)[1]
+COMMANDS = [line.split("#")[0].split()[1:] for line in BLOCK.splitlines()]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_lab_command_is_one_the_command_line_knows(words):
+    result = CliRunner().invoke(main, [words[0], "--help"])
+    assert result.exit_code == 0
+    for option in (word for word in words if word.startswith("-")):
+        assert option in result.output
+
+
+def test_lab_doctor_and_list_run(monkeypatch):
+    for command in ("doctor", "list"):
+        done = subprocess.run([sys.executable, "-m", "lablib.app.cli", command], capture_output=True, text=True)
+        assert done.returncode in (0, 1), done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_lab_run_runs_the_real_notebooks_at_smoke_scale_and_writes_the_report(tmp_path):
+    command = [sys.executable, "-m", "lablib.app.cli", "run", "--scale", "smoke", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = tmp_path.iterdir()
+    states = {one["name"]: one["status"] for one in json.loads((run / "run.json").read_text())["notebooks"]}
+    assert states == {"00_start_here": "ok", "01_seesaw_effect": "ok"}
+    assert "exact recall" in (run / "report.html").read_text()
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`(?:PIP_\S+ )?make ([a-z]+)", README))))
+def test_every_make_target_exists_and_parses(target):
+    done = subprocess.run(["make", "--dry-run", target], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_schedules_parse():
+    minute, hour, day, month, weekday = re.search(r"^(\S+ \S+ \S+ \S+ \S+)  cd", README, re.MULTILINE)[1].split()
+    assert (int(minute), int(hour), day, month, int(weekday)) == (0, 3, "*", "*", 1)
+    workflow = yaml.safe_load(re.search(r"on: (\{schedule.*?\]\})`", README)[1])
+    assert workflow["schedule"][0]["cron"].split() == [minute, hour, day, month, weekday]
+
+
+def test_links_to_files_lead_somewhere():
+    for target in re.findall(r"\]\(((?!http)[^)#]+)\)", README):
+        assert (PROJECT / target).exists(), target
+
+
+def test_the_tree_names_what_is_there():
+    tree = re.search(r"## The tree\n\n```\n(.*?)```", README, re.DOTALL)[1]
+    inside = ""
+    for line in tree.splitlines():
+        name = line.split()[0]
+        inside = name if not line.startswith(" ") else inside
+        assert (PROJECT / (name if not line.startswith(" ") else inside + name)).is_dir(), name
+
+
+@pytest.mark.parametrize(
+    "note", sorted((PROJECT / "notebooks" / "results" / "images").glob("*.json")), ids=lambda p: p.stem
+)
+def test_an_image_was_drawn_from_the_table_as_it_is_recorded(note):
+    drawn = json.loads(note.read_text())
+    table = PROJECT / "notebooks" / "results" / f"{note.stem.replace('-', '/', 1)}.csv"
+    assert hashlib.sha256(table.read_bytes()).hexdigest() in drawn.values()
+    assert note.with_suffix(".png").exists()
