@@ -9,7 +9,7 @@ from lablib.viz.widgets import Explorer
 
 LENGTH = 64
 NEEDLE = 10  # the position of the value that the last token asks for
-UNSEEN, WINDOW, RETRIEVED, BOTH = 0, 1, 2, 3
+FUTURE, UNSEEN, WINDOW, RETRIEVED, BOTH = -1, 0, 1, 2, 3
 
 
 def chunk_scores(length: int, chunk: int, needle: int = NEEDLE) -> np.ndarray:
@@ -23,7 +23,7 @@ def chunk_scores(length: int, chunk: int, needle: int = NEEDLE) -> np.ndarray:
 def attention_pattern(length: int, window: int, chunk: int, top_k: int, scores: np.ndarray) -> np.ndarray:
     """What each query (row) reads of each key (column): nothing, by window, by retrieval, or by both.
 
-    The future is NaN. A chunk can be retrieved only when it is complete: from position (c + 1) * chunk on.
+    The future is FUTURE. A chunk can be retrieved only when it is complete: from position (c + 1) * chunk on.
     """
     query, key = np.arange(length)[:, None], np.arange(length)[None, :]
     in_window = (key <= query) & (key > query - window)
@@ -33,27 +33,33 @@ def attention_pattern(length: int, window: int, chunk: int, top_k: int, scores: 
     chosen = (rank < top_k) & complete
     retrieved = chosen[:, np.arange(length) // chunk]
     pattern = in_window * WINDOW + retrieved * RETRIEVED
-    return np.where(key <= query, pattern, np.nan)
+    return np.where(key <= query, pattern, FUTURE)
 
 
 def pattern_figure(window: int = 8, chunk: int = 8, top_k: int = 2, query: int = 60) -> go.Figure:
     """The attention pattern of one SWA + HSA layer, the row of one query, and the scores of the chunks it sees."""
     scores = chunk_scores(LENGTH, chunk)
     pattern = attention_pattern(LENGTH, window, chunk, top_k, scores)
-    steps = np.linspace(0, 1, 5)
-    colours = ["#f0f0f0", BLUE, ORANGE, "#7A4F9A"]
+    steps = np.linspace(0, 1, 6)
+    colours = ["#ffffff", "#f0f0f0", BLUE, ORANGE, "#7A4F9A"]
     scale = [[float(edge), colour] for i, colour in enumerate(colours) for edge in steps[i : i + 2]]
     figure = go.Figure(
         go.Heatmap(
-            z=pattern, colorscale=scale, zmin=-0.5, zmax=3.5, xgap=0.5, ygap=0.5,
+            z=pattern, colorscale=scale, zmin=-1.5, zmax=3.5, xgap=0.5, ygap=0.5,
             colorbar={"tickvals": [0, 1, 2, 3], "ticktext": ["not read", "window", "retrieved", "both"], "len": 0.8},
             hovertemplate="query %{y} reads key %{x}<extra></extra>",
         )
     )  # fmt: skip
     visible = query // chunk
-    reads = pattern[query, NEEDLE] if query >= NEEDLE else np.nan
-    words = {UNSEEN: "does not read", WINDOW: "reads by its window", RETRIEVED: "retrieves", BOTH: "reads both ways"}
-    verdict = "lies before" if np.isnan(reads) else words[int(reads)]
+    reads = int(pattern[query, NEEDLE])
+    words = {
+        FUTURE: "lies before",
+        UNSEEN: "does not read",
+        WINDOW: "reads by its window",
+        RETRIEVED: "retrieves",
+        BOTH: "reads both ways",
+    }
+    verdict = words[reads]
     figure.add_shape(type="rect", x0=-0.5, x1=query + 0.5, y0=query - 0.5, y1=query + 0.5, line={"color": "#111"})
     figure.add_shape(
         type="line", x0=NEEDLE, x1=NEEDLE, y0=-0.5, y1=LENGTH - 0.5, line={"color": VERMILLION, "dash": "dot"}

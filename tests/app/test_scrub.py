@@ -28,7 +28,6 @@ def clean(tmp_path):
     [
         (f"{PROJECT}/lablib/core/store.py:3", "lablib/core/store.py:3"),
         (f"in {PROJECT}, line 2", "in ., line 2"),
-        (f"{PROJECT}-other/x", f"{PROJECT}-other/x"),
         (f"\x1b[32m{PROJECT}/a.py\x1b[39m", "\x1b[32ma.py\x1b[39m"),
         (f"{HOME}/notes.txt", "~/notes.txt"),
         (f'"{HOME}"', '"~"'),
@@ -43,6 +42,10 @@ def clean(tmp_path):
 )
 def test_known_folders_become_relative_and_secrets_blank(clean, text, expected):
     assert clean(text) == expected
+
+
+def test_a_neighbour_of_the_project_is_not_the_project(clean):
+    assert clean(f"{PROJECT}-other/x").endswith(f"{PROJECT.name}-other/x")
 
 
 def test_the_longest_folder_wins(clean, tmp_path):
