@@ -35,10 +35,10 @@ def test_lab_doctor_and_list_run(monkeypatch):
 
 @pytest.mark.slow
 def test_lab_run_runs_the_real_notebooks_at_smoke_scale_and_writes_the_report(tmp_path):
-    command = [sys.executable, "-m", "lablib.app.cli", "run", "--scale", "smoke", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "lablib.app.cli", "run", "--scale", "smoke", "--out", str(tmp_path / "runs")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    (run,) = tmp_path.iterdir()
+    (run,) = (tmp_path / "runs").iterdir()
     states = {one["name"]: one["status"] for one in json.loads((run / "run.json").read_text())["notebooks"]}
     assert states == {"00_start_here": "ok", "01_seesaw_effect": "ok"}
     assert "exact recall" in (run / "report.html").read_text()
