@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lablib.core.stats import bootstrap_mean
-from lablib.longcontext.summaries import PLAIN, by_length, gradient_mass, in_domain, with_variant
+from lablib.longcontext.summaries import PLAIN, VARIANTS, by_length, gradient_mass, in_domain, with_variant
 from lablib.viz.marks import add_seeds, length_axis, missing, reference_line, spell_length
 from lablib.viz.style import DASHES, FAMILIES, GREEN, ORANGE, SYMBOLS, VERMILLION, dress, ramp
 
@@ -134,8 +134,9 @@ def local_figure(table: pd.DataFrame) -> go.Figure:
         _window_axis(figure, rows, row=1, col=col)
         shown.append(rows)
     figure.update_yaxes(title="held-out loss (nats per token)", row=1, col=1)
+    figure.update_traces(showlegend=False)  # the panels' titles say it
     source = _source(pd.concat(shown))
-    return dress(figure, title="The other side: in-domain, the wide window is better", source=source, height=400)
+    return dress(figure, title="The other side: in-domain loss by window", source=source, height=400)
 
 
 def ablation_figure(table: pd.DataFrame, length: int = 16_384) -> go.Figure:
@@ -146,7 +147,7 @@ def ablation_figure(table: pd.DataFrame, length: int = 16_384) -> go.Figure:
         return missing(NOTHING)
     ends = (int(rows["model.window"].min()), int(rows["data.length"].iloc[0]))
     complete = rows[rows["model.window"].isin(ends)].groupby("variant")["model.window"].nunique() == 2
-    names = [name for name in rows["variant"].unique() if complete.get(name, False) and name != "SWA only"]
+    names = [name for name in (PLAIN, *VARIANTS) if complete.get(name, False) and name != "SWA only"]
     figure = go.Figure()
     for window, colour, symbol in zip(ends, (FAMILIES[PLAIN], VERMILLION), SYMBOLS, strict=False):
         mine = rows[(rows["model.window"] == window) & rows["variant"].isin(names)]
