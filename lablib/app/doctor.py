@@ -149,9 +149,11 @@ def _existing(folder: Path) -> Path:
 
 def _corpus() -> Iterable[Finding]:
     """The text corpus is the standard library's own sources, which some distributions leave out."""
-    count = sum(1 for _ in Path(sysconfig.get_path("stdlib")).glob("*.py"))
+    count = sum(1 for _ in Path(sysconfig.get_path("stdlib")).glob("*.py"))  # its top level: enough to know
     mend = "" if count > 100 else "install a whole Python (its .py sources are the text that models are trained on)"
-    yield Finding(GREEN if count > 100 else RED, "corpus", f"{count} sources of the standard library", mend)
+    yield Finding(
+        GREEN if count > 100 else RED, "corpus", f"{count} sources at the top level of the standard library", mend
+    )
 
 
 def _accelerators() -> Iterable[Finding]:

@@ -1,12 +1,11 @@
 """What it costs to read a long input: full attention, a sliding window, and a whole HSA model, on this machine."""
 
-import time
 from typing import Literal
 
 import torch
 from torch import Generator
 
-from lablib.core.measure import in_fresh_process, peak_memory
+from lablib.core.measure import cpu_seconds, in_fresh_process, peak_memory
 from lablib.data.retrieval import RetrievalConfig, draw_questions
 from lablib.nn.lm import LanguageModel, LMConfig
 from lablib.nn.streaming import edited, encode, read
@@ -37,11 +36,11 @@ def _measure(work: Work, length: int, window: int, seed: int) -> dict[str, float
             "full attention": lambda: full_attention(q, k, v),
             "sliding window": lambda: sliding_window_attention(q, k, v, window),
         }[work]
-    before, start = peak_memory(), time.process_time()
-    with torch.no_grad():
+    before = peak_memory()
+    with torch.no_grad(), cpu_seconds() as spent:
         call()
     return {
-        "work_seconds": time.process_time() - start,
+        "work_seconds": spent[0],
         "extra_megabytes": (peak_memory() - before) / 2**20,
         "peak_megabytes": peak_memory() / 2**20,
     }

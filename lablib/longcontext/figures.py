@@ -34,12 +34,7 @@ def seesaw_figure(table: pd.DataFrame, own: pd.DataFrame | None = None) -> go.Fi
         _add_error_bar(figure, at_end, str(window), colour)
     _add_own(figure, own, longest)
     length_axis(figure, rows["length"], title="input length (tokens, log scale)", row=1, col=1)
-    reach = rows.drop_duplicates("model.window").set_index("model.window")["reach"]
-    figure.update_xaxes(
-        type="category", categoryorder="array", categoryarray=[str(w) for w in windows],
-        ticktext=[f"{w}<br>({int(reach[w])})" for w in windows], tickvals=[str(w) for w in windows],
-        title="window (stacked reach), tokens", row=1, col=2,
-    )  # fmt: skip
+    _window_axis(figure, rows, row=1, col=2)
     figure.update_yaxes(range=[-0.04, 1.06], title="exact recall", row=1, col=1)
     figure.update_yaxes(range=[-0.04, 1.06], row=1, col=2)
     reference_line(figure, 1 / rows["data.num_values"].iloc[0], "chance", row=1, col=1)

@@ -24,7 +24,6 @@ VARIANTS: dict[str, dict[str, object]] = {
 }
 PLAIN = "SWA + HSA"
 RETRIEVES = 0.9  # a seed retrieves if it answers at least this share of its questions
-KEY = ["variant", "model.window", "seed"]
 
 
 def with_variant(table: pd.DataFrame) -> pd.DataFrame:

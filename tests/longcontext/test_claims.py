@@ -53,3 +53,12 @@ def test_e_the_controls_fail_beyond_their_reach(table):
     assert mean(table, "SWA only", WIDE, 65_536) == pytest.approx(CHANCE, abs=0.03)
     assert mean(table, "full attention, RoPE", NARROW, 4096) == pytest.approx(CHANCE, abs=0.03)
     assert mean(table, "concatenated softmax", NARROW, 65_536) < 0.5
+
+
+def test_the_ranking_of_the_end_windows_survives_every_change(table):
+    means = (
+        summaries.recall(table, None).query("length == 16_384").pivot(index="variant", columns="window", values="exact")
+    )
+    changed = means.drop(index="SWA only")[[NARROW, WIDE]].dropna()
+    assert len(changed) == 8
+    assert (changed[NARROW] - changed[WIDE] > 0.2).all()
