@@ -6,7 +6,8 @@ import pytest
 import torch
 from needle_reader import TEXT, follow, positions, read_needles, seeded
 
-from lablib.data.retrieval import SLOT, Questions, RetrievalConfig, draw_questions
+from lablib.data.questions import Questions, draw_questions
+from lablib.data.retrieval import SLOT, RetrievalConfig
 
 QUESTIONS = {
     "one needle": ({}, {}),
