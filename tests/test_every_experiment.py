@@ -85,7 +85,7 @@ def test_smoke_arms_run_and_give_rows_with_their_configuration(name, smoke):
 
 def figure_of(name: str):
     subject, short = name.split("/")
-    return getattr(importlib.import_module(f"lablib.{subject}.figures"), f"{short}_figure")
+    return getattr(importlib.import_module(f"lablib.{subject}.figures.{short}"), f"{short}_figure")
 
 
 @every

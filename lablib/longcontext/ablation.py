@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Generator, nn
 
+from lablib.data.questions import draw_questions
 from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.seesaw import answer_questions
 from lablib.nn.lm import LanguageModel
@@ -58,19 +59,26 @@ class Circuits(Hook):
         if (step + 1) % self.every:
             return
         model.eval()
-        row["whole"], row["far"] = self.share(model, self.data.length), self.share(model, self.far)
+        row["whole"], row["far"] = self.near_share(model), self.far_share(model)
         with without_retrieval(model):
-            row["window_alone"] = self.share(model, self.data.length)
+            row["window_alone"] = self.near_share(model)
         with windows_cut(model, model.cfg.chunk):
-            row["hsa_alone"] = self.share(model, self.data.length)
+            row["hsa_alone"] = self.near_share(model)
         model.train()
 
-    def share(self, model: LanguageModel, length: int) -> float:
-        """Exact recall at a length, as the model now is."""
-        generator = Generator().manual_seed(self.seed)
-        hits = [
-            hit
-            for _ in range(self.haystacks)
-            for hit in answer_questions(model, self.data, length, self.questions, generator)["hit"]
-        ]
+    @torch.no_grad()
+    def near_share(self, model: LanguageModel) -> float:
+        """Exact recall at the training length, as the model now is: all questions in one batch."""
+        generator, hits = Generator().manual_seed(self.seed), []
+        for _ in range(self.haystacks):
+            asked = draw_questions(self.data, self.data.length, self.questions, generator)
+            inputs = torch.cat([asked.planted(i) for i in range(self.questions)])
+            hits += (model(inputs)[:, -1].argmax(-1) == asked.answers[:, -1]).tolist()
+        return sum(hits) / len(hits)
+
+    def far_share(self, model: LanguageModel) -> float:
+        """Exact recall at the length `far`."""
+        generator, hits = Generator().manual_seed(self.seed), []
+        for _ in range(self.haystacks):
+            hits += answer_questions(model, self.data, self.far, self.questions, generator)["hit"]
         return sum(hits) / len(hits)

@@ -16,6 +16,7 @@ FAMILIES = {
     "RoPE on the HSA read": GREEN,
 }
 
+END_COLOURS = (BLUE, VERMILLION)  # where only a narrow and a wide window are compared
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lablib.longcontext import figures, summaries
+from lablib.longcontext import summaries
+from lablib.longcontext.figures import seesaw as figures
 from lablib.longcontext.experiments.seesaw import SeesawConfig
 
 

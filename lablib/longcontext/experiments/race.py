@@ -1,4 +1,4 @@
-"""Law, race or budget? The seesaw's runs watched circuit by circuit, and trained on to four times their length.
+"""Law, race or budget? The seesaw's runs watched circuit by circuit, and trained on to three times their length.
 
 At equal training tokens every window answers at the training length; only the narrow ones retrieve far beyond it.
 Here the same runs (the same seeds, bit by bit) are asked every 50 steps which circuit answers, and then go on. If
@@ -34,7 +34,7 @@ class RaceConfig(SeesawConfig):
     """
 
     lengths: tuple[int, ...] = (4096,)
-    more: TrainConfig = TrainConfig(steps=1800, log_every=20)
+    more: TrainConfig = TrainConfig(steps=1200, log_every=20)
     more_window: int | None = None
     every: int = 50
 
