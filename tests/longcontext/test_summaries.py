@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from lablib.longcontext import summaries
-from lablib.longcontext.figures import seesaw as figures
 from lablib.longcontext.experiments.seesaw import SeesawConfig
+from lablib.longcontext.figures import seesaw as figures
 
 
 def arm(window: int, seed: int, exact: float, **changes) -> pd.DataFrame:
