@@ -142,4 +142,4 @@ def _check_form(cfg: RetrievalConfig, form: Form) -> None:
     if form not in ("trained", "unmarked", "gapped"):
         raise ValueError(f"form is {form!r}; expected trained, unmarked or gapped")
     if form != "trained" and (cfg.key_tokens != 1 or cfg.task != "needle"):
-        raise ValueError(f"form {form!r} is for single needles with one-token keys; got key_tokens={cfg.key_tokens}")
+        raise ValueError(f"form {form!r} is for single needles with one-token keys; got {cfg.task} with key_tokens={cfg.key_tokens}")

@@ -160,7 +160,7 @@ def _write(tokens: Tensor, row: Tensor, start: Tensor, head: int, key: Tensor, c
 
 
 def draw_keys(
-    cfg: RetrievalConfig, batch: int, number: int, generator: Generator, among: Int[Tensor, " key"] | None = None
+    cfg: RetrievalConfig, batch: int, number: int, generator: Generator, among: Int[Tensor, " choice"] | None = None
 ) -> Int[Tensor, "batch key part"]:
     """Distinct keys a row, from those numbered `among` (default: all).
 

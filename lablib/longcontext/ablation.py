@@ -58,13 +58,11 @@ class Circuits(Hook):
     def at_eval(self, step: int, model: LanguageModel, row: dict[str, Any]) -> None:
         if (step + 1) % self.every:
             return
-        model.eval()
         row["whole"], row["far"] = self.near_share(model), self.far_share(model)
         with without_retrieval(model):
             row["window_alone"] = self.near_share(model)
         with windows_cut(model, model.cfg.chunk):
             row["hsa_alone"] = self.near_share(model)
-        model.train()
 
     @torch.no_grad()
     def near_share(self, model: LanguageModel) -> float:
