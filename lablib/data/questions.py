@@ -64,12 +64,10 @@ def draw_questions(
     offset = int(torch.randint(cfg.offsets, (), generator=generator))
     slots = (length - tail - offset) // SLOT
     low, high = int(depth[0] * slots), round(depth[1] * slots)
-    others, own = torch.empty(0, dtype=torch.long), None
-    if distractors:
-        others, own = torch.randperm(cfg.num_keys, generator=generator).tensor_split([cfg.num_keys // 2])
+    others, own = _keys_apart(cfg, distractors, generator)
     usable = cfg.num_keys - len(others)
     fits = low >= 0 and high <= slots and num_needles * links <= min(high - low, usable) and distractors <= slots
-    if not fits or not 1 <= asked <= num_needles or distractors < 0:
+    if not fits or not 1 <= asked <= num_needles:
         raise ValueError(
             f"{num_needles} needles of {links} slots, {asked} of them asked for, do not fit the {high - low} slots of "
             f"{length} tokens at depth {depth} beside {distractors} distractors, or the {usable} keys"
@@ -81,20 +79,22 @@ def draw_questions(
     starts = (low + order) * SLOT + offset
     contents = keys[:, :, 0].roll(1, dims=1)  # a later link holds the key of the link before it
     contents[:, ::links] = values
-    plants = _slots(cfg, cfg.mark, keys, contents, generator, text)
+    plants = _rewritten(_slots(cfg, cfg.mark, keys, contents, generator, text), form)
     asks = _slots(cfg, cfg.ask, keys[:, links - 1 :: links][:, :asked], values[:, :asked], generator, text)
     haystack = noise(cfg, 1, length - tail, generator, text)
-    if distractors:
-        _scatter(cfg, haystack, distractors, others, offset, generator)
-    return Questions(
-        haystack,
-        starts,
-        _rewritten(plants, form),
-        asks.flatten(1)[:, :tail],
-        values[:, :asked],
-        torch.arange(asked) * SLOT + cfg.key_tokens,
-        starts[:, ::links][:, :asked] + 1 + cfg.key_tokens + (form == "gapped"),
-    )
+    _scatter(cfg, haystack, distractors, others, offset, generator)
+    answer_at = torch.arange(asked) * SLOT + cfg.key_tokens
+    evidence = starts[:, ::links][:, :asked] + 1 + cfg.key_tokens + (form == "gapped")
+    return Questions(haystack, starts, plants, asks.flatten(1)[:, :tail], values[:, :asked], answer_at, evidence)
+
+
+def _keys_apart(cfg: RetrievalConfig, distractors: int, generator: Generator) -> tuple[Tensor, Tensor | None]:
+    """The keys of the distractors and those that are left for the needles (None: all)."""
+    if distractors < 0:
+        raise ValueError(f"distractors is {distractors}: fewer than none do not fit")
+    if distractors == 0:
+        return torch.empty(0, dtype=torch.long), None
+    return torch.randperm(cfg.num_keys, generator=generator).tensor_split([cfg.num_keys // 2])
 
 
 def _slots(
@@ -118,6 +118,8 @@ def _scatter(
     cfg: RetrievalConfig, haystack: Tensor, number: int, among: Tensor, offset: int, generator: Generator
 ) -> None:
     """Write needles with keys `among` into slots of the haystack; keys may come more than once, values are random."""
+    if number == 0:
+        return
     slots = (haystack.shape[1] - offset) // SLOT
     starts = torch.randperm(slots, generator=generator)[:number] * SLOT + offset
     keys = draw_keys(cfg, number, 1, generator, among)
@@ -142,4 +144,6 @@ def _check_form(cfg: RetrievalConfig, form: Form) -> None:
     if form not in ("trained", "unmarked", "gapped"):
         raise ValueError(f"form is {form!r}; expected trained, unmarked or gapped")
     if form != "trained" and (cfg.key_tokens != 1 or cfg.task != "needle"):
-        raise ValueError(f"form {form!r} is for single needles with one-token keys; got {cfg.task} with key_tokens={cfg.key_tokens}")
+        raise ValueError(
+            f"form {form!r} is for single needles with one-token keys; got {cfg.task} with key_tokens={cfg.key_tokens}"
+        )

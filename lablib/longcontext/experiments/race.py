@@ -43,7 +43,7 @@ class RaceConfig(SeesawConfig):
             "train": TrainConfig(steps=4, batch=4, log_every=2),
             "more": TrainConfig(steps=4, batch=4, log_every=4),
             "lengths": (256,),
-            "every": 2,
+            "every": 1,
             "haystacks": 1,
             "questions": 2,
         },

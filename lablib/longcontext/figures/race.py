@@ -27,7 +27,7 @@ def race_figure(table: pd.DataFrame) -> go.Figure:
         rows=-(-len(groups) // columns), cols=columns, subplot_titles=groups, shared_yaxes=True,
         horizontal_spacing=0.05, vertical_spacing=0.16,
     )  # fmt: skip
-    far = spell_length(rows["lengths"].iloc[0][-1])
+    far = spell_length(int(rows["lengths"].iloc[0].split()[-1]))
     for i, group in enumerate(groups):
         place = {"row": i // columns + 1, "col": i % columns + 1}
         mine = rows[rows["group"] == group]
