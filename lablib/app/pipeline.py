@@ -179,7 +179,7 @@ class _Conductor:
             self.record.save()
         elif time.monotonic() - child.started > self.record.timeout:
             child.stop()
-            self._settle(run, child, "timeout", f"not done after {self.record.timeout:g} s, in cell {run.cell}")
+            self._settle(run, child, "timeout", f"not done after {self.record.timeout:g} s, {_place(run)}")
             self.record.save()
 
     def _settle(self, run: NotebookRun, child: Child, status: str, error: str | None) -> None:
@@ -191,6 +191,10 @@ class _Conductor:
         run.status, run.error, run.finished = status, error, now()
         run.wall_seconds = round(time.monotonic() - child.started, 1)
         run.cpu_seconds = round(child.cpu_seconds, 1)
+
+
+def _place(run: NotebookRun) -> str:
+    return f"stopped in code cell {run.cell} of {run.cells}" if run.cell else "stopped before its first cell"
 
 
 def _verdict(message: dict[str, Any] | None, code: int) -> tuple[str, str | None]:
