@@ -58,7 +58,7 @@ def run(notebooks, scale, parameters, workers, timeout, resume, out) -> int:
 
     A NOTEBOOK is a number (01), a name (01_seesaw_effect) or a path; all of the lab's by default.
     """
-    from lablib.app import pipeline, report
+    from lablib.app import pipeline
 
     if resume is not None:
         if notebooks or scale or parameters:
@@ -73,15 +73,29 @@ def run(notebooks, scale, parameters, workers, timeout, resume, out) -> int:
     count = len(record.notebooks)
     plural = "" if count == 1 else "s"
     click.echo(f"run {record.id}: {count} notebook{plural} at {record.scale} scale, up to {record.workers} processes")
+    again = f"lab run --resume {record.id}{_out_option(out)}"
     try:
         code = pipeline.execute(record)
+    except OSError as error:
+        click.echo(f"lab: the run's folder cannot be written: {error.strerror}: {again}", err=True)
+        return 1
+    if record.error:
+        click.echo(f"lab: {record.error}", err=True)
+    if code:
+        click.echo(f"not all is well; when it is mended: {again}", err=True)
+    return _report(record, out) or code
+
+
+def _report(record: Any, out: Path) -> int:
+    """Write the report and say where; 1 where it cannot be written."""
+    from lablib.app import report
+
+    try:
         click.echo(f"report: {_near(report.write(record))}")
     except OSError as error:
-        click.echo(f"lab: the run's folder cannot be written ({error.strerror}); make room, then --resume {record.id}")
+        click.echo(f"lab: no report: {error.strerror}: lab report {record.id}{_out_option(out)}", err=True)
         return 1
-    if code:
-        click.echo(f"not all is well; when it is mended: lab run --resume {record.id}{_out_option(out)}", err=True)
-    return code
+    return 0
 
 
 @main.command("list")
@@ -119,10 +133,9 @@ def record_(experiments, images, partial, workers) -> int:
 @out_option
 def report_(identity: str, out: Path) -> int:
     """Build report.html of a run again (`last`: the newest)."""
-    from lablib.app import report, runrecord
+    from lablib.app import runrecord
 
-    click.echo(_near(report.write(runrecord.find(out, identity))))
-    return 0
+    return _report(runrecord.find(out, identity), out)
 
 
 @main.command()

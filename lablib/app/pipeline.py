@@ -13,6 +13,7 @@ from typing import Any
 
 from lablib.app import checks, processes
 from lablib.app.display import Display
+from lablib.app.errors import BadInput
 from lablib.app.processes import Child
 from lablib.app.runrecord import NotebookRun, RunRecord, find, new_folder, now
 from lablib.app.scrub import scrubber, strip_ansi
@@ -83,8 +84,8 @@ def execute(record: RunRecord) -> int:
     with caught_signals() as caught:
         record.claim()
         record.keep_reserve()
+        _begin(record)
         try:
-            record.save()
             with Display(record.notebooks) as display:
                 _Conductor(record, display, caught).conduct()
         except OSError as error:  # the run's own folder cannot be written
@@ -96,6 +97,17 @@ def execute(record: RunRecord) -> int:
         record.save()
         record.free_reserve()
         return 128 + caught[0] if caught else int(record.status != "ok")
+
+
+def _begin(record: RunRecord) -> None:
+    """Put on record that it runs; BadInput where even that cannot be written, before anything runs."""
+    try:
+        record.save()
+    except OSError as error:
+        record.free_reserve()
+        with contextlib.suppress(OSError):  # the folder of a resumed run is not empty, and stays
+            record.folder.rmdir()
+        raise BadInput(f"nothing was run: {error.strerror}") from None
 
 
 @contextlib.contextmanager

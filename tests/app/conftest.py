@@ -81,11 +81,16 @@ class Lab:
     folder: Path
     environ: dict[str, str] = dataclasses.field(default_factory=dict)
     prefix: list[str] = dataclasses.field(default_factory=list)  # such as a namespace to start it in
+    root: Path = Path("/")  # the file system as it is seen there
     tag: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def out(self) -> Path:
         return self.folder / "runs"
+
+    def seen(self, path: Path) -> Path:
+        """Where this process finds what `lab` knows by that path."""
+        return self.root / path.relative_to("/")
 
     @property
     def home(self) -> Path:
@@ -108,7 +113,7 @@ class Lab:
 
     def last_run(self) -> dict:
         """The newest run.json."""
-        return json.loads(max(self.out.glob("*/run.json")).read_text())
+        return json.loads(max(self.seen(self.out).glob("*/run.json")).read_text())
 
     def statuses(self) -> dict[str, str]:
         return {run["name"]: run["status"] for run in self.last_run()["notebooks"]}
@@ -118,7 +123,7 @@ class Lab:
 
     def executed(self, name: str):
         """The executed notebook of the newest run."""
-        return nbformat.read(self.out / self.last_run()["id"] / f"{name}.ipynb", as_version=4)
+        return nbformat.read(self.seen(self.out) / self.last_run()["id"] / f"{name}.ipynb", as_version=4)
 
     def left_over(self, *, within: float = 0.0) -> list[str]:
         """What still lives of all that was started; waits up to `within` seconds for it to go."""
