@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -128,17 +129,23 @@ class Lab:
     def left_over(self, *, within: float = 0.0) -> list[str]:
         """What still lives of all that was started; waits up to `within` seconds for it to go."""
         deadline = time.monotonic() + within
-        while (found := [*self._tagged()]) and time.monotonic() < deadline:
+        while (found := [name for _, name in self.processes()]) and time.monotonic() < deadline:
             time.sleep(0.1)
         return found
 
-    def _tagged(self):
+    def processes(self) -> Iterator[tuple[psutil.Process, str]]:
+        """Every living process that was started below this lab, with its command."""
         for process in psutil.process_iter():
             try:
                 if process.environ().get(TAG) == self.tag:
-                    yield " ".join(process.cmdline())[:120]
+                    yield process, " ".join(process.cmdline())[:120]
             except (psutil.Error, OSError):
                 continue
+
+
+def listens_on(process: psutil.Process) -> set[str]:
+    """The addresses at which a process waits for connections, as the system tells them."""
+    return {one.laddr.ip for one in process.net_connections(kind="inet") if one.status == psutil.CONN_LISTEN}
 
 
 def printed(notebook) -> str:
