@@ -51,15 +51,15 @@ def find_notebooks(names: Sequence[str]) -> list[Path]:
 
 def _find_notebook(name: str) -> Path:
     path = Path(name)
-    if path.suffix == ".ipynb" and path.is_file():
+    if path.suffix == ".ipynb" and os.path.isfile(path):  # which a name that is too long does not upset
         return path
     stem = path.stem if path.suffix == ".ipynb" and path.name == name else name
     for known in all_notebooks():
         number = known.stem[:2]
         if stem == known.stem or (stem.isdigit() and int(stem) == int(number) and len(stem) <= 2):
             return known
-    if path.exists():
-        raise BadInput(f"{name} is not a notebook; expected a file that ends in .ipynb")
+    if os.path.exists(path):
+        raise BadInput(f"{name or 'an empty name'} is not a notebook; expected a file that ends in .ipynb")
     known = ", ".join(path.stem for path in all_notebooks()) or "none"
     raise BadInput(f"there is no notebook {name!r}; expected a path, or a number or name of: {known}")
 
@@ -111,7 +111,7 @@ def checked_timeout(timeout: float | None, scale: str) -> float:
 def checked_out(out: Path) -> Path:
     """The folder of the runs, which need not exist yet; BadInput where it can never be one."""
     for place in [out, *out.absolute().parents]:
-        if place.exists():
+        if os.path.exists(place):
             if not place.is_dir():
                 raise BadInput(f"--out {out}: {place.name} is a file; name a folder")
             if not os.access(place, os.W_OK | os.X_OK):

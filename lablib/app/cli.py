@@ -1,5 +1,6 @@
 """The command `lab`: run the notebooks, list them, record results, rebuild a report, examine the machine."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,19 @@ def _complain(message: str) -> int:
     return 2
 
 
-out_option = click.option("--out", type=click.Path(path_type=Path), default=RUNS, help="Folder of the runs [runs/].")
+def _folder(text: str | Path) -> Path:
+    if str(text) == "":  # such as an unset variable of a shell, which would scatter runs over this folder
+        raise BadInput("--out is empty; name a folder")
+    try:
+        os.stat(text)
+    except (FileNotFoundError, NotADirectoryError):  # it may be made, or each command says why it cannot
+        pass
+    except OSError as error:
+        raise BadInput(f"--out {text}: {error.strerror}; name another folder") from None
+    return Path(text)
+
+
+out_option = click.option("--out", type=_folder, metavar="FOLDER", default=RUNS, help="Folder of the runs [runs/].")
 
 
 @click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
@@ -133,9 +146,9 @@ def record_(experiments, images, partial, workers) -> int:
 @out_option
 def report_(identity: str, out: Path) -> int:
     """Build report.html of a run again (`last`: the newest)."""
-    from lablib.app import runrecord
+    from lablib.app import checks, runrecord
 
-    return _report(runrecord.find(out, identity), out)
+    return _report(runrecord.find(checks.checked_out(out), identity), out)
 
 
 @main.command()

@@ -13,8 +13,9 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 
+from lablib.app.notebook import scrub_notebook
 from lablib.app.processes import begin_child
-from lablib.app.scrub import scrub_notebook, scrubber, strip_ansi
+from lablib.core.scrub import scrubber, strip_ansi
 from lablib.core.store import write_atomically
 
 EXIT_FAILED, EXIT_KILLED = 1, 138  # as papermill's own command has them

@@ -16,8 +16,8 @@ from lablib.app.display import Display
 from lablib.app.errors import BadInput
 from lablib.app.processes import Child
 from lablib.app.runrecord import NotebookRun, RunRecord, find, new_folder, now
-from lablib.app.scrub import scrubber, strip_ansi
 from lablib.core.provenance import package_version, provenance
+from lablib.core.scrub import scrubber, strip_ansi
 from lablib.core.store import PROJECT, lab_home
 
 TICK = 0.2  # seconds between two looks at deadlines, signals and children
@@ -57,7 +57,7 @@ def new_run(
 
 def old_run(identity: str, *, workers: int | None, timeout: float | None, out: Path) -> RunRecord:
     """A kept run whose missing and failed notebooks wait again, with the parameters and the scale it had."""
-    record = find(out, identity)
+    record = find(checks.checked_out(out), identity)
     lacking = checks.to_resume(record)
     record.workers = checks.checked_workers(record.workers if workers is None else workers)
     record.timeout = checks.checked_timeout(record.timeout if timeout is None else timeout, record.scale)

@@ -11,9 +11,9 @@ from typing import Any
 import lablib
 from lablib.app.errors import BadInput
 from lablib.app.processes import begin_child
-from lablib.app.scrub import scrub, scrubber
 from lablib.core.experiment import ArmsFailed, Experiment, all_experiments, run_all
 from lablib.core.progress import progress_line
+from lablib.core.scrub import scrub, scrubber
 from lablib.core.store import Arm, Record, Store, lab_home
 
 LARGEST_CHECKPOINT = 1_000_000  # bytes
