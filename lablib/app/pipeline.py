@@ -38,6 +38,7 @@ def new_run(
     scale = checks.chosen_scale(scale, given)
     budget, deadline = checks.checked_workers(workers), checks.checked_timeout(timeout, scale)
     out = checks.checked_out(out)
+    checks.check_home()
     checked = checks.check_notebooks(checks.find_notebooks(names), scale, given)
     facts = provenance() | {name: package_version(name) for name in TOOLS}
     del facts["finished"]  # the run has times of its own
@@ -61,6 +62,7 @@ def old_run(identity: str, *, workers: int | None, timeout: float | None, out: P
     lacking = checks.to_resume(record)
     record.workers = checks.checked_workers(record.workers if workers is None else workers)
     record.timeout = checks.checked_timeout(record.timeout if timeout is None else timeout, record.scale)
+    checks.check_home()
     paths = [record.notebook_path(run) for run in lacking]
     checked = checks.check_notebooks(paths, record.scale, record.parameters, all_known=False)
     fresh = {one.path.stem: _run_of(one, record.folder) for one in checked}

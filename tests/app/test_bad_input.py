@@ -113,7 +113,9 @@ def write_faulty(folder):
     (folder / "invalid.ipynb").write_text(json.dumps(doubled))
 
 
-@pytest.mark.parametrize(("name", "value"), [("LAB_SCALE", "huge"), ("LAB_WORKERS", "many")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("LAB_SCALE", "huge"), ("LAB_WORKERS", "many"), ("LAB_HOME", "good.ipynb/x")]
+)
 def test_a_bad_environment_is_named(folder, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     assert name in refused("run", "good.ipynb", "--out", "runs")
@@ -129,6 +131,9 @@ def test_resume_checks_its_own_options_too(folder):
     before = (out / "run.json").read_text()
     assert "--workers is 0" in refused("run", "--resume", "last", "--workers", "0", "--out", "runs")
     assert "--timeout is 0" in refused("run", "--resume", "last", "--timeout", "0", "--out", "runs")
+    with pytest.MonkeyPatch.context() as environ:
+        environ.setenv("LAB_HOME", "good.ipynb")
+        assert "LAB_HOME good.ipynb: good.ipynb is a file" in refused("run", "--resume", "last", "--out", "runs")
     good = (folder / "good.ipynb").read_text()
     (folder / "good.ipynb").write_text(good[:100])
     assert "good.ipynb is not valid JSON" in refused("run", "--resume", "last", "--out", "runs")
