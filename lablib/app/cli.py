@@ -1,4 +1,4 @@
-"""The command `lab`: run the notebooks, list them, record results, rebuild a report, examine the machine."""
+"""The command `lab`: run the notebooks, list them, record and verify results, report, examine the machine."""
 
 import os
 import sys
@@ -139,6 +139,18 @@ def record_(experiments, images, partial, workers) -> int:
     from lablib.app import checks, record
 
     return record.record(experiments, images=images, partial=partial, workers=checks.checked_workers(workers))
+
+
+@main.command("verify")
+@click.argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
+@click.option("--arms", type=int, default=1, metavar="N", help="How many of each experiment, the cheapest first [1].")
+@click.option("--arm", "digests", multiple=True, metavar="DIGEST", help="This recorded arm; may be repeated.")
+@click.option("--workers", type=int, metavar="N", help="Budget of CPU processes [the cores].")
+def verify_(experiments, arms, digests, workers) -> int:
+    """Compute recorded arms again, from nothing, and compare them with the record."""
+    from lablib.app import checks, verify
+
+    return verify.verify(experiments, count=arms, digests=digests, workers=checks.checked_workers(workers))
 
 
 @main.command("report")

@@ -19,7 +19,7 @@ from .conftest import write_notebook
 def test_help_is_quick_and_names_the_commands():
     code = "import sys; from lablib.app.cli import main; main(['--help'], standalone_mode=False); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for name in ("run", "list", "record", "report", "doctor"):
+    for name in ("run", "list", "record", "verify", "report", "doctor"):
         assert f"  {name}" in done.stdout
     loaded = set(done.stdout.splitlines()[-1].split())
     assert not loaded & {"torch", "papermill", "plotly", "pandas", "nbformat", "psutil"}
