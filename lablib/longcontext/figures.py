@@ -153,7 +153,7 @@ def ablation_figure(table: pd.DataFrame, length: int = 16_384) -> go.Figure:
         )  # fmt: skip
         figure.add_scatter(
             y=mine["variant"], x=mine["exact"], mode="markers", marker={"color": colour, "size": 8, "symbol": symbol},
-            offsetgroup=str(window), showlegend=False, customdata=mine["seed"],
+            orientation="h", offsetgroup=str(window), showlegend=False, customdata=mine["seed"],
             hovertemplate="seed %{customdata}: %{x:.3f}<extra></extra>",
         )  # fmt: skip
     figure.update_layout(barmode="group", scattermode="group")
