@@ -56,10 +56,12 @@ class Outputs:
         self.figures += 1
         name = f"figure-{next(self.numbers)}"
         label = html.escape(_figure_title(figure) or "a figure")
+        panels = sum(key.startswith("xaxis") for key in figure.get("layout") or {})
+        place = "plot panels" if panels > 1 else "plot"  # several side by side are scrolled, not squeezed
         kept = json.dumps({key: figure.get(key, []) for key in ("data", "layout", "frames")}).replace("<", "\\u003c")
         still = fallback or "<p>This figure is drawn by JavaScript, which is off; its numbers are in the notebook.</p>"
         return (
-            f'<figure><div class="plot" id="{name}" role="img" aria-label="{label}"></div>'
+            f'<figure><div class="{place}" id="{name}" role="img" aria-label="{label}"></div>'
             f'<script type="application/json" data-figure="{name}">{kept}</script>'
             f"<noscript>{still}</noscript></figure>"
         )
