@@ -29,10 +29,10 @@ class Outputs:
 
     def of(self, cell: Cell) -> Iterator[str]:
         """The HTML of each output of a code cell that has something to show."""
-        for output in cell.get("outputs", []):
+        for output in _joined(cell.get("outputs", [])):
             kind = output.get("output_type")
             if kind == "stream":
-                yield stream(_text(output["text"]))
+                yield stream(output["text"])
             elif kind == "error":
                 trace = "\n".join(output.get("traceback") or [f"{output.get('ename')}: {output.get('evalue')}"])
                 yield f'<pre class="error">{html.escape(strip_ansi(trace))}</pre>'
@@ -65,6 +65,15 @@ class Outputs:
             f'<script type="application/json" data-figure="{name}">{kept}</script>'
             f"<noscript>{still}</noscript></figure>"
         )
+
+
+def _joined(outputs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The outputs, with what was printed in several goes as one, as JupyterLab shows it."""
+    for name, group in itertools.groupby(outputs, key=lambda output: output.get("name")):
+        if name is None:
+            yield from group
+        else:
+            yield {"output_type": "stream", "name": name, "text": "".join(_text(part["text"]) for part in group)}
 
 
 def stream(text: str) -> str:

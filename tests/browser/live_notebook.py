@@ -88,6 +88,10 @@ class LiveExplorer:
     def shown(self) -> str:
         return self.plot.evaluate(SHOWN)
 
+    def rests(self) -> bool:
+        """Whether the figure stays as it is while nothing is moved."""
+        return not self._changes(self.shown(), tenths=5)
+
     def move(self, control) -> bool:
         """Move a control and say whether the figure came to show something else."""
         before = self.shown()
@@ -98,8 +102,8 @@ class LiveExplorer:
                 return True
         return False
 
-    def _changes(self, before: str) -> bool:
-        for _ in range(20):
+    def _changes(self, before: str, tenths: int = 20) -> bool:
+        for _ in range(tenths):
             if self.shown() != before:
                 return True
             self.page.wait_for_timeout(100)
