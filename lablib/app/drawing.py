@@ -24,11 +24,13 @@ def image_path(record: Record, name: str) -> Path:
 
 
 def figure_of(experiment: Experiment, record: Record):
-    """The figure by convention `lablib.<subject>.figures.<experiment>_figure(table)`; None where there is none."""
+    """The figure by convention `lablib.<subject>.figures.<experiment>.<experiment>_figure(table)`; None without one."""
     import pandas as pd
 
     subject, _, name = experiment.name.partition("/")
-    module = f"lablib.{subject}.figures"
+    if importlib.util.find_spec(f"lablib.{subject}.figures") is None:
+        return None
+    module = f"lablib.{subject}.figures.{name}"
     if importlib.util.find_spec(module) is None:
         return None
     function = getattr(importlib.import_module(module), f"{name}_figure", None)

@@ -4,6 +4,7 @@ import functools
 import importlib
 import json
 import os
+import pkgutil
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -103,7 +104,9 @@ def experiment(name: str, *, version: int, arms: Callable[[str], list[Config]]) 
 def all_experiments() -> dict[str, Experiment]:
     """Every experiment of every subject package, by name."""
     for subject in SUBJECTS:
-        importlib.import_module(f"lablib.{subject}.experiments")
+        package = importlib.import_module(f"lablib.{subject}.experiments")  # a module, or a folder of modules
+        for module in pkgutil.iter_modules(getattr(package, "__path__", ())):
+            importlib.import_module(f"{package.__name__}.{module.name}")
     return dict(sorted(_registry.items()))
 
 

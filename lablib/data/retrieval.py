@@ -6,12 +6,13 @@ A row is cut into slots of four tokens. Most hold noise; some hold a needle or a
     query    [ASK  k v ·]                             [ASK  k1 k2 v]      v is the answer, predicted from k
     chain    [MARK a v ·] [MARK b a ·] [MARK c b ·]   then  [ASK c v ·]   (variable tracking with two hops)
 
-One needle is S-NIAH, several are multi-key NIAH, several questions multi-query NIAH. Needles and queries are
-format the model was trained on: a test of the mechanism, not of language.
+One needle is S-NIAH, several are multi-key NIAH, several questions multi-query NIAH. This file holds the tasks and
+the training rows; `questions.py` asks at any length, as a rule in the format of the training: a test of the
+mechanism, not of language.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -35,7 +36,7 @@ class RetrievalConfig(Config):
     task: Literal["needle", "tracking"] = "needle"
     haystack: Literal["synthetic", "text"] = "synthetic"
     length: int = 64
-    num_pairs: int = 1  # questions in a training row, each with its needle (or chain)
+    num_pairs: int = 1  # needles in a training row, each with its question; or chains, the first of them asked for
     hops: int = 2  # of a chain
     num_noise: int = 16  # noise tokens of the synthetic haystack
     num_keys: int = 16
@@ -54,7 +55,7 @@ class RetrievalConfig(Config):
     def __post_init__(self):
         super().__post_init__()
         slots = (self.length - self.offsets + 1) // SLOT
-        used = self.num_pairs * (2 if self.task == "needle" else self.hops + 2)
+        used = self.num_pairs * (2 if self.task == "needle" else self.hops + 1) + (self.task == "tracking")
         if used > slots:
             raise ValueError(
                 f"{used} needles and queries do not fit the {slots} slots of a row of {self.length} tokens"
@@ -67,6 +68,11 @@ class RetrievalConfig(Config):
             raise ValueError(f"{self.num_pairs} pairs need more than the {self.num_keys} distinct keys there are")
         if self.task == "tracking" and self.key_tokens != 1:
             raise ValueError("chains are written with one-token keys; got key_tokens=2")
+
+    @property
+    def num_asked(self) -> int:
+        """Questions in a training row. A second question on chains could be answered by elimination."""
+        return self.num_pairs if self.task == "needle" else 1
 
     @property
     def first_key(self) -> int:
@@ -88,26 +94,6 @@ class RetrievalConfig(Config):
     def vocab(self) -> int:
         """Token ids: noise (or bytes), keys, values, MARK, ASK."""
         return self.ask + 1
-
-
-class Questions(NamedTuple):
-    """One haystack and the questions on it. Each question plants its own needles, so that the haystack itself can be
-    read once; each has a tail that follows the haystack and ends where the last answer is due."""
-
-    haystack: Int[Tensor, "1 time"]
-    starts: Int[Tensor, "question plant"]  # where the plants of a question begin
-    plants: Int[Tensor, "question plant slot"]
-    tails: Int[Tensor, "question tail"]
-    answers: Int[Tensor, "question asked"]
-    answer_at: Int[Tensor, " asked"]  # positions in the tail whose next token is an answer
-    evidence: Int[Tensor, "question asked"]  # position in the haystack of the value that answers
-
-    def planted(self, question: int) -> Int[Tensor, "1 time"]:
-        """The whole input of one question: the haystack with its needles, then its tail."""
-        tokens = self.haystack.clone()
-        at = (self.starts[question][:, None] + torch.arange(SLOT)).flatten()
-        tokens[0, at] = self.plants[question].flatten()
-        return torch.cat([tokens, self.tails[question][None]], dim=1)
 
 
 def noise(
@@ -144,7 +130,7 @@ def training_batch(
     weight = torch.zeros(batch, cfg.length)
     evidence, value_at = torch.full((batch, cfg.length), -1), row
     places = _place_pairs(cfg, batch, generator) if cfg.task == "needle" else _place_chains(cfg, batch, generator)
-    keys = _draw_keys(cfg, batch, places.shape[1] * (places.shape[2] - 1), generator)
+    keys = draw_keys(cfg, batch, places.shape[1] * (places.shape[2] - 1), generator)
     values = cfg.first_value + torch.randint(cfg.num_values, (batch, places.shape[1]), generator=generator)
     for pair in range(places.shape[1]):
         *links, query = (places[:, pair] * SLOT + offset).unbind(1)
@@ -154,64 +140,13 @@ def training_batch(
             at = _write(tokens, row, start, cfg.mark, key, content)
             value_at = at if i == 0 else value_at
             content = key[:, 0]  # a later link holds the key of the link before it
-        at = _write(tokens, row, query, cfg.ask, key, answer) - 1
-        weight[row, at], evidence[row, at] = 1.0, value_at
+        if pair < cfg.num_asked:
+            at = _write(tokens, row, query, cfg.ask, key, answer) - 1
+            weight[row, at], evidence[row, at] = 1.0, value_at
     if not answers_only:
         weight = torch.ones(batch, cfg.length)
     weight[:, -1] = 0.0  # what follows the row is not known
     return Batch(tokens, tokens.roll(-1, dims=1), weight, evidence)
-
-
-def draw_questions(
-    cfg: RetrievalConfig,
-    length: int,
-    number: int,
-    generator: Generator,
-    text: Tensor | None = None,
-    *,
-    num_needles: int = 1,
-    asked: int = 1,
-    depth: tuple[float, float] = (0.0, 1.0),
-) -> Questions:
-    """`number` questions on one haystack; haystack and tail have `length` tokens together.
-
-    Each question plants `num_needles` needles (or chains) at random slots within `depth` (0 the beginning, 1 the
-    end) and asks for the first `asked` of them. Raises ValueError if they do not fit or the keys do not suffice.
-    """
-    links = cfg.hops + 1 if cfg.task == "tracking" else 1
-    tail = (asked - 1) * SLOT + 1 + cfg.key_tokens
-    offset = int(torch.randint(cfg.offsets, (), generator=generator))
-    slots = (length - tail - offset) // SLOT
-    low, high = int(depth[0] * slots), round(depth[1] * slots)
-    fits = low >= 0 and high <= slots and num_needles * links <= min(high - low, cfg.num_keys)
-    if not fits or not 1 <= asked <= num_needles:
-        raise ValueError(
-            f"{num_needles} needles of {links} slots, {asked} of them asked for, do not fit the {high - low} slots of "
-            f"{length} tokens at depth {depth}, or the {cfg.num_keys} keys"
-        )
-    keys = _draw_keys(cfg, number, num_needles * links, generator)
-    values = cfg.first_value + torch.randint(cfg.num_values, (number, num_needles), generator=generator)
-    order = torch.rand(number, high - low, generator=generator).topk(num_needles * links, dim=1).indices
-    starts = (low + order) * SLOT + offset
-    contents = keys[:, :, 0].roll(1, dims=1)  # a later link holds the key of the link before it
-    contents[:, ::links] = values
-    plants = noise(cfg, number * num_needles * links, SLOT, generator, text).reshape(number, -1, SLOT)
-    plants[:, :, 0] = cfg.mark
-    plants[:, :, 1 : 1 + cfg.key_tokens] = keys
-    plants[:, :, 1 + cfg.key_tokens] = contents
-    asks = noise(cfg, number * asked, SLOT, generator, text).reshape(number, asked, SLOT)
-    asks[:, :, 0] = cfg.ask
-    asks[:, :, 1 : 1 + cfg.key_tokens] = keys[:, links - 1 :: links][:, :asked]
-    asks[:, :, 1 + cfg.key_tokens] = values[:, :asked]
-    return Questions(
-        noise(cfg, 1, length - tail, generator, text),
-        starts,
-        plants,
-        asks.flatten(1)[:, :tail],
-        values[:, :asked],
-        torch.arange(asked) * SLOT + cfg.key_tokens,
-        starts[:, ::links][:, :asked] + 1 + cfg.key_tokens,
-    )
 
 
 def _write(tokens: Tensor, row: Tensor, start: Tensor, head: int, key: Tensor, content: Tensor) -> Tensor:
@@ -224,9 +159,15 @@ def _write(tokens: Tensor, row: Tensor, start: Tensor, head: int, key: Tensor, c
     return at
 
 
-def _draw_keys(cfg: RetrievalConfig, batch: int, number: int, generator: Generator) -> Int[Tensor, "batch key part"]:
-    """Distinct keys a row. Two-token keys differ in the second token; in couples they share the first."""
-    order = torch.rand(batch, cfg.num_keys, generator=generator).argsort(dim=1)[:, :number]
+def draw_keys(
+    cfg: RetrievalConfig, batch: int, number: int, generator: Generator, among: Int[Tensor, " choice"] | None = None
+) -> Int[Tensor, "batch key part"]:
+    """Distinct keys a row, from those numbered `among` (default: all).
+
+    Two-token keys differ in the second token; in couples they share the first.
+    """
+    among = torch.arange(cfg.num_keys) if among is None else among
+    order = among[torch.rand(batch, len(among), generator=generator).argsort(dim=1)[:, :number]]
     if cfg.key_tokens == 1:
         return cfg.first_key + order[:, :, None]
     first = torch.randint(cfg.num_keys, (batch, number), generator=generator)
@@ -264,9 +205,10 @@ def _place_pairs(cfg: RetrievalConfig, batch: int, generator: Generator) -> Int[
 
 
 def _place_chains(cfg: RetrievalConfig, batch: int, generator: Generator) -> Int[Tensor, "batch pair link_and_query"]:
-    """Slots of each chain's links in random order, and of its query after all of them."""
-    slots = (cfg.length - cfg.offsets + 1) // SLOT
-    order = torch.rand(batch, slots, generator=generator).argsort(dim=1)
-    chains = order[:, : cfg.num_pairs * (cfg.hops + 2)].reshape(batch, cfg.num_pairs, -1)
-    query = chains.max(dim=2, keepdim=True).values
-    return torch.cat([chains[chains < query].reshape(batch, cfg.num_pairs, -1), query], dim=2)
+    """Slots of each chain's links in random order, and the slot after all of them for the query."""
+    slots, links = (cfg.length - cfg.offsets + 1) // SLOT, cfg.num_pairs * (cfg.hops + 1)
+    order = torch.rand(batch, slots, generator=generator).argsort(dim=1)[:, : links + 1]
+    query, last = order.max(dim=1, keepdim=True)
+    order = order.scatter(1, last, order[:, -1:])[:, :-1]  # the slot that comes last leaves its place to another
+    chains = order.reshape(batch, cfg.num_pairs, cfg.hops + 1)
+    return torch.cat([chains, query[:, :, None].expand(-1, cfg.num_pairs, 1)], dim=2)

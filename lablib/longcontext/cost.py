@@ -6,7 +6,8 @@ import torch
 from torch import Generator
 
 from lablib.core.measure import cpu_seconds, in_fresh_process, peak_memory
-from lablib.data.retrieval import RetrievalConfig, draw_questions
+from lablib.data.questions import draw_questions
+from lablib.data.retrieval import RetrievalConfig
 from lablib.nn.lm import LanguageModel, LMConfig
 from lablib.nn.streaming import edited, encode, read
 from lablib.ops.attention import full_attention, sliding_window_attention

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 
 from lablib.data.batch import Batch
-from lablib.data.retrieval import Questions, RetrievalConfig, draw_questions
+from lablib.data.questions import Questions, draw_questions
+from lablib.data.retrieval import RetrievalConfig
 from lablib.nn.lm import LanguageModel
 from lablib.nn.mixers import Retriever
 from lablib.nn.streaming import edited, encode, read
@@ -79,14 +80,17 @@ def answer_questions(
     number: int,
     generator: Generator,
     text: Tensor | None = None,
+    **harder: Any,
 ) -> dict[str, list[float]]:
     """Ask `number` questions on one haystack of `length` tokens; a value a question for each measure.
+
+    `harder` goes to `draw_questions`: more needles, distractors, another form.
 
     hit           1 if every asked-for value has the largest logit        chunk_recall   its chunk is among the top-k
     distance      tokens from the value to the place of the answer        margin         its score less the best other
     near_share    share of the fusion weights on chunks inside the reach of the stacked sliding windows
     """
-    questions = draw_questions(cfg, length, number, generator, text)
+    questions = draw_questions(cfg, length, number, generator, text, **harder)
     results: dict[str, list[float]] = {}
     streamed = "full" not in model.cfg.plan
     stream = encode(model, questions.haystack) if streamed else None

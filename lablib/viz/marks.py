@@ -1,6 +1,6 @@
-"""Marks that most figures share: a mean with its interval and every seed; a length axis; a heat map."""
+"""Marks that most figures share: a mean with its interval and every seed, grouped bars, a length axis."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from numbers import Real
 
 import pandas as pd
@@ -8,6 +8,8 @@ import plotly.graph_objects as go
 
 from lablib.core.stats import bootstrap_mean
 from lablib.viz.style import rgba
+
+NOTHING = "No arms in this table yet: run the experiment, or `lab record` for the recorded ones."
 
 
 def spell_length(tokens: Real) -> str:
@@ -55,6 +57,36 @@ def add_seeds(
         line={"color": colour, "width": 2.5, "dash": dash}, marker={"size": 8, "symbol": symbol},
         hovertemplate="mean %{y:.3f}<extra>" + name + "</extra>", row=row, col=col,
     )  # fmt: skip
+
+
+def add_bars(
+    figure: go.Figure,
+    table: pd.DataFrame,
+    category: str,
+    x: str,
+    *,
+    order: Sequence[str],
+    name: str,
+    colour: str,
+    symbol: str = "circle",
+    row: int | None = None,
+    col: int | None = None,
+    legend: bool = True,
+) -> None:
+    """By category, a pale bar to the mean over seeds and a dot for every seed; bars of several names stand grouped."""
+    means = table.groupby(category)[x].mean().reindex(order)
+    figure.add_bar(
+        y=list(order), x=means, orientation="h", name=name, legendgroup=name, showlegend=legend,
+        marker={"color": colour, "opacity": 0.35}, offsetgroup=name, hovertemplate="mean %{x:.3f}<extra></extra>",
+        row=row, col=col,
+    )  # fmt: skip
+    figure.add_scatter(
+        y=table[category], x=table[x], mode="markers", marker={"color": colour, "size": 8, "symbol": symbol},
+        orientation="h", offsetgroup=name, legendgroup=name, showlegend=False, customdata=table["seed"],
+        hovertemplate="seed %{customdata}: %{x:.3f}<extra></extra>", row=row, col=col,
+    )  # fmt: skip
+    figure.update_layout(barmode="group", scattermode="group")
+    figure.update_yaxes(autorange="reversed", automargin=True, row=row, col=col)
 
 
 def length_axis(figure: go.Figure, lengths: Collection, *, title: str, row: int | None = None, col: int | None = None):

@@ -18,6 +18,7 @@ FAMILIES = {
     "RoPE on the HSA read": GREEN,
 }
 
+END_COLOURS = (BLUE, VERMILLION)  # where only a narrow and a wide window are compared
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
 
@@ -75,7 +76,7 @@ def dress(figure: go.Figure, *, title: str, source: str, height: int = 430) -> g
 def _fold_panel_titles(figure: go.Figure) -> int:
     """Break the titles over panels, so that neighbours do not run into each other; returns the pixels they need."""
     panels = [note for note in figure.layout.annotations if note.yref == "paper" and note.yanchor == "bottom"]
-    folded = [wrap(note.text, PANEL) for note in panels]
+    folded = [[line for part in note.text.split("<br>") for line in wrap(part, PANEL)] for note in panels]
     for note, lines in zip(panels, folded, strict=True):
         note.update(text="<br>".join(lines), font={"size": 14})
     return 19 * max(map(len, folded), default=0)

@@ -65,7 +65,7 @@ def test_every_query_is_answered_by_the_needle_that_the_evidence_names(changes):
     for row in range(64):
         tokens = batch.tokens[row]
         asks = positions(tokens, cfg.ask)
-        assert len(asks) == cfg.num_pairs
+        assert len(asks) == cfg.num_asked
         due = []
         for ask in asks:
             last = ask + cfg.key_tokens  # the position from which the answer is predicted
@@ -77,7 +77,7 @@ def test_every_query_is_answered_by_the_needle_that_the_evidence_names(changes):
             due.append(last)
         assert positions(batch.evidence[row] >= 0, True) == sorted(due)
         assert positions(batch.weight[row], 1.0) == sorted(due)
-        assert batch.weight[row].sum() == cfg.num_pairs
+        assert batch.weight[row].sum() == cfg.num_asked
 
 
 @tasks
@@ -87,7 +87,7 @@ def test_targets_are_the_next_tokens_and_what_follows_the_row_does_not_count(cha
         batch = draw(cfg, answers_only=answers_only)
         assert torch.equal(batch.targets[:, :-1], batch.tokens[:, 1:])
         assert (batch.weight[:, -1] == 0).all()
-        assert batch.weight.sum() == 64 * (cfg.num_pairs if answers_only else cfg.length - 1)
+        assert batch.weight.sum() == 64 * (cfg.num_asked if answers_only else cfg.length - 1)
 
 
 def test_the_objective_changes_the_weights_and_nothing_else():
@@ -105,7 +105,7 @@ def test_values_stand_only_in_needles_and_answers(changes):
     cfg = RetrievalConfig(**changes)
     tokens = draw(cfg).tokens
     value = (tokens >= cfg.first_value) & (tokens < cfg.mark)
-    assert (value.sum(dim=1) == 2 * cfg.num_pairs).all()
+    assert (value.sum(dim=1) == cfg.num_pairs + cfg.num_asked).all()
 
 
 @tasks
@@ -254,7 +254,7 @@ def test_two_token_keys_differ_in_the_second_token_and_couples_share_the_first(s
 
 WRONG = {
     "too many pairs": ({"num_pairs": 8}, "16 needles and queries do not fit the 15 slots of a row of 64 tokens"),
-    "too many links": ({"task": "tracking", "num_pairs": 4, "hops": 2}, "16 needles and queries do not fit"),
+    "too many links": ({"task": "tracking", "num_pairs": 5, "hops": 2}, "16 needles and queries do not fit"),
     "no offset": ({"offsets": 0}, "offsets is 0; expected 1 to 4"),
     "offsets past the slot": ({"offsets": 5}, "offsets is 5; expected 1 to 4"),
     "distances below a slot": ({"min_distance": 3}, "distances 3 to 56: expected 4 <= min <= max"),

@@ -3,7 +3,7 @@
 import pytest
 
 from lablib.longcontext import summaries
-from lablib.longcontext.experiments import seesaw
+from lablib.longcontext.experiments.seesaw import seesaw
 
 NARROW, WIDE, CHANCE = 8, 64, 1 / 16
 

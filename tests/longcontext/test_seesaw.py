@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Generator
 
-from lablib.data.retrieval import Questions, RetrievalConfig, draw_questions
+from lablib.data.questions import Questions, draw_questions
+from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.seesaw import (
     answer_questions,
     describe_selection,

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lablib.longcontext import figures, summaries
-from lablib.longcontext.experiments import SeesawConfig
+from lablib.longcontext import summaries
+from lablib.longcontext.experiments.seesaw import SeesawConfig
+from lablib.longcontext.figures import seesaw as figures
 
 
 def arm(window: int, seed: int, exact: float, **changes) -> pd.DataFrame:
@@ -54,7 +55,7 @@ def test_every_variant_differs_from_the_plain_model_and_is_recorded_as_an_arm(na
 
 
 def summaries_arms():
-    from lablib.longcontext.experiments import seesaw_arms
+    from lablib.longcontext.experiments.seesaw import seesaw_arms
 
     return seesaw_arms("full")
 

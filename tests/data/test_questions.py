@@ -6,7 +6,8 @@ import pytest
 import torch
 from needle_reader import TEXT, follow, positions, read_needles, seeded
 
-from lablib.data.retrieval import SLOT, Questions, RetrievalConfig, draw_questions
+from lablib.data.questions import Questions, draw_questions
+from lablib.data.retrieval import SLOT, RetrievalConfig
 
 QUESTIONS = {
     "one needle": ({}, {}),
@@ -107,6 +108,66 @@ def test_keys_of_a_question_are_distinct_and_hard_distractors_share_a_token():
     assert cfg.first_key <= int(found.plants[:, :, 1:3].min())
 
 
+# ---- harder: distractors in the haystack, and other forms
+
+
+@pytest.mark.parametrize("changes", [{}, {"key_tokens": 2}, {"haystack": "text"}], ids=["plain", "two-token", "text"])
+@pytest.mark.parametrize("number", [1, 20])
+def test_distractors_are_needles_of_the_haystack_whose_keys_no_question_asks_for(changes, number):
+    cfg, found = ask(changes, {"distractors": number, "num_needles": 2}, 400)
+    haystack = found.haystack[0]
+    marks = positions(haystack, cfg.mark)
+    assert len(marks) == number
+    part = cfg.key_tokens  # the token by which keys differ is the last one
+    theirs = {int(haystack[mark + part]) for mark in marks}
+    asked = set(found.plants[:, :, part].flatten().tolist())
+    assert not theirs & asked
+    assert len(asked) <= cfg.num_keys // 2
+    assert all(cfg.first_value <= int(haystack[mark + part + 1]) < cfg.mark for mark in marks)
+    assert len({(mark - int(found.starts[0, 0])) % SLOT for mark in marks}) == 1, "in the slots of the needles"
+
+
+def test_a_question_with_distractors_is_still_answered_by_its_own_needle():
+    cfg, found = ask({}, {"distractors": 60}, 400)
+    for i in range(10):
+        tokens, key = found.planted(i)[0], int(found.tails[i, 1])
+        own = [mark for mark in positions(tokens, cfg.mark) if int(tokens[mark + 1]) == key]
+        assert [mark + 2 for mark in own] == found.evidence[i].tolist()
+        assert int(tokens[own[0] + 2]) == int(found.answers[i, 0])
+
+
+def test_the_haystack_may_be_full_of_distractors():
+    cfg, found = ask({}, {"distractors": 28}, 120)
+    assert len(positions(found.haystack[0], cfg.mark)) == 28
+
+
+@pytest.mark.parametrize(("form", "key_at", "value_at", "marked"), [("unmarked", 1, 2, 0), ("gapped", 1, 3, 1)])
+def test_another_form_moves_key_value_and_mark_and_leaves_the_question_alone(form, key_at, value_at, marked):
+    cfg, plain = ask({}, {})
+    _, other = ask({}, {"form": form})
+    assert torch.equal(plain.tails, other.tails)
+    assert torch.equal(plain.haystack, other.haystack)
+    assert torch.equal(plain.plants[:, :, 1], other.plants[:, :, key_at])
+    assert torch.equal(plain.plants[:, :, 2], other.plants[:, :, value_at])
+    assert torch.equal(other.evidence, other.starts + value_at)
+    assert torch.equal(other.plants[:, 0, value_at], other.answers[:, 0])
+    assert ((other.plants == cfg.mark).sum(dim=2) == marked).all()
+    assert ((other.plants < cfg.first_key).sum(dim=2) == 2 - marked).all(), "the rest is noise"
+
+
+@pytest.mark.parametrize(
+    ("changes", "form", "said"),
+    [
+        ({}, "upside down", "form is 'upside down'; expected trained, unmarked or gapped"),
+        ({"key_tokens": 2}, "gapped", "one-token keys; got needle with key_tokens=2"),
+        ({"task": "tracking"}, "unmarked", "for single needles"),
+    ],
+)
+def test_a_form_that_cannot_be_written_is_refused(changes, form, said, refused):
+    with refused(ValueError, said):
+        ask(changes, {"form": form})
+
+
 TOO_MUCH = {
     "more needles than keys": ({}, {"num_needles": 17}, 1000),
     "more needles than slots": ({}, {"num_needles": 10}, 30),
@@ -118,6 +179,9 @@ TOO_MUCH = {
     "none asked": ({}, {"num_needles": 2, "asked": 0}, 120),
     "no room but for the tail": ({}, {}, 4),
     "shorter than the tail": ({"key_tokens": 2}, {"num_needles": 4, "asked": 4}, 10),
+    "more distractors than slots": ({}, {"distractors": 30}, 120),
+    "fewer distractors than none": ({}, {"distractors": -1}, 120),
+    "more needles than the keys that distractors leave": ({}, {"distractors": 1, "num_needles": 9}, 1000),
     "a chain too long": ({"task": "tracking", "hops": 5, "num_pairs": 1}, {}, 20),
 }
 

@@ -1,4 +1,4 @@
-"""The figures of the long-context experiments: table in, plotly figure out, no torch."""
+"""The figures of `longcontext/seesaw`: table in, plotly figure out, no torch."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -6,10 +6,8 @@ from plotly.subplots import make_subplots
 
 from lablib.core.stats import bootstrap_mean
 from lablib.longcontext.summaries import PLAIN, VARIANTS, by_length, gradient_mass, in_domain, with_variant
-from lablib.viz.marks import add_seeds, length_axis, missing, reference_line, spell_length
-from lablib.viz.style import DASHES, FAMILIES, GREEN, ORANGE, SYMBOLS, VERMILLION, dress, ramp
-
-NOTHING = "No arms in this table yet: run the experiment, or `lab record` for the recorded ones."
+from lablib.viz.marks import NOTHING, add_bars, add_seeds, length_axis, missing, reference_line, spell_length
+from lablib.viz.style import DASHES, END_COLOURS, FAMILIES, ORANGE, SYMBOLS, VERMILLION, dress, ramp
 
 
 def seesaw_figure(table: pd.DataFrame, own: pd.DataFrame | None = None) -> go.Figure:
@@ -144,38 +142,13 @@ def ablation_figure(table: pd.DataFrame, length: int = 16_384) -> go.Figure:
     complete = rows[rows["model.window"].isin(ends)].groupby("variant")["model.window"].nunique() == 2
     names = [name for name in (PLAIN, *VARIANTS) if complete.get(name, False) and name != "SWA only"]
     figure = go.Figure()
-    for window, colour, symbol in zip(ends, (FAMILIES[PLAIN], VERMILLION), SYMBOLS, strict=False):
+    for window, colour, symbol in zip(ends, END_COLOURS, SYMBOLS, strict=False):
         mine = rows[(rows["model.window"] == window) & rows["variant"].isin(names)]
-        means = [mine.loc[mine["variant"] == name, "exact"].mean() for name in names]
-        figure.add_bar(
-            y=names, x=means, orientation="h", name=f"window {window}", marker={"color": colour, "opacity": 0.35},
-            offsetgroup=str(window), hovertemplate="mean %{x:.3f}<extra></extra>",
-        )  # fmt: skip
-        figure.add_scatter(
-            y=mine["variant"], x=mine["exact"], mode="markers", marker={"color": colour, "size": 8, "symbol": symbol},
-            orientation="h", offsetgroup=str(window), showlegend=False, customdata=mine["seed"],
-            hovertemplate="seed %{customdata}: %{x:.3f}<extra></extra>",
-        )  # fmt: skip
-    figure.update_layout(barmode="group", scattermode="group")
+        add_bars(figure, mine, "variant", "exact", order=names, name=f"window {window}", colour=colour, symbol=symbol)
     figure.update_xaxes(range=[-0.02, 1.04], title=f"exact recall at {spell_length(length)} tokens")
     figure.update_yaxes(autorange="reversed", automargin=True)
     title = "One thing changed at a time: does the seesaw survive?"
     return dress(figure, title=title, source=_source(rows), height=120 + 44 * len(names))
-
-
-def cost_figure(table: pd.DataFrame) -> go.Figure:
-    """CPU seconds by length for each kind of work, on logarithmic axes: a slope of 1 is linear, of 2 quadratic."""
-    if table.empty:
-        return missing(NOTHING)
-    figure = go.Figure()
-    looks = zip(table["work"].unique(), (VERMILLION, FAMILIES[PLAIN], GREEN), SYMBOLS, DASHES, strict=False)
-    for work, colour, symbol, dash in looks:
-        mine = table[table["work"] == work]
-        add_seeds(figure, mine, "length", "work_seconds", name=work, colour=colour, symbol=symbol, dash=dash)
-    length_axis(figure, table["length"], title="input length (tokens, log scale)")
-    figure.update_yaxes(type="log", title="CPU seconds (log scale)", exponentformat="power")
-    kind = " and ".join(f"{store} runs" for store in sorted(table["store"].unique()))
-    return dress(figure, title="What it costs to read a long input once", source=f"{kind}, one thread", height=420)
 
 
 def _window_axis(figure: go.Figure, rows: pd.DataFrame, row: int | None = None, col: int | None = None) -> None:

@@ -1,4 +1,8 @@
-"""The experiments on long context: configurations, arms by scale, and run functions."""
+"""The seesaw (arXiv 2511.23319, section 4): windows, controls, the other side, ablations, and the tuning of both ends.
+
+`longcontext/seesaw` trains on short rows and asks at long lengths. `longcontext/tuning` is the same measurement over
+learning rates, widths and initialisations at both end windows: does the ranking hang on how the model was tuned?
+"""
 
 import functools
 import math
@@ -18,7 +22,6 @@ from lablib.core.store import lab_home
 from lablib.data.batch import Batch
 from lablib.data.retrieval import RetrievalConfig, training_batch
 from lablib.data.text import standard_library
-from lablib.longcontext.cost import Work, measure_cost
 from lablib.longcontext.seesaw import RetrievalProbe, answer_questions, mean_where
 from lablib.nn.lm import LanguageModel, LMConfig
 from lablib.train.loop import TrainConfig, fit
@@ -71,7 +74,7 @@ def train_seesaw(cfg: SeesawConfig) -> tuple[LanguageModel, pd.DataFrame, Path]:
     model = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed))
     table = fit(
         model,
-        functools.partial(_draw, cfg, "train"),
+        functools.partial(draw_rows, cfg, "train"),
         cfg.train,
         Generator().manual_seed(10_000 + cfg.seed),
         hooks=[RetrievalProbe()],
@@ -82,7 +85,8 @@ def train_seesaw(cfg: SeesawConfig) -> tuple[LanguageModel, pd.DataFrame, Path]:
     return model.eval(), table, place
 
 
-def _draw(cfg: SeesawConfig, split: str, batch: int, generator: Generator) -> Batch:
+def draw_rows(cfg: SeesawConfig, split: str, batch: int, generator: Generator) -> Batch:
+    """A batch of training rows of the arm's task; `split` of the text where the haystack is text."""
     text = standard_library(split).tokens if cfg.data.haystack == "text" else None
     return training_batch(cfg.data, batch, generator, text, answers_only=cfg.objective == "answers")
 
@@ -154,14 +158,43 @@ def ablation_arms(base: SeesawConfig) -> list[SeesawConfig]:
     ]
 
 
+def tuning_arms(scale: str) -> list[SeesawConfig]:
+    """Both end windows: learning rate by width with identity initialisation, learning rate with the ordinary one."""
+    base = SeesawConfig.at(scale)
+    if scale != "full":
+        ends = {"model__window": [8, 64], "seed": range(2 if scale == "lab" else 1)}
+        return grid(base, train__optim__lr=[2e-3] if scale == "smoke" else [2e-3, 8e-3], **ends)
+    ends = {"model__window": [8, 64], "seed": range(5)}
+    base = base.replace(lengths=(64, 1024, 16_384))
+    rates = (2e-3, 4e-3, 8e-3)
+    return [
+        *grid(base, train__optim__lr=rates, model__width=[32, 64], **ends),
+        *grid(base.replace(model__retrieval_init="ordinary"), train__optim__lr=rates, **ends),
+    ]
+
+
 @experiment("longcontext/seesaw", version=1, arms=seesaw_arms)
 def seesaw(cfg: SeesawConfig) -> pd.DataFrame:
     """Train one model and measure it: rows with phase "train" by step, "heldout" once, and "test" by length."""
+    table = train_and_test(cfg)
+    plain = SeesawConfig(lengths=cfg.lengths).replace(model__window=cfg.model.window)
+    table.attrs["keep_checkpoint"] = cfg == plain and cfg.model.window in (8, 64)
+    return table
+
+
+@experiment("longcontext/tuning", version=1, arms=tuning_arms)
+def tuning(cfg: SeesawConfig) -> pd.DataFrame:
+    """The same as `longcontext/seesaw`."""
+    return train_and_test(cfg)
+
+
+def train_and_test(cfg: SeesawConfig) -> pd.DataFrame:
+    """The table of one model: training by step, held-out loss at the training length, questions by length."""
     model, training, place = train_seesaw(cfg)
     budget = {
         "parameters": num_parameters(model),
         "train_tokens": cfg.train.steps * cfg.train.batch * cfg.data.length,
-        "train_flops": 3 * cfg.train.steps * _forward_flops(model, cfg),  # backward is twice the forward
+        "train_flops": 3 * cfg.train.steps * forward_flops(model, cfg),  # backward is twice the forward
     }
     rows = [{"phase": "heldout", "length": cfg.data.length, **_held_out(model, cfg)}]
     text = standard_library("held-out").tokens if cfg.data.haystack == "text" else None
@@ -170,14 +203,13 @@ def seesaw(cfg: SeesawConfig) -> pd.DataFrame:
     table = pd.concat([training.assign(phase="train", length=cfg.data.length), pd.DataFrame(rows)], ignore_index=True)
     table = table.assign(**budget)
     table.attrs["checkpoint"] = place.relative_to(lab_home()).as_posix()
-    plain = SeesawConfig(lengths=cfg.lengths).replace(model__window=cfg.model.window)
-    table.attrs["keep_checkpoint"] = cfg == plain and cfg.model.window in (8, 64)
     if text is not None:
         table.attrs["corpus"] = standard_library("held-out").corpus
     return table
 
 
-def _forward_flops(model: LanguageModel, cfg: SeesawConfig) -> int:
+def forward_flops(model: LanguageModel, cfg: SeesawConfig) -> int:
+    """FLOPs of one forward pass over a training batch."""
     tokens = torch.zeros(cfg.train.batch, cfg.data.length, dtype=torch.long)
     with torch.no_grad():
         return count_flops(lambda: model(tokens))
@@ -189,7 +221,7 @@ def _held_out(model: LanguageModel, cfg: SeesawConfig, batches: int = 16) -> dic
     generator = Generator().manual_seed(20_000 + cfg.seed)
     losses, accuracies = [], []
     for _ in range(batches):
-        batch = _draw(cfg, "held-out", cfg.train.batch, generator)
+        batch = draw_rows(cfg, "held-out", cfg.train.batch, generator)
         logits = model(batch.tokens)
         losses.append(float(cross_entropy(logits, batch.targets, batch.weight)))
         accuracies.append(mean_where((logits.argmax(-1) == batch.targets).float(), batch.evidence >= 0))
@@ -213,32 +245,3 @@ def _test(model: LanguageModel, cfg: SeesawConfig, length: int, text: torch.Tens
 
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else math.nan
-
-
-@dataclass(frozen=True, kw_only=True)
-class CostConfig(Config):
-    """One measurement of time and memory at a length; `seed` numbers the repetitions."""
-
-    work: Work = "full attention"
-    length: int = 16_384
-    window: int = 512
-    seed: int = 0
-    isolated: bool = True  # in a process of its own
-
-    scales: ClassVar = {"smoke": {"isolated": False}}
-
-
-def cost_arms(scale: str) -> list[CostConfig]:
-    """Doubling lengths for each kind of work; at full scale five repetitions."""
-    lengths = {"smoke": [256, 512], "lab": [2048, 4096, 8192, 16_384], "full": [2048, 4096, 8192, 16_384]}[scale]
-    seeds = range(5 if scale == "full" else 1)
-    base = CostConfig.at(scale)
-    attention = grid(base, work=["full attention", "sliding window"], length=lengths, seed=seeds)
-    longest = 1024 if scale == "smoke" else 65_536
-    return attention + grid(base.replace(work="whole model, one question"), length=[*lengths, longest], seed=seeds)
-
-
-@experiment("longcontext/cost", version=1, arms=cost_arms)
-def cost(cfg: CostConfig) -> pd.DataFrame:
-    """CPU seconds and memory of one forward pass, measured in a process of its own."""
-    return pd.DataFrame([measure_cost(cfg.work, cfg.length, cfg.window, cfg.seed, isolated=cfg.isolated)])

@@ -1,0 +1,149 @@
+"""Questions on long haystacks: needles planted and asked for, each as hard as wanted.
+
+A haystack is read once and asked often, so each question brings its own needles and its own tail. What can make it
+harder than the training rows: more needles, distractors whose number grows with the haystack, and needles written in
+a form that training never showed.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Int
+from torch import Generator, Tensor
+
+from lablib.data.retrieval import SLOT, RetrievalConfig, draw_keys, noise
+
+Form = Literal["trained", "unmarked", "gapped"]
+
+
+class Questions(NamedTuple):
+    """One haystack and the questions on it. Each question plants its own needles, so that the haystack itself can be
+    read once; each has a tail that follows the haystack and ends where the last answer is due."""
+
+    haystack: Int[Tensor, "1 time"]
+    starts: Int[Tensor, "question plant"]  # where the plants of a question begin
+    plants: Int[Tensor, "question plant slot"]
+    tails: Int[Tensor, "question tail"]
+    answers: Int[Tensor, "question asked"]
+    answer_at: Int[Tensor, " asked"]  # positions in the tail whose next token is an answer
+    evidence: Int[Tensor, "question asked"]  # position in the haystack of the value that answers
+
+    def planted(self, question: int) -> Int[Tensor, "1 time"]:
+        """The whole input of one question: the haystack with its needles, then its tail."""
+        tokens = self.haystack.clone()
+        at = (self.starts[question][:, None] + torch.arange(SLOT)).flatten()
+        tokens[0, at] = self.plants[question].flatten()
+        return torch.cat([tokens, self.tails[question][None]], dim=1)
+
+
+def draw_questions(
+    cfg: RetrievalConfig,
+    length: int,
+    number: int,
+    generator: Generator,
+    text: Tensor | None = None,
+    *,
+    num_needles: int = 1,
+    asked: int = 1,
+    depth: tuple[float, float] = (0.0, 1.0),
+    distractors: int = 0,
+    form: Form = "trained",
+) -> Questions:
+    """`number` questions on one haystack; haystack and tail have `length` tokens together.
+
+    Each question plants `num_needles` needles (or chains) at random slots within `depth` (0 the beginning, 1 the
+    end) and asks for the first `asked` of them.
+
+    distractors     needles that stand in the haystack itself; half of the keys are set apart for them
+    form            how the planted needles are written: as in training, "unmarked" [· k v ·] or "gapped" [MARK k · v]
+
+    Raises ValueError if they do not fit or the keys do not suffice.
+    """
+    links = cfg.hops + 1 if cfg.task == "tracking" else 1
+    tail = (asked - 1) * SLOT + 1 + cfg.key_tokens
+    offset = int(torch.randint(cfg.offsets, (), generator=generator))
+    slots = (length - tail - offset) // SLOT
+    low, high = int(depth[0] * slots), round(depth[1] * slots)
+    others, own = _keys_apart(cfg, distractors, generator)
+    usable = cfg.num_keys - len(others)
+    fits = low >= 0 and high <= slots and num_needles * links <= min(high - low, usable) and distractors <= slots
+    if not fits or not 1 <= asked <= num_needles:
+        raise ValueError(
+            f"{num_needles} needles of {links} slots, {asked} of them asked for, do not fit the {high - low} slots of "
+            f"{length} tokens at depth {depth} beside {distractors} distractors, or the {usable} keys"
+        )
+    _check_form(cfg, form)
+    keys = draw_keys(cfg, number, num_needles * links, generator, own)
+    values = cfg.first_value + torch.randint(cfg.num_values, (number, num_needles), generator=generator)
+    order = torch.rand(number, high - low, generator=generator).topk(num_needles * links, dim=1).indices
+    starts = (low + order) * SLOT + offset
+    contents = keys[:, :, 0].roll(1, dims=1)  # a later link holds the key of the link before it
+    contents[:, ::links] = values
+    plants = _rewritten(_slots(cfg, cfg.mark, keys, contents, generator, text), form)
+    asks = _slots(cfg, cfg.ask, keys[:, links - 1 :: links][:, :asked], values[:, :asked], generator, text)
+    haystack = noise(cfg, 1, length - tail, generator, text)
+    _scatter(cfg, haystack, distractors, others, offset, generator)
+    answer_at = torch.arange(asked) * SLOT + cfg.key_tokens
+    evidence = starts[:, ::links][:, :asked] + 1 + cfg.key_tokens + (form == "gapped")
+    return Questions(haystack, starts, plants, asks.flatten(1)[:, :tail], values[:, :asked], answer_at, evidence)
+
+
+def _keys_apart(cfg: RetrievalConfig, distractors: int, generator: Generator) -> tuple[Tensor, Tensor | None]:
+    """The keys of the distractors and those that are left for the needles (None: all)."""
+    if distractors < 0:
+        raise ValueError(f"distractors is {distractors}: fewer than none do not fit")
+    if distractors == 0:
+        return torch.empty(0, dtype=torch.long), None
+    return torch.randperm(cfg.num_keys, generator=generator).tensor_split([cfg.num_keys // 2])
+
+
+def _slots(
+    cfg: RetrievalConfig,
+    head: int,
+    keys: Int[Tensor, "row slot part"],
+    contents: Int[Tensor, "row slot"],
+    generator: Generator,
+    text: Tensor | None = None,
+) -> Int[Tensor, "row slot four"]:
+    """Slots [head key... content], what is left of them noise."""
+    rows, number = contents.shape
+    written = noise(cfg, rows * number, SLOT, generator, text).reshape(rows, number, SLOT)
+    written[:, :, 0] = head
+    written[:, :, 1 : 1 + cfg.key_tokens] = keys
+    written[:, :, 1 + cfg.key_tokens] = contents
+    return written
+
+
+def _scatter(
+    cfg: RetrievalConfig, haystack: Tensor, number: int, among: Tensor, offset: int, generator: Generator
+) -> None:
+    """Write needles with keys `among` into slots of the haystack; keys may come more than once, values are random."""
+    if number == 0:
+        return
+    slots = (haystack.shape[1] - offset) // SLOT
+    starts = torch.randperm(slots, generator=generator)[:number] * SLOT + offset
+    keys = draw_keys(cfg, number, 1, generator, among)
+    values = cfg.first_value + torch.randint(cfg.num_values, (number, 1), generator=generator)
+    written = 2 + cfg.key_tokens  # the rest of a slot stays as it is
+    needles = torch.cat([torch.full((number, 1), cfg.mark), keys[:, 0], values], dim=1)
+    haystack[0, (starts[:, None] + torch.arange(written)).flatten()] = needles.flatten()
+
+
+def _rewritten(plants: Int[Tensor, "question plant slot"], form: Form) -> Int[Tensor, "question plant slot"]:
+    """Planted needles with one-token keys in another form; the fourth token of a slot is noise."""
+    head, key, content, filler = plants.unbind(2)
+    forms = {
+        "trained": (head, key, content, filler),
+        "unmarked": (filler, key, content, filler),
+        "gapped": (head, key, filler, content),
+    }
+    return torch.stack(forms[form], dim=2)
+
+
+def _check_form(cfg: RetrievalConfig, form: Form) -> None:
+    if form not in ("trained", "unmarked", "gapped"):
+        raise ValueError(f"form is {form!r}; expected trained, unmarked or gapped")
+    if form != "trained" and (cfg.key_tokens != 1 or cfg.task != "needle"):
+        raise ValueError(
+            f"form {form!r} is for single needles with one-token keys; got {cfg.task} with key_tokens={cfg.key_tokens}"
+        )

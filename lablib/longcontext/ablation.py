@@ -1,0 +1,82 @@
+"""Which circuit answers: a trained model with its retrieval, or its windows, taken away at test time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Generator, nn
+
+from lablib.data.questions import draw_questions
+from lablib.data.retrieval import RetrievalConfig
+from lablib.longcontext.seesaw import answer_questions
+from lablib.nn.lm import LanguageModel
+from lablib.nn.mixers import SelfAttention, SparseAttention
+from lablib.train.hooks import Hook
+
+
+@contextmanager
+def without_retrieval(model: nn.Module) -> Iterator[None]:
+    """Inside the block every HSA layer reads zeros."""
+    layers = [module for module in model.modules() if isinstance(module, SparseAttention)]
+    handles = [layer.register_forward_hook(lambda module, given, read: torch.zeros_like(read)) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def windows_cut(model: nn.Module, window: int) -> Iterator[None]:
+    """Inside the block no sliding window is wider than `window` tokens."""
+    layers = [module for module in model.modules() if isinstance(module, SelfAttention) and module.window is not None]
+    before = [layer.window for layer in layers]
+    try:
+        for layer in layers:
+            layer.window = min(layer.window, window)
+        yield
+    finally:
+        for layer, old in zip(layers, before, strict=True):
+            layer.window = old
+
+
+class Circuits(Hook):
+    """Adds to some training rows who answers, the share of new questions answered rightly by
+
+    whole             the model as it is, at the training length, and `far` at the length `far` (tokens)
+    window_alone      the model without retrieval, at the training length
+    hsa_alone         the model with its windows cut to one chunk, at the training length
+
+    `every` so many steps; the same questions each time. Training is not touched: they have a generator of their own.
+    """
+
+    def __init__(self, data: RetrievalConfig, far: int, every: int, seed: int, haystacks: int = 4, questions: int = 25):
+        self.data, self.far, self.every, self.seed = data, far, every, seed
+        self.haystacks, self.questions = haystacks, questions
+
+    def at_eval(self, step: int, model: LanguageModel, row: dict[str, Any]) -> None:
+        if (step + 1) % self.every:
+            return
+        row["whole"], row["far"] = self.near_share(model), self.far_share(model)
+        with without_retrieval(model):
+            row["window_alone"] = self.near_share(model)
+        with windows_cut(model, model.cfg.chunk):
+            row["hsa_alone"] = self.near_share(model)
+
+    @torch.no_grad()
+    def near_share(self, model: LanguageModel) -> float:
+        """Exact recall at the training length, as the model now is: all questions in one batch."""
+        generator, hits = Generator().manual_seed(self.seed), []
+        for _ in range(self.haystacks):
+            asked = draw_questions(self.data, self.data.length, self.questions, generator)
+            inputs = torch.cat([asked.planted(i) for i in range(self.questions)])
+            hits += (model(inputs)[:, -1].argmax(-1) == asked.answers[:, -1]).tolist()
+        return sum(hits) / len(hits)
+
+    def far_share(self, model: LanguageModel) -> float:
+        """Exact recall at the length `far`."""
+        generator, hits = Generator().manual_seed(self.seed), []
+        for _ in range(self.haystacks):
+            hits += answer_questions(model, self.data, self.far, self.questions, generator)["hit"]
+        return sum(hits) / len(hits)

@@ -1,0 +1,85 @@
+"""Law, race or budget? The seesaw's runs watched circuit by circuit, and trained on to three times their length.
+
+At equal training tokens every window answers at the training length; only the narrow ones retrieve far beyond it.
+Here the same runs (the same seeds, bit by bit) are asked every 50 steps which circuit answers, and then go on. If
+the wide model only lacked budget, its retrieval must come. If its windows have taken the gradient away, it must not
+come, unless the windows are cut for the second part.
+"""
+
+import contextlib
+import functools
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pandas as pd
+from torch import Generator
+
+from lablib.core.config import grid
+from lablib.core.experiment import experiment
+from lablib.core.measure import num_parameters
+from lablib.longcontext.ablation import Circuits, windows_cut
+from lablib.longcontext.experiments.seesaw import SeesawConfig, draw_rows, forward_flops
+from lablib.longcontext.seesaw import RetrievalProbe
+from lablib.nn.lm import LanguageModel
+from lablib.train.loop import TrainConfig, fit
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaceConfig(SeesawConfig):
+    """A seesaw run and what follows it: `more` training with a fresh optimiser and schedule on new rows.
+
+    `more_window` cuts the windows for that second part, and for the questions asked in it (None: as before).
+    Asked at the training length and at the last of `lengths`, `every` so many steps of the first part and four times
+    as many of the second.
+    """
+
+    lengths: tuple[int, ...] = (4096,)
+    more: TrainConfig = TrainConfig(steps=1200, log_every=20)
+    more_window: int | None = None
+    every: int = 50
+
+    scales: ClassVar = {
+        "smoke": {
+            "train": TrainConfig(steps=4, batch=4, log_every=2),
+            "more": TrainConfig(steps=4, batch=4, log_every=4),
+            "lengths": (256,),
+            "every": 1,
+            "haystacks": 1,
+            "questions": 2,
+        },
+        "lab": {"more": TrainConfig(steps=600, log_every=20), "haystacks": 2, "questions": 25},
+        "full": {},
+    }
+
+
+def race_arms(scale: str) -> list[RaceConfig]:
+    """The end windows with ten seeds, for shares of seeds; windows cut for the second part; one of 56."""
+    base = RaceConfig.at(scale)
+    if scale != "full":
+        return grid(base, model__window=[8, 64], seed=range(1))
+    return [
+        *grid(base, model__window=[8, 64], seed=range(10)),
+        *grid(base, model__window=[64], more_window=[8], seed=range(5)),
+        *grid(base, model__window=[56], seed=range(5)),
+    ]
+
+
+@experiment("longcontext/race", version=1, arms=race_arms)
+def race(cfg: RaceConfig) -> pd.DataFrame:
+    """A row a logged step, counted through both parts (`part` 1 and 2), with the circuits where they were asked."""
+    model = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed))
+    tables, done = [], 0
+    for part, (train, every) in enumerate([(cfg.train, cfg.every), (cfg.more, 4 * cfg.every)], start=1):
+        asks = Circuits(cfg.data, cfg.lengths[-1], every, 30_000 + cfg.seed, cfg.haystacks, cfg.questions)
+        generator = Generator().manual_seed((10_000 if part == 1 else 40_000) + cfg.seed)
+        draw = functools.partial(draw_rows, cfg, "train")
+        cut = windows_cut(model, cfg.more_window) if part == 2 and cfg.more_window else contextlib.nullcontext()
+        with cut:
+            table = fit(model, draw, train, generator, hooks=[RetrievalProbe(), asks])
+        tables.append(table.assign(part=part, step=table["step"] + done))
+        done += train.steps
+    return pd.concat(tables, ignore_index=True).assign(
+        parameters=num_parameters(model),
+        train_tokens=(cfg.train.steps * cfg.train.batch + cfg.more.steps * cfg.more.batch) * cfg.data.length,
+        train_flops=3 * done * forward_flops(model, cfg),
+    )
