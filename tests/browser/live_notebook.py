@@ -84,13 +84,17 @@ class LiveExplorer:
         self.controls = area.locator(CONTROLS).all()
         self.plot.scroll_into_view_if_needed()
         self.plot.locator(".main-svg").first.wait_for(timeout=ANSWER)
+        self._rest()
 
     def shown(self) -> str:
         return self.plot.evaluate(SHOWN)
 
-    def rests(self) -> bool:
-        """Whether the figure stays as it is while nothing is moved."""
-        return not self._changes(self.shown(), tenths=5)
+    def _rest(self) -> None:
+        """Wait until the figure has the size that it will keep: until then its axes change by themselves."""
+        for _ in range(20):
+            if not self._changes(self.shown(), tenths=8):
+                return
+        raise TimeoutError("the figure keeps changing although nothing is moved")
 
     def move(self, control) -> bool:
         """Move a control and say whether the figure came to show something else."""
