@@ -3,14 +3,15 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+DRIVER := $(VENV)/.playwright
 SCALE  ?= lab
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run lab test check record clean
+.PHONY: help setup run lab test test-browser check record clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup: $(STAMP)  ## make .venv and install the lab into it (once; again after a change of the requirements)
 
@@ -26,9 +27,17 @@ run: $(STAMP)  ## run all notebooks as a pipeline (SCALE=smoke|lab|full) and wri
 lab: $(STAMP)  ## open the notebooks in JupyterLab, on this machine only
 	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks/00_start_here.ipynb
 
-test: $(STAMP) check  ## everything that must hold: laws, oracles, contracts, pipeline, notebooks
-	$(BIN)/python -m pytest --jaxtyping-packages=lablib,beartype.beartype tests
+test: $(STAMP) check  ## everything that must hold: laws, oracles, contracts, pipeline, notebooks; where CI is set, test-browser too
+	$(BIN)/python -m pytest --jaxtyping-packages=lablib,beartype.beartype --ignore=tests/browser tests
 	LAB_SCALE=smoke LAB_INTERACTIVE=1 $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 -p no:cacheprovider notebooks
+	$(if $(CI),$(MAKE) --no-print-directory test-browser)
+
+test-browser: $(DRIVER)  ## the notebooks in JupyterLab and the report, in a real Chromium; photographs in .lab/browser/
+	$(BIN)/python -m pytest tests/browser
+
+$(DRIVER): $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[browser]'
+	@touch $(DRIVER)
 
 check: $(STAMP)  ## style, format and import contracts, in seconds
 	$(BIN)/ruff check --quiet .

@@ -18,7 +18,7 @@ from lablib.core.store import PROJECT, lab_home
 GREEN, YELLOW, RED = "ok", "note", "broken"
 GIB = 2**30
 ORACLES = ("pytest", "beartype", "nbval", "import-linter", "ruff", "pyyaml", "datasets")  # for `make test` only
-OPTIONAL = ("triton", "kaleido", *ORACLES)
+OPTIONAL = ("triton", "kaleido", "playwright", *ORACLES)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -92,7 +92,11 @@ def _packages() -> Iterable[Finding]:
 def _absent(name: str) -> Finding:
     if name not in OPTIONAL:
         return Finding(RED, name, "not installed", "make setup")
-    why = {"triton": "the kernels' notebook needs it (Linux)", "kaleido": "only `lab record --images` needs it"}
+    why = {
+        "triton": "the kernels' notebook needs it (Linux)",
+        "kaleido": "only `lab record --images` needs it",
+        "playwright": "only `make test-browser` needs it, and installs it",
+    }
     return Finding(YELLOW, name, "not installed", why.get(name, "only `make test` needs it; make setup"))
 
 
@@ -172,5 +176,9 @@ def _accelerators() -> Iterable[Finding]:
 
 def _browser() -> Iterable[Finding]:
     found = next((name for name in BROWSERS if shutil.which(name)), None)
-    mend = "" if found else "only `lab record --images` needs one; apt install chromium, or set BROWSER_PATH"
-    yield Finding(GREEN if found else YELLOW, "browser for images", found or "none", mend)
+    mend = (
+        ""
+        if found
+        else "only `lab record --images` and `make test-browser` need one; apt install chromium, or set BROWSER_PATH"
+    )
+    yield Finding(GREEN if found else YELLOW, "browser for images and tests", found or "none", mend)

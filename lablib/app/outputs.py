@@ -29,10 +29,10 @@ class Outputs:
 
     def of(self, cell: Cell) -> Iterator[str]:
         """The HTML of each output of a code cell that has something to show."""
-        for output in cell.get("outputs", []):
+        for output in _joined(cell.get("outputs", [])):
             kind = output.get("output_type")
             if kind == "stream":
-                yield stream(_text(output["text"]))
+                yield stream(output["text"])
             elif kind == "error":
                 trace = "\n".join(output.get("traceback") or [f"{output.get('ename')}: {output.get('evalue')}"])
                 yield f'<pre class="error">{html.escape(strip_ansi(trace))}</pre>'
@@ -56,13 +56,24 @@ class Outputs:
         self.figures += 1
         name = f"figure-{next(self.numbers)}"
         label = html.escape(_figure_title(figure) or "a figure")
+        panels = sum(key.startswith("xaxis") for key in figure.get("layout") or {})
+        place = "plot panels" if panels > 1 else "plot"  # several side by side are scrolled, not squeezed
         kept = json.dumps({key: figure.get(key, []) for key in ("data", "layout", "frames")}).replace("<", "\\u003c")
         still = fallback or "<p>This figure is drawn by JavaScript, which is off; its numbers are in the notebook.</p>"
         return (
-            f'<figure><div class="plot" id="{name}" role="img" aria-label="{label}"></div>'
+            f'<figure><div class="{place}" id="{name}" role="img" aria-label="{label}"></div>'
             f'<script type="application/json" data-figure="{name}">{kept}</script>'
             f"<noscript>{still}</noscript></figure>"
         )
+
+
+def _joined(outputs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The outputs, with what was printed in several goes as one, as JupyterLab shows it."""
+    for name, group in itertools.groupby(outputs, key=lambda output: output.get("name")):
+        if name is None:
+            yield from group
+        else:
+            yield {"output_type": "stream", "name": name, "text": "".join(_text(part["text"]) for part in group)}
 
 
 def stream(text: str) -> str:

@@ -38,10 +38,11 @@ pre.error { border-left: 4px solid var(--bad); }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 thead th { border-bottom: 2px solid var(--soft); } tbody th, th:first-child { text-align: left; }
-.facts th, .facts td { text-align: left; white-space: normal; }
+.facts th, .facts td, .prose th, .prose td { text-align: left; white-space: normal; }
+.prose { overflow-x: auto; }
 figure { margin: 1rem 0; overflow-x: auto; background: #ffffff; color: #1c2329; border-radius: 6px; }
 figure img { max-width: 100%; height: auto; display: block; } figure p { padding: .7rem .9rem; }
-.plot { min-height: 20rem; }
+.plot { min-height: 20rem; } .plot.panels { min-width: 34rem; }
 summary { cursor: pointer; color: var(--soft); }
 @media print { figure, pre, tr { break-inside: avoid; } body { max-width: none; } }
 """

@@ -46,7 +46,11 @@ def pattern_figure(window: int = 8, chunk: int = 8, top_k: int = 2, query: int =
     figure = go.Figure(
         go.Heatmap(
             z=pattern, colorscale=scale, zmin=-1.5, zmax=3.5, xgap=0.5, ygap=0.5,
-            colorbar={"tickvals": [0, 1, 2, 3], "ticktext": ["not read", "window", "retrieved", "both"], "len": 0.8},
+            colorbar={
+                "tickvals": [0, 1, 2, 3], "ticktext": ["not read", "window", "retrieved", "both"], "thickness": 14,
+                "tickangle": 0, "tickfont_size": 12,
+                "orientation": "h", "x": 0.5, "y": 0, "yref": "container", "yanchor": "bottom",
+            },
             hovertemplate="query %{y} reads key %{x}<extra></extra>",
         )
     )  # fmt: skip
@@ -76,8 +80,9 @@ def pattern_figure(window: int = 8, chunk: int = 8, top_k: int = 2, query: int =
         source=f"window {window}, chunks of {chunk}: {visible} complete, it reads {named}",
         height=560,
     )
-    figure.update_xaxes(title="key position", constrain="domain", showgrid=False)
-    figure.update_yaxes(title="query position", autorange="reversed", scaleanchor="x", showgrid=False)
+    figure.update_xaxes(title_text="key position", constrain="domain", showgrid=False)
+    figure.update_yaxes(title_text="query position", constrain="domain", showgrid=False)
+    figure.update_yaxes(autorange="reversed", scaleanchor="x")
     return figure
 
 

@@ -82,7 +82,7 @@ def add_bars(
     )  # fmt: skip
     figure.add_scatter(
         y=table[category], x=table[x], mode="markers", marker={"color": colour, "size": 8, "symbol": symbol},
-        offsetgroup=name, legendgroup=name, showlegend=False, customdata=table["seed"],
+        orientation="h", offsetgroup=name, legendgroup=name, showlegend=False, customdata=table["seed"],
         hovertemplate="seed %{customdata}: %{x:.3f}<extra></extra>", row=row, col=col,
     )  # fmt: skip
     figure.update_layout(barmode="group", scattermode="group")

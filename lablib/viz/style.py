@@ -1,5 +1,7 @@
 """One look for every figure: a colour-blind-safe palette, one name and colour a model family, one template."""
 
+from textwrap import wrap
+
 import plotly.graph_objects as go
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), safe for the common colour-vision deficiencies
@@ -37,19 +39,44 @@ def rgba(colour: str, alpha: float) -> str:
     return f"rgba({red},{green},{blue},{alpha})"
 
 
+LINE = 21  # pixels
+# Characters a line in a column of 350 pixels; plotly itself breaks no line.
+TITLE, SOURCE, PANEL = 50, 62, 18
+
+
 def dress(figure: go.Figure, *, title: str, source: str, height: int = 430) -> go.Figure:
-    """The lab's template: white ground, readable sizes, and under the title what the figure is drawn from."""
+    """The lab's template: white ground, readable sizes, and under the title what the figure is drawn from.
+
+    `height` is that of a figure with one line of title and one of source; more lines make it higher.
+    """
+    titles, sources = wrap(title, TITLE), wrap(source, SOURCE)
+    height += LINE * (len(titles) + len(sources) - 2)
+    head = LINE * len(titles + sources) + _fold_panel_titles(figure)
+    small = [f'<span style="font-size:12px">{line}</span>' for line in sources]
     figure.update_layout(
         template="plotly_white",
-        title={"text": f"{title}<br><sup>{source}</sup>", "x": 0.01, "xanchor": "left", "font": {"size": 17}},
+        title={"text": "<br>".join(titles + small), "font": {"size": 16}, "x": 0.01, "xanchor": "left"}
+        | {"y": 1 - 18 / height, "yanchor": "top"},
         font={"size": 13, "color": "#1a1a1a"},
         paper_bgcolor="white",
         plot_bgcolor="white",
         height=height,
-        margin={"l": 64, "r": 20, "t": 84, "b": 64},
-        legend={"orientation": "h", "y": -0.26, "x": 0, "yanchor": "top"},
+        margin={"l": 64, "r": 20, "t": head + 30, "b": 64},
+        # at the foot of the figure, so that the title of an axis is never under it, however high the plot is
+        legend={"orientation": "h", "x": 0, "y": 8 / height, "yref": "container", "yanchor": "bottom"},
         hoverlabel={"font": {"size": 12}},
+        modebar={"remove": ["sendChartToCloud"]},  # the lab sends nothing anywhere
     )
-    figure.update_xaxes(showline=True, linecolor="#888", ticks="outside", gridcolor="#eee")
-    figure.update_yaxes(showline=True, linecolor="#888", ticks="outside", gridcolor="#eee")
+    axis = {"showline": True, "linecolor": "#888", "ticks": "outside", "gridcolor": "#eee", "title_font_size": 14}
+    figure.update_xaxes(**axis)
+    figure.update_yaxes(**axis)
     return figure
+
+
+def _fold_panel_titles(figure: go.Figure) -> int:
+    """Break the titles over panels, so that neighbours do not run into each other; returns the pixels they need."""
+    panels = [note for note in figure.layout.annotations if note.yref == "paper" and note.yanchor == "bottom"]
+    folded = [[line for part in note.text.split("<br>") for line in wrap(part, PANEL)] for note in panels]
+    for note, lines in zip(panels, folded, strict=True):
+        note.update(text="<br>".join(lines), font={"size": 14})
+    return 19 * max(map(len, folded), default=0)

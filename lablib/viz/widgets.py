@@ -6,6 +6,7 @@ Without a person (`interactive` False) the same pictures are drawn once, without
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import anywidget
 import ipywidgets as widgets
 import plotly.graph_objects as go
 from IPython.display import Markdown, display
@@ -20,6 +21,27 @@ def show(figure: go.Figure, alt: str) -> None:
 def say(text: str) -> None:
     """A paragraph of Markdown, for sentences whose numbers come from a table."""
     display(Markdown(text))
+
+
+class Fit(anywidget.AnyWidget):
+    """Nothing to see: it lets the figures beside it know when their box changes its width.
+
+    Plotly draws a widget's figure before it has a place, 700 pixels wide, and measures again only when the window is
+    resized. So each change of the box is told as one of the window.
+    """
+
+    _esm = """
+    function render({ el }) {
+      let box = null;
+      const watch = new ResizeObserver(() => {
+        if (box !== el.parentElement) watch.observe(box = el.parentElement);
+        window.dispatchEvent(new Event("resize"));
+      });
+      watch.observe(el);
+      return () => watch.disconnect();
+    }
+    export default { render };
+    """
 
 
 class Explorer:
@@ -48,9 +70,10 @@ class Explorer:
             for name, values in sliders.items()
         }
         self.figure = go.FigureWidget(draw(**self.values))
+        self.figure._config = self.figure._config | {"responsive": True}  # plotly.py has no public name for it
         for slider in self.sliders.values():
             slider.observe(self._redraw, names="value")
-        self.box = widgets.VBox([*self.sliders.values(), self.figure])
+        self.box = widgets.VBox([*self.sliders.values(), Fit(), self.figure])
 
     @property
     def values(self) -> dict[str, Any]:
@@ -61,9 +84,8 @@ class Explorer:
         with self.figure.batch_update():
             for old, new in zip(self.figure.data, fresh.data, strict=True):
                 old.update(new.to_plotly_json(), overwrite=False)
-            self.figure.layout.shapes = fresh.layout.shapes
-            self.figure.layout.annotations = fresh.layout.annotations
-            self.figure.layout.title = fresh.layout.title
+            for part in ("shapes", "annotations", "title", "margin", "height"):
+                self.figure.layout[part] = fresh.layout[part]
 
     def show(self, alt: str, *, interactive: bool) -> None:
         """The sliders and the figure, or the figure alone."""

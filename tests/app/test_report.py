@@ -51,6 +51,7 @@ def page(tmp_path_factory) -> str:
         new_markdown_cell("## What happened\n\nProse that the report leaves out."),
         code("table", displayed({"text/html": TABLE, "text/plain": "plain"})),
         code("figure", plotly, both),
+        code("progress", printed("1 of 2\n"), printed("2 of 2\n")),
         code("print", printed("an early half\rwhole line\n<script>alert(2)</script>\n"), error),
         code("widget", widget),
         code("claim", claim),
@@ -204,6 +205,10 @@ def test_the_state_of_an_exercise_is_what_its_check_prints(capsys):
         cell = code("check(answer)", printed(capsys.readouterr().out))
         assert exercise_states(cell) == [("Exercise 1 (reach)", state)]
     assert exercise_states(code("x", printed("the answer: correct"))) == []
+
+
+def test_what_one_cell_prints_in_several_goes_is_one_block(page):
+    assert "<pre>1 of 2\n2 of 2</pre>" in page
 
 
 def test_a_long_stream_is_folded():

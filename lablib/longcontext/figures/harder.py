@@ -30,8 +30,7 @@ def harder_figure(table: pd.DataFrame, length: int = 16_384) -> go.Figure:
     figure.update_xaxes(range=[-0.04, 1.06], tickvals=[0, 0.5, 1])
     figure.update_xaxes(title=f"exact recall at {spell_length(length)} tokens", row=1, col=1)
     title = "A needle is easy to find while nothing else looks like one"
-    figure = dress(figure, title=title, source=_source(rows), height=180 + 56 * len(conditions))
-    return figure.update_layout(margin={"t": 120}, legend={"y": -0.2})
+    return dress(figure, title=title, source=_source(rows), height=180 + 56 * len(conditions))
 
 
 def growing_figure(table: pd.DataFrame) -> go.Figure:

@@ -67,7 +67,7 @@ def gradient_figure(table: pd.DataFrame) -> go.Figure:
     if rows.empty or (rows := rows[(rows["phase"] == "train") & (rows["variant"] == PLAIN)]).empty:
         return missing(NOTHING)
     panels = {"loss": "loss (nats)", "hsa_grad": "gradient on the HSA path", "retrieval_grad": "… on its projections"}
-    figure = make_subplots(cols=3, subplot_titles=list(panels.values()), horizontal_spacing=0.07)
+    figure = make_subplots(cols=3, subplot_titles=list(panels.values()), horizontal_spacing=0.1)
     windows = sorted(rows["model.window"].unique())
     for i, (window, colour) in enumerate(zip(windows, ramp(len(windows)), strict=True)):
         runs = rows[rows["model.window"] == window]
@@ -156,7 +156,7 @@ def _window_axis(figure: go.Figure, rows: pd.DataFrame, row: int | None = None, 
     figure.update_xaxes(
         type="category", categoryorder="array", categoryarray=[str(w) for w in reach.index],
         tickvals=[str(w) for w in reach.index], ticktext=[f"{w}<br>({int(r)})" for w, r in reach.items()],
-        title="window (stacked reach), tokens", row=row, col=col,
+        title="window (stacked reach), tokens", tickfont={"size": 11}, row=row, col=col,
     )  # fmt: skip
 
 

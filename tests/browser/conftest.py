@@ -1,0 +1,53 @@
+"""One server, one browser and one smoke run for all tests; skipped where there is no Chromium to test with."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from browser.chromium import NONE, chromium, find_chromium
+from browser.server import Server, jupyterlab
+from lablib.core.store import PROJECT
+
+PHOTOGRAPHS = PROJECT / ".lab" / "browser"
+
+
+@pytest.fixture(scope="session")
+def browser():
+    path = find_chromium()
+    if path is None:
+        pytest.skip(NONE)
+    if importlib.util.find_spec("playwright") is None and not os.environ.get("CI"):
+        pytest.skip("playwright is not installed: make test-browser brings it")
+    with chromium(path) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def server(browser, tmp_path_factory) -> Server:
+    with jupyterlab(tmp_path_factory.mktemp("jupyterlab")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def report(browser, tmp_path_factory) -> Path:
+    """The report of a smoke run of all notebooks."""
+    out = tmp_path_factory.mktemp("runs")
+    command = [sys.executable, "-m", "lablib.app.cli", "run", "--scale", "smoke", "--workers", "2", "--out", str(out)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment | {"LAB_HOME": str(out / "home")})
+    assert done.returncode == 0, done.stdout + done.stderr
+    (found,) = out.glob("*/report.html")
+    return found
+
+
+@pytest.fixture(scope="session")
+def photographs(browser) -> Path:
+    """An empty folder that is kept after the tests, for people to look into."""
+    shutil.rmtree(PHOTOGRAPHS, ignore_errors=True)
+    PHOTOGRAPHS.mkdir(parents=True)
+    return PHOTOGRAPHS

@@ -1,0 +1,87 @@
+"""A JupyterLab of its own: fresh folders, loopback only, with its token, for copies of the notebooks."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lablib.core.store import PROJECT
+
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+START_SECONDS = 120
+NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}  # the server would ask the network
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where a running JupyterLab answers, and the token without which it does not."""
+
+    home: str  # host:port
+    token: str
+
+    def address(self, notebook: str) -> str:
+        return f"http://{self.home}/lab/tree/{notebook}?reset&token={self.token}"
+
+
+@contextmanager
+def jupyterlab(folder: Path) -> Iterator[Server]:
+    """Start the server with all that it reads and writes inside `folder`, and stop it and its kernels in the end."""
+    work = folder / "notebooks"
+    work.mkdir(parents=True)
+    for notebook in NOTEBOOKS:
+        shutil.copy(notebook, work)
+    settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text(json.dumps(NO_NEWS))
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
+    command += ["--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={work}"]
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=work, env=_environment(folder), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        yield _answering(process, folder)
+    finally:
+        _stop(process)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LAB_", "JUPYTER"))}
+    folders = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "IPYTHONDIR": "ipython",
+        "LAB_HOME": "lab-home",
+    }
+    return kept | {name: str(folder / where) for name, where in folders.items()} | {"LAB_SCALE": "smoke"}
+
+
+def _answering(process: subprocess.Popen, folder: Path) -> Server:
+    """Wait for the file in which the server says its address and token."""
+    facts = folder / "runtime" / f"jpserver-{process.pid}.json"
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(FileNotFoundError, json.JSONDecodeError):  # not there yet, or half written
+            found = json.loads(facts.read_text())
+            return Server(home=f"127.0.0.1:{found['port']}", token=found["token"])
+        time.sleep(0.2)
+    raise RuntimeError("JupyterLab did not start:\n" + (folder / "server.log").read_text()[-3000:])
+
+
+def _stop(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGTERM)  # it shuts its kernels down itself
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=20)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
