@@ -36,8 +36,9 @@ test-browser: $(DRIVER)  ## the notebooks in JupyterLab and the report, in a rea
 	$(BIN)/python -m pytest tests/browser
 
 $(DRIVER): $(STAMP)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[browser]'
-	@touch $(DRIVER)
+	@if [ -n "$$($(BIN)/python tests/browser/chromium.py)" ]; then \
+	  $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[browser]' \
+	  && touch $(DRIVER); fi
 
 check: $(STAMP)  ## style, format and import contracts, in seconds
 	$(BIN)/ruff check --quiet .

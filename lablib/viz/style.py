@@ -41,7 +41,7 @@ def rgba(colour: str, alpha: float) -> str:
 
 LINE = 21  # pixels
 # Characters a line in a column of 350 pixels; plotly itself breaks no line.
-TITLE, SOURCE, PANEL = 50, 62, 18
+TITLE, SOURCE, PANEL = 47, 62, 18
 
 
 def dress(figure: go.Figure, *, title: str, source: str, height: int = 430) -> go.Figure:

@@ -70,3 +70,7 @@ class Watch:
         parts = urlsplit(url)
         if parts.scheme not in ("data", "blob", "file", "about") and parts.netloc != self.home:
             self.troubles.append(f"request to elsewhere: {url}")
+
+
+if __name__ == "__main__":
+    print(find_chromium() or "")

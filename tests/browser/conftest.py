@@ -16,14 +16,25 @@ from lablib.core.store import PROJECT
 PHOTOGRAPHS = PROJECT / ".lab" / "browser"
 
 
+def pytest_collection_modifyitems(items):
+    if reason := why_not():
+        for item in items:
+            if item.path.is_relative_to(Path(__file__).parent):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def why_not() -> str | None:
+    """What these tests lack. Continuous integration takes no excuse but one: that there is no Chromium."""
+    if find_chromium() is None:
+        return NONE
+    if importlib.util.find_spec("playwright") is None and not os.environ.get("CI"):
+        return "playwright is not installed: make test-browser brings it"
+    return None
+
+
 @pytest.fixture(scope="session")
 def browser():
-    path = find_chromium()
-    if path is None:
-        pytest.skip(NONE)
-    if importlib.util.find_spec("playwright") is None and not os.environ.get("CI"):
-        pytest.skip("playwright is not installed: make test-browser brings it")
-    with chromium(path) as running:
+    with chromium(find_chromium()) as running:
         yield running
 
 

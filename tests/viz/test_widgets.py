@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import pytest
 
 from lablib.longcontext.explore import pairs_explorer, pattern_explorer
-from lablib.viz.widgets import Explorer, Prediction, show
+from lablib.viz.widgets import Explorer, Fit, Prediction, show
 
 
 def test_moving_a_slider_changes_the_figure():
@@ -31,6 +31,20 @@ def test_every_value_of_every_slider_draws_and_answers_in_time(build):
             name = "z" if isinstance(drawn, go.Heatmap) else "y"
             np.testing.assert_array_equal(np.asarray(shown[name], float), np.asarray(drawn[name], float))
     assert len(spent) > 5
+
+
+def test_a_title_of_more_lines_gets_more_room_as_a_slider_moves():
+    explorer = pattern_explorer()
+    explorer.sliders["top_k"].value = 8
+    drawn = explorer.draw(**explorer.values).layout
+    assert explorer.figure.layout.height == drawn.height > 560
+    assert explorer.figure.layout.margin.t == drawn.margin.t
+
+
+def test_the_figure_of_an_explorer_follows_the_width_of_its_place():
+    explorer = pairs_explorer()
+    assert explorer.figure._config["responsive"]
+    assert any(isinstance(part, Fit) for part in explorer.box.children)
 
 
 @pytest.fixture
