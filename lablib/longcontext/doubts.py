@@ -8,7 +8,7 @@ from lablib.longcontext.summaries import RETRIEVES
 CIRCUITS = ("HSA", "either", "only both together", "windows", "none")
 # rows of training, by what they hold: the first that matches names them
 TRAINED_ON: dict[str, dict[str, object]] = {
-    "real text": {"data.haystack": "text"},
+    "one needle in real text": {"data.haystack": "text"},
     "two needles, keys share a token": {"data.key_tokens": 2},
     "six needles": {"data.num_pairs": 6},
     "one needle": {"data.num_pairs": 1},

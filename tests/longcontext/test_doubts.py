@@ -10,6 +10,7 @@ from lablib.longcontext.experiments.harder import HarderConfig, harder_arms
 from lablib.longcontext.experiments.race import RaceConfig
 from lablib.longcontext.experiments.seesaw import SeesawConfig
 from lablib.longcontext.experiments.tracking import tracking_arms
+from lablib.longcontext.figures.harder import CONDITIONS
 
 NAN = math.nan
 
@@ -127,3 +128,8 @@ def test_the_budget_counts_each_arm_once():
     assert found["arms"] == 3
     assert found["training GFLOP (most)"] == 3.0
     assert found["CPU-min"] == 1.5
+
+
+def test_the_figure_knows_every_condition_that_is_asked():
+    asked = {name for cfg in harder_arms("full") for name in cfg.conditions(64)}
+    assert asked == set(CONDITIONS)

@@ -6,7 +6,17 @@ from plotly.subplots import make_subplots
 
 from lablib.longcontext.doubts import TRAINED_ON, with_training
 from lablib.viz.marks import NOTHING, add_bars, add_seeds, length_axis, missing, reference_line, spell_length
-from lablib.viz.style import DASHES, END_COLOURS, SYMBOLS, dress, ramp
+from lablib.viz.style import BLUE, DASHES, END_COLOURS, GREEN, PURPLE, SYMBOLS, VERMILLION, dress
+
+CONDITIONS = (
+    "one needle",
+    "no marker",
+    "a gap in the needle",
+    "one distractor",
+    "growing distractors",
+    "needles as in training",
+)
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE)
 
 
 def harder_figure(table: pd.DataFrame, length: int = 16_384) -> go.Figure:
@@ -16,7 +26,7 @@ def harder_figure(table: pd.DataFrame, length: int = 16_384) -> go.Figure:
         return missing(NOTHING)
     length = length if (rows["length"] == length).any() else int(rows["length"].max())
     rows = rows[rows["length"] == length]
-    conditions = list(rows["condition"].unique())
+    conditions = [name for name in CONDITIONS if name in set(rows["condition"])]
     kinds = _kinds(rows)
     figure = make_subplots(
         cols=len(kinds), subplot_titles=[f"trained on:<br>{kind}" for kind in kinds], shared_yaxes=True,
@@ -40,7 +50,7 @@ def growing_figure(table: pd.DataFrame) -> go.Figure:
     if rows.empty:
         return missing(NOTHING)
     figure, kinds, ends = go.Figure(), _kinds(rows), _ends(rows)
-    for i, (kind, colour) in enumerate(zip(kinds, ramp(len(kinds)), strict=True)):
+    for i, (kind, colour) in enumerate(zip(kinds, COLOURS, strict=False)):
         mine = rows[(rows["trained_on"] == kind) & (rows["model.window"] == ends[0])]
         look = {"name": kind, "colour": colour, "dash": DASHES[i], "symbol": SYMBOLS[i]}
         add_seeds(figure, mine, "length", "exact", **look)
