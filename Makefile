@@ -24,8 +24,8 @@ $(STAMP): pyproject.toml constraints.txt
 run: $(STAMP)  ## run all notebooks as a pipeline (SCALE=smoke|lab|full) and write an offline report
 	$(BIN)/lab run --scale $(SCALE)
 
-lab: $(STAMP)  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+lab: $(STAMP)  ## open the notebooks in JupyterLab, on this machine only
+	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks/00_start_here.ipynb
 
 test: $(STAMP) check  ## everything that must hold: laws, oracles, contracts, pipeline, notebooks; where CI is set, test-browser too
 	$(BIN)/python -m pytest --jaxtyping-packages=lablib,beartype.beartype --ignore=tests/browser tests

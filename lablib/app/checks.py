@@ -14,7 +14,7 @@ from lablib.app.parameters import EXAMPLE, Parameter, declared
 from lablib.app.runrecord import NotebookRun, RunRecord
 from lablib.core.config import SCALES, resolve_scale
 from lablib.core.experiment import worker_count
-from lablib.core.store import PROJECT
+from lablib.core.store import PROJECT, lab_home
 
 NOTEBOOKS = PROJECT / "notebooks"
 DEADLINES = {"smoke": 300.0, "lab": 3600.0, "full": 12 * 3600.0}  # seconds a notebook; twice to ten times the need
@@ -51,15 +51,15 @@ def find_notebooks(names: Sequence[str]) -> list[Path]:
 
 def _find_notebook(name: str) -> Path:
     path = Path(name)
-    if path.suffix == ".ipynb" and path.is_file():
+    if path.suffix == ".ipynb" and os.path.isfile(path):  # which a name that is too long does not upset
         return path
     stem = path.stem if path.suffix == ".ipynb" and path.name == name else name
     for known in all_notebooks():
         number = known.stem[:2]
         if stem == known.stem or (stem.isdigit() and int(stem) == int(number) and len(stem) <= 2):
             return known
-    if path.exists():
-        raise BadInput(f"{name} is not a notebook; expected a file that ends in .ipynb")
+    if os.path.exists(path):
+        raise BadInput(f"{name or 'an empty name'} is not a notebook; expected a file that ends in .ipynb")
     known = ", ".join(path.stem for path in all_notebooks()) or "none"
     raise BadInput(f"there is no notebook {name!r}; expected a path, or a number or name of: {known}")
 
@@ -110,14 +110,23 @@ def checked_timeout(timeout: float | None, scale: str) -> float:
 
 def checked_out(out: Path) -> Path:
     """The folder of the runs, which need not exist yet; BadInput where it can never be one."""
-    for place in [out, *out.absolute().parents]:
-        if place.exists():
-            if not place.is_dir():
-                raise BadInput(f"--out {out}: {place.name} is a file; name a folder")
-            if not os.access(place, os.W_OK | os.X_OK):
-                raise BadInput(f"--out {out}: {place.name} cannot be written; name a folder that can")
-            break
+    _check_folder("--out", out)
     return out
+
+
+def check_home() -> None:
+    """BadInput where the own store can never be kept: better now than after the first arm."""
+    _check_folder("LAB_HOME", lab_home())
+
+
+def _check_folder(asked: str, folder: Path) -> None:
+    for place in [folder, *folder.absolute().parents]:
+        if os.path.exists(place):
+            if not place.is_dir():
+                raise BadInput(f"{asked} {folder}: {place.name} is a file; name a folder")
+            if not os.access(place, os.W_OK | os.X_OK):
+                raise BadInput(f"{asked} {folder}: {place.name} cannot be written; name a folder that can")
+            break
 
 
 def check_notebooks(

@@ -1,5 +1,6 @@
-"""The command `lab`: run the notebooks, list them, record results, rebuild a report, examine the machine."""
+"""The command `lab`: run the notebooks, list them, record and verify results, report, examine the machine."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,19 @@ def _complain(message: str) -> int:
     return 2
 
 
-out_option = click.option("--out", type=click.Path(path_type=Path), default=RUNS, help="Folder of the runs [runs/].")
+def _folder(text: str | Path) -> Path:
+    if str(text) == "":  # such as an unset variable of a shell, which would scatter runs over this folder
+        raise BadInput("--out is empty; name a folder")
+    try:
+        os.stat(text)
+    except (FileNotFoundError, NotADirectoryError):  # it may be made, or each command says why it cannot
+        pass
+    except OSError as error:
+        raise BadInput(f"--out {text}: {error.strerror}; name another folder") from None
+    return Path(text)
+
+
+out_option = click.option("--out", type=_folder, metavar="FOLDER", default=RUNS, help="Folder of the runs [runs/].")
 
 
 @click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,7 +71,7 @@ def run(notebooks, scale, parameters, workers, timeout, resume, out) -> int:
 
     A NOTEBOOK is a number (01), a name (01_seesaw_effect) or a path; all of the lab's by default.
     """
-    from lablib.app import pipeline, report
+    from lablib.app import pipeline
 
     if resume is not None:
         if notebooks or scale or parameters:
@@ -73,15 +86,29 @@ def run(notebooks, scale, parameters, workers, timeout, resume, out) -> int:
     count = len(record.notebooks)
     plural = "" if count == 1 else "s"
     click.echo(f"run {record.id}: {count} notebook{plural} at {record.scale} scale, up to {record.workers} processes")
+    again = f"lab run --resume {record.id}{_out_option(out)}"
     try:
         code = pipeline.execute(record)
+    except OSError as error:
+        click.echo(f"lab: the run's folder cannot be written: {error.strerror}: {again}", err=True)
+        return 1
+    if record.error:
+        click.echo(f"lab: {record.error}", err=True)
+    if code:
+        click.echo(f"not all is well; when it is mended: {again}", err=True)
+    return _report(record, out) or code
+
+
+def _report(record: Any, out: Path) -> int:
+    """Write the report and say where; 1 where it cannot be written."""
+    from lablib.app import report
+
+    try:
         click.echo(f"report: {_near(report.write(record))}")
     except OSError as error:
-        click.echo(f"lab: the run's folder cannot be written ({error.strerror}); make room, then --resume {record.id}")
+        click.echo(f"lab: no report: {error.strerror}: lab report {record.id}{_out_option(out)}", err=True)
         return 1
-    if code:
-        click.echo(f"not all is well; when it is mended: lab run --resume {record.id}{_out_option(out)}", err=True)
-    return code
+    return 0
 
 
 @main.command("list")
@@ -114,15 +141,26 @@ def record_(experiments, images, partial, workers) -> int:
     return record.record(experiments, images=images, partial=partial, workers=checks.checked_workers(workers))
 
 
+@main.command("verify")
+@click.argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
+@click.option("--arms", type=int, default=1, metavar="N", help="How many of each experiment, the cheapest first [1].")
+@click.option("--arm", "digests", multiple=True, metavar="DIGEST", help="This recorded arm; may be repeated.")
+@click.option("--workers", type=int, metavar="N", help="Budget of CPU processes [the cores].")
+def verify_(experiments, arms, digests, workers) -> int:
+    """Compute recorded arms again, from nothing, and compare them with the record."""
+    from lablib.app import checks, verify
+
+    return verify.verify(experiments, count=arms, digests=digests, workers=checks.checked_workers(workers))
+
+
 @main.command("report")
 @click.argument("identity", metavar="ID")
 @out_option
 def report_(identity: str, out: Path) -> int:
     """Build report.html of a run again (`last`: the newest)."""
-    from lablib.app import report, runrecord
+    from lablib.app import checks, runrecord
 
-    click.echo(_near(report.write(runrecord.find(out, identity))))
-    return 0
+    return _report(runrecord.find(checks.checked_out(out), identity), out)
 
 
 @main.command()

@@ -148,7 +148,8 @@ def _writable(subject: str, folder: Path) -> Iterable[Finding]:
 
 
 def _existing(folder: Path) -> Path:
-    return next(place for place in [folder.absolute(), *folder.absolute().parents] if place.is_dir())
+    """The nearest place on the way to a folder that is there, be it a folder or a file in the way."""
+    return next(place for place in [folder.absolute(), *folder.absolute().parents] if os.path.exists(place))
 
 
 def _corpus() -> Iterable[Finding]:

@@ -1,11 +1,13 @@
-"""Reading a notebook as plain JSON: its title, its question, its tagged cells."""
+"""A notebook as plain JSON: its title, its question, its tagged cells, and the form that can be handed out."""
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lablib.app.errors import BadInput
+from lablib.core.scrub import scrub
 
 Notebook = dict[str, Any]
 Cell = dict[str, Any]
@@ -62,3 +64,15 @@ def question_section(notebook: Notebook) -> str:
 def question(notebook: Notebook) -> str:
     """The first paragraph under `The question`, on one line, or an empty string."""
     return " ".join(question_section(notebook).partition("\n\n")[0].split())
+
+
+def scrub_notebook(notebook: Notebook, clean: Callable[[str], str]) -> Notebook:
+    """A copy of an executed notebook that can be handed out.
+
+    Papermill's metadata goes whole: it holds paths, and calls a killed notebook `completed`.
+    """
+    copy = scrub(notebook, clean)
+    for holder in [copy, *copy["cells"]]:
+        holder["metadata"] = {key: value for key, value in holder["metadata"].items() if key != "papermill"}
+    copy["metadata"].pop("widgets", None)
+    return copy

@@ -13,8 +13,9 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 
+from lablib.app.notebook import scrub_notebook
 from lablib.app.processes import begin_child
-from lablib.app.scrub import scrub_notebook, scrubber, strip_ansi
+from lablib.core.scrub import scrubber, strip_ansi
 from lablib.core.store import write_atomically
 
 EXIT_FAILED, EXIT_KILLED = 1, 138  # as papermill's own command has them
@@ -37,7 +38,7 @@ class Progress(NotebookExecutionManager):
     def __init__(self, nb, write: Callable[[dict[str, Any]], None], tell: Callable[[dict[str, Any]], None]):
         super().__init__(nb, progress_bar=False)
         self.write, self.tell = write, tell
-        self.code = [index for index, cell in enumerate(nb.cells) if cell.cell_type == "code" and cell.source.strip()]
+        self.code = [index for index, cell in enumerate(nb.cells) if _is_counted(cell)]
 
     def save(self, **kwargs):
         self.write(self.nb)
@@ -50,6 +51,12 @@ class Progress(NotebookExecutionManager):
     def cell_complete(self, cell, cell_index=None, **kwargs):
         if cell_index in self.code:
             super().cell_complete(cell, cell_index=cell_index, **kwargs)
+
+
+def _is_counted(cell) -> bool:
+    """Whether a person who reads the notebook would count it as a code cell: papermill's own is not in theirs."""
+    injected = "injected-parameters" in cell.metadata.get("tags", [])
+    return cell.cell_type == "code" and bool(cell.source.strip()) and not injected
 
 
 class Engine(NBClientEngine):

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from lablib.app.notebook import Cell
 from lablib.app.sanitize import sanitize
-from lablib.app.scrub import strip_ansi
+from lablib.core.scrub import strip_ansi
 
 PLOTLY = "application/vnd.plotly.v1+json"
 LONG = 40  # lines of a stream from which on it is folded

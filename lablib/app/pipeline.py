@@ -13,10 +13,11 @@ from typing import Any
 
 from lablib.app import checks, processes
 from lablib.app.display import Display
+from lablib.app.errors import BadInput
 from lablib.app.processes import Child
 from lablib.app.runrecord import NotebookRun, RunRecord, find, new_folder, now
-from lablib.app.scrub import scrubber, strip_ansi
 from lablib.core.provenance import package_version, provenance
+from lablib.core.scrub import scrubber, strip_ansi
 from lablib.core.store import PROJECT, lab_home
 
 TICK = 0.2  # seconds between two looks at deadlines, signals and children
@@ -37,6 +38,7 @@ def new_run(
     scale = checks.chosen_scale(scale, given)
     budget, deadline = checks.checked_workers(workers), checks.checked_timeout(timeout, scale)
     out = checks.checked_out(out)
+    checks.check_home()
     checked = checks.check_notebooks(checks.find_notebooks(names), scale, given)
     facts = provenance() | {name: package_version(name) for name in TOOLS}
     del facts["finished"]  # the run has times of its own
@@ -56,10 +58,11 @@ def new_run(
 
 def old_run(identity: str, *, workers: int | None, timeout: float | None, out: Path) -> RunRecord:
     """A kept run whose missing and failed notebooks wait again, with the parameters and the scale it had."""
-    record = find(out, identity)
+    record = find(checks.checked_out(out), identity)
     lacking = checks.to_resume(record)
     record.workers = checks.checked_workers(record.workers if workers is None else workers)
     record.timeout = checks.checked_timeout(record.timeout if timeout is None else timeout, record.scale)
+    checks.check_home()
     paths = [record.notebook_path(run) for run in lacking]
     checked = checks.check_notebooks(paths, record.scale, record.parameters, all_known=False)
     fresh = {one.path.stem: _run_of(one, record.folder) for one in checked}
@@ -83,8 +86,8 @@ def execute(record: RunRecord) -> int:
     with caught_signals() as caught:
         record.claim()
         record.keep_reserve()
+        _begin(record)
         try:
-            record.save()
             with Display(record.notebooks) as display:
                 _Conductor(record, display, caught).conduct()
         except OSError as error:  # the run's own folder cannot be written
@@ -96,6 +99,17 @@ def execute(record: RunRecord) -> int:
         record.save()
         record.free_reserve()
         return 128 + caught[0] if caught else int(record.status != "ok")
+
+
+def _begin(record: RunRecord) -> None:
+    """Put on record that it runs; BadInput where even that cannot be written, before anything runs."""
+    try:
+        record.save()
+    except OSError as error:
+        record.free_reserve()
+        with contextlib.suppress(OSError):  # the folder of a resumed run is not empty, and stays
+            record.folder.rmdir()
+        raise BadInput(f"nothing was run: {error.strerror}") from None
 
 
 @contextlib.contextmanager
@@ -179,7 +193,7 @@ class _Conductor:
             self.record.save()
         elif time.monotonic() - child.started > self.record.timeout:
             child.stop()
-            self._settle(run, child, "timeout", f"not done after {self.record.timeout:g} s, in cell {run.cell}")
+            self._settle(run, child, "timeout", f"not done after {self.record.timeout:g} s, {_place(run)}")
             self.record.save()
 
     def _settle(self, run: NotebookRun, child: Child, status: str, error: str | None) -> None:
@@ -191,6 +205,10 @@ class _Conductor:
         run.status, run.error, run.finished = status, error, now()
         run.wall_seconds = round(time.monotonic() - child.started, 1)
         run.cpu_seconds = round(child.cpu_seconds, 1)
+
+
+def _place(run: NotebookRun) -> str:
+    return f"stopped in code cell {run.cell} of {run.cells}" if run.cell else "stopped before its first cell"
 
 
 def _verdict(message: dict[str, Any] | None, code: int) -> tuple[str, str | None]:

@@ -28,19 +28,27 @@ def record(experiments: Sequence[str], *, images: bool, partial: bool, workers: 
         job |= {"images": images, "partial": partial, "workers": workers, "live": sys.stdout.isatty()}
         mark = f"record {tree}"
         child = processes.start("lablib.app.recording", job, mark=mark, environ=environ, code=tree, quiet=False)
-        try:
-            while not child.ended() and not caught:
-                time.sleep(TICK)
-        finally:
-            child.stop()
-            refusals = [message["refused"] for message in child.read() if "refused" in message]
-            child.close()
-        if refusals:
-            raise BadInput(refusals[0])
+        code = attend(child, caught)
         if caught:
             print("\nstopped; what is finished is kept: run `lab record` again, or with --partial to write only that")
-            return 128 + caught[0]
-        return 0 if child.process.returncode == 0 else 1
+        return code
+
+
+def attend(child: processes.Child, caught: list[int]) -> int:
+    """Wait for the child's end or a signal, and end it whole; BadInput with what it refused.
+
+    The exit code: 0 where the child ended well, else 1, or 128 + n where signal n stopped it.
+    """
+    try:
+        while not child.ended() and not caught:
+            time.sleep(TICK)
+    finally:
+        child.stop()
+        refusals = [message["refused"] for message in child.read() if "refused" in message]
+        child.close()
+    if refusals:
+        raise BadInput(refusals[0])
+    return 128 + caught[0] if caught else int(child.process.returncode != 0)
 
 
 def refuse_unless_clean(project: Path) -> None:

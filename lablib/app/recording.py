@@ -1,6 +1,8 @@
 """The process of `lab record`: computes what is missing with the code of the worktree and writes the results."""
 
 import dataclasses
+import hashlib
+import json
 import os
 import shutil
 import sys
@@ -8,12 +10,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 import lablib
 from lablib.app.errors import BadInput
 from lablib.app.processes import begin_child
-from lablib.app.scrub import scrub, scrubber
 from lablib.core.experiment import ArmsFailed, Experiment, all_experiments, run_all
 from lablib.core.progress import progress_line
+from lablib.core.scrub import scrub, scrubber
 from lablib.core.store import Arm, Record, Store, lab_home
 
 LARGEST_CHECKPOINT = 1_000_000  # bytes
@@ -85,7 +89,7 @@ def write(experiment: Experiment, record: Record) -> bool:
     stored = [arm for cfg in experiment.arms("full") if (arm := experiment.stored(cfg)) is not None]
     computed = [arm for arm in stored if from_commit(arm)]
     known = {arm.digest for arm in current(experiment, recorded)}
-    fresh = [keep_checkpoint(arm, record.root) for arm in computed if arm.digest not in known]
+    fresh = [sealed(keep_checkpoint(arm, record.root)) for arm in computed if arm.digest not in known]
     merged = merge(current(experiment, recorded), fresh, wanted)
     dropped = [arm.digest for arm in recorded if arm.digest not in {arm.digest for arm in merged}]
     for digest in dropped:
@@ -144,6 +148,22 @@ def keep_checkpoint(arm: Arm, results: Path) -> Arm:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
     return dataclasses.replace(arm, facts=facts)
+
+
+def sealed(arm: Arm) -> Arm:
+    """The arm with the fingerprint of its table, by which `lab verify` knows what the rounded record does not hold."""
+    return dataclasses.replace(arm, facts=arm.facts | {"fingerprint": fingerprint(arm.table)})
+
+
+def fingerprint(table: pd.DataFrame) -> str:
+    """Sixteen hexadecimal digits that name every bit of a table, what the machine measures of itself left out."""
+    kept = {name: table[name].tolist() for name in sorted(table.columns) if not is_of_the_machine(name)}
+    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]
+
+
+def is_of_the_machine(column: str) -> bool:
+    """Whether a column holds times or measured memory, by the unit that its name ends with: no two runs agree."""
+    return column.rpartition("_")[2] in ("seconds", "megabytes")
 
 
 def clean(arm: Arm) -> Arm:

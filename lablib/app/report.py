@@ -13,7 +13,7 @@ from lablib.app.notebook import Notebook, headings, load, question_section, titl
 from lablib.app.outputs import Outputs, exercise_states, inline, markdown
 from lablib.app.page import page
 from lablib.app.runrecord import NotebookRun, RunRecord
-from lablib.app.scrub import scrubber
+from lablib.core.scrub import scrubber
 from lablib.core.store import write_atomically
 
 SMOKE = "A smoke run shows that everything works. Its models are far too small: its numbers are not results."

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import os
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from lablib.app.processes import started_at
 from lablib.core.store import PROJECT, write_atomically
 
 SCHEMA = 1
+_STAMP = "%Y%m%dT%H%M%SZ"
 RESERVE = 256 * 1024  # bytes kept free in the run's folder, so that a full disk can still be put on record
 
 
@@ -112,7 +113,7 @@ class RunRecord:
             fields.pop("id")
             notebooks = [NotebookRun(**entry) for entry in fields.pop("notebooks")]
             return cls(folder=folder, notebooks=notebooks, **fields)
-        except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise BadInput(f"run {folder.name} has no readable run.json; run the notebooks again") from None
 
 
@@ -126,13 +127,24 @@ def new_folder(out: Path) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
         while True:
-            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
             with contextlib.suppress(FileExistsError):
-                folder = out / f"{stamp}-{secrets.token_hex(2)}"
+                folder = out / f"{_next_stamp(out)}-{secrets.token_hex(2)}"
                 folder.mkdir()
                 return folder
     except OSError as error:
         raise BadInput(f"--out {out}: {error.strerror}; name a folder that can be written") from None
+
+
+def _next_stamp(out: Path) -> str:
+    """The time now, or a second after the newest run where that is later.
+
+    So the names keep the order in which the runs were started, also when the clock was set back between two of them.
+    """
+    times = [datetime.now(UTC).replace(tzinfo=None)]
+    for path in out.iterdir():
+        with contextlib.suppress(ValueError, OverflowError):  # a folder with a name of another kind
+            times.append(datetime.strptime(path.name.partition("-")[0], _STAMP) + timedelta(seconds=1))
+    return max(times).strftime(_STAMP)
 
 
 def find(out: Path, identity: str) -> RunRecord:

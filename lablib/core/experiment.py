@@ -16,6 +16,7 @@ import pandas as pd
 
 from lablib.core.config import Config
 from lablib.core.provenance import provenance
+from lablib.core.scrub import scrub, scrubber
 from lablib.core.store import Arm, Record, Store, lab_home
 
 SUBJECTS = ("longcontext",)
@@ -67,7 +68,7 @@ class Experiment:
                 raise ValueError(f"measurement columns {sorted(clash)} have the names of fields; rename them")
         except Exception as caught:
             table = None
-            error = "".join(traceback.format_exception_only(caught)).strip()
+            error = scrubber()("".join(traceback.format_exception_only(caught)).strip())
         arm = Arm(
             experiment=self.name,
             version=self.version,
@@ -77,7 +78,7 @@ class Experiment:
             error=error,
             cpu_seconds=round(time.process_time() - start, 2),
             provenance=provenance(),
-            facts=dict(table.attrs) if table is not None else {},
+            facts=scrub(dict(table.attrs), scrubber()) if table is not None else {},
             table=table,
         )
         Store(lab_home()).save(arm)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import tempfile
@@ -13,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 PROJECT = Path(__file__).resolve().parents[2]
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a person's share of it, or the size of a file
 
 
 def lab_home() -> Path:
@@ -21,12 +23,25 @@ def lab_home() -> Path:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a whole file or nothing: into a neighbour first, on disk, then renamed over `path`."""
+    """Write a whole file or nothing: into a neighbour first, on disk, then renamed over `path`.
+
+    Raises OSError; on a full disk its text says what to do, as it may end a sweep in a notebook of hours.
+    """
+    try:
+        _write_beside(path, content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        words = f"the disk is full ({error.strerror}), {path.name} cannot be written; make room and go on"
+        raise OSError(error.errno, words) from None
+
+
+def _write_beside(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)

@@ -149,6 +149,25 @@ def training_batch(
     return Batch(tokens, tokens.roll(-1, dims=1), weight, evidence)
 
 
+def restated_batch(cfg: RetrievalConfig, batch: int, generator: Generator, text: Tensor | None = None) -> Batch:
+    """Rows of chains that end in one of their definitions, written again: the key it holds counts, one look-up away.
+
+    The question of a chain needs all its links. Here its first step stands in the place of the question: [MARK c b],
+    with b to be predicted from c.
+    """
+    if cfg.task != "tracking" or cfg.hops < 1:
+        raise ValueError(f"only chains of at least one hop can be restated; got {cfg.task} with hops={cfg.hops}")
+    rows = training_batch(cfg, batch, generator, text)
+    tokens, targets, evidence = rows.tokens.clone(), rows.targets.clone(), rows.evidence.clone()
+    row, at = (rows.weight > 0).nonzero(as_tuple=True)
+    defines = (tokens[:, :-2] == cfg.mark) & (tokens[:, 1:-1] == tokens[row, at][:, None])
+    content_at = defines.float().argmax(dim=1) + 2
+    tokens[row, at - 1] = cfg.mark
+    tokens[row, at + 1] = targets[row, at] = tokens[row, content_at]
+    evidence[row, at] = content_at
+    return rows._replace(tokens=tokens, targets=targets, evidence=evidence)
+
+
 def _write(tokens: Tensor, row: Tensor, start: Tensor, head: int, key: Tensor, content: Tensor) -> Tensor:
     """Write [head key... content] at `start` of each row; returns the position of the content."""
     tokens[row, start] = head

@@ -126,3 +126,50 @@ def tuned_ends(table: pd.DataFrame, length: int, measure: str = "exact") -> pd.D
     rows = table[(table["phase"] == "test") & (table["length"] == length)]
     learnt = table[table["phase"] == "heldout"].groupby(by)["accuracy"].min().rename("in-domain, lowest")
     return both_ends(rows, by, measure).merge(learnt.reset_index(), on=by)
+
+
+# ---- chains
+
+
+def with_chain_model(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of `longcontext/tracking` with a column `chain_model`: the HSA groups, and what else is different."""
+    groups = table["model.plan"].str.count("hsa").map({1: "one group", 2: "two groups"})
+    wide = ", window " + table["model.window"].astype(str)
+    named = groups + wide.where(table["model.window"] != table["model.window"].min(), "")
+    named += table["restated"].eq(0).map({True: ", no restated rows", False: ""})
+    named += table["model.retrieval_init"].ne("identity-read").map({True: ", reads start ordinary", False: ""})
+    return table.assign(chain_model=named)
+
+
+def chain_recall(table: pd.DataFrame, length: int) -> pd.DataFrame:
+    """By model, recall of chains at a length with its interval, and how often the other chain's value was given."""
+    rows = with_chain_model(table)
+    rows = rows[(rows["phase"] == "test") & (rows["length"] == length)]
+    found = []
+    for name, group in rows.groupby("chain_model", sort=False):
+        interval = bootstrap_mean(group["exact"])
+        found.append({"model": name, "seeds": len(group), **interval._asdict(), "other value": group["lured"].mean()})
+    return pd.DataFrame(found).rename(columns={"estimate": "exact"})
+
+
+# ---- what they cost
+
+
+def budget(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """By experiment and size of the training: arms, parameters, training tokens, FLOPs, and the most CPU seconds."""
+    found = []
+    for name, table in tables.items():
+        arms = table.dropna(subset=["parameters"]).drop_duplicates("arm")
+        for (parameters, tokens), group in arms.groupby(["parameters", "train_tokens"]):
+            found.append(
+                {
+                    "experiment": name,
+                    "arms": len(group),
+                    "parameters": int(parameters),
+                    "training tokens": int(tokens),
+                    "training GFLOP (most)": round(group["train_flops"].max() / 1e9, 1),
+                    "CPU-s an arm (most)": round(group["cpu_seconds"].max()),
+                    "CPU-min": round(group["cpu_seconds"].sum() / 60, 1),
+                }
+            )
+    return pd.DataFrame(found)

@@ -89,6 +89,7 @@ def answer_questions(
     hit           1 if every asked-for value has the largest logit        chunk_recall   its chunk is among the top-k
     distance      tokens from the value to the place of the answer        margin         its score less the best other
     near_share    share of the fusion weights on chunks inside the reach of the stacked sliding windows
+    lured         1 if the largest logit is another value that the question planted
     """
     questions = draw_questions(cfg, length, number, generator, text, **harder)
     results: dict[str, list[float]] = {}
@@ -105,6 +106,8 @@ def answer_questions(
             "hit": float(logits.argmax() == questions.answers[i, -1]),
             "distance": float(length - 1 - questions.evidence[i, -1]),
         }
+        planted = questions.plants[i][(questions.plants[i] >= cfg.first_value) & (questions.plants[i] < cfg.mark)]
+        row["lured"] = float(not row["hit"] and logits.argmax() in planted)
         if seen:
             row |= describe_selection(seen[-1], questions, i, length - 1, model)
         for name, value in row.items():

@@ -40,7 +40,7 @@ class LMConfig(Config):
     landmark: Literal["encoded", "mean"] = "encoded"
     bypass: bool = True  # feed the HSA output to the MLP only, not to the residual stream (2510.17196)
     hsa_rope: bool = False  # rotate the HSA read by absolute positions: a contrast
-    retrieval_init: Literal["identity", "ordinary"] = "identity"
+    retrieval_init: Literal["identity", "identity-read", "ordinary"] = "identity"
     theta: float = 10_000.0
 
     scales: ClassVar = {}
@@ -66,6 +66,11 @@ class LMConfig(Config):
             )
         if min(self.window, self.chunk, self.top_k, self.vocab) < 1:
             raise ValueError("window, chunk, top_k and vocab must be at least 1")
+
+        if self.retrieval_init == "identity-read" and self.num_kv_heads != self.num_heads:
+            raise ValueError(
+                f"an identity read needs as many key-value heads as heads; got {self.num_kv_heads} and {self.num_heads}"
+            )
 
     @property
     def reach(self) -> int:
@@ -150,7 +155,8 @@ class LanguageModel(nn.Module):
         landmark token     normal, std 1               other linear maps        normal, std 1 / sqrt(fan_in)
         gains of norms     1                           head                     normal, std 1 / sqrt(fan_in)
         with retrieval_init="identity": the retrieval query, the landmark map, and the encoder's value and output
-        maps start as the identity, so that a chunk scores by the likeness of its mean to the query.
+        maps start as the identity, so that a chunk scores by the likeness of its mean to the query. "identity-read"
+        adds the value and output maps of the reads, so that a read starts as a mean of hidden states.
         """
         depth = len(self.lower) + len(self.upper)
         for name, parameter in self.named_parameters():
@@ -162,13 +168,15 @@ class LanguageModel(nn.Module):
             else:
                 scale = 1 / math.sqrt(2 * depth) if leaf in ("out", "down") else 1.0
                 nn.init.normal_(parameter, std=scale / math.sqrt(parameter.shape[-1]), generator=generator)
-        if self.cfg.retrieval_init == "identity":
+        if self.cfg.retrieval_init != "ordinary":
             for linear in self._retrieval_path():
                 nn.init.eye_(linear.weight)
 
     def _retrieval_path(self) -> list[Linear]:
         queries = [block.hsa.retriever.query for block in self.upper if block.hsa is not None]
         encoder = [self.encoder.to_landmark, self.encoder.mix["value"], self.encoder.mix["out"]] if queries else []
+        if self.cfg.retrieval_init == "identity-read" and queries:
+            encoder += [self.encoder.to_value, *(block.hsa.out for block in self.upper if block.hsa is not None)]
         return queries + encoder
 
     def retrieval_parameters(self) -> list[nn.Parameter]:

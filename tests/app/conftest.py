@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -19,6 +20,38 @@ rates: list[float] = [0.1]  # learning rates
 scale: str | None = None  # smoke, lab or full
 interactive: bool | None = None  # widgets or still pictures"""
 TAG = "LAB_TEST_TAG"
+SWEEP = '''\
+"""An experiment that lies beside a notebook and logs what it computes, in whatever process."""
+
+import dataclasses
+import os
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from lablib.core.config import Config, grid
+from lablib.core.experiment import experiment, run_all
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepConfig(Config):
+    number: int = 0
+
+
+def arms(scale):
+    return grid(SweepConfig(), number=range(4))
+
+
+@experiment("testing/sweep", version=1, arms=arms)
+def sweep(cfg):
+    with open("computed.txt", "a") as log:
+        log.write(f"{cfg.number}\\n")
+    IN_EVERY_ARM
+    return pd.DataFrame({"third": [cfg.number / 3]})
+'''
+RUN_SWEEP = "from sweep import *; print(run_all(sweep, arms(scale), in_process=True)['third'].sum())"
 
 
 def write_notebook(folder: Path, name: str, *code: str, parameters: str | None = PARAMETERS, prose: str = "") -> Path:
@@ -36,23 +69,39 @@ def write_notebook(folder: Path, name: str, *code: str, parameters: str | None =
     return path
 
 
+def write_sweep(folder: Path, in_every_arm: str = "pass", *, more: str = "") -> Path:
+    """`sweep.py` with an experiment of four arms; the file that it logs its computations to."""
+    (folder / "sweep.py").write_text(SWEEP.replace("IN_EVERY_ARM", in_every_arm) + more)
+    return folder / "computed.txt"
+
+
 @dataclasses.dataclass
 class Lab:
     """Starts `lab` with a tag that every process below it inherits."""
 
     folder: Path
     environ: dict[str, str] = dataclasses.field(default_factory=dict)
+    prefix: list[str] = dataclasses.field(default_factory=list)  # such as a namespace to start it in
+    root: Path = Path("/")  # the file system as it is seen there
     tag: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def out(self) -> Path:
         return self.folder / "runs"
 
+    def seen(self, path: Path) -> Path:
+        """Where this process finds what `lab` knows by that path."""
+        return self.root / path.relative_to("/")
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
     def start(self, *arguments: str) -> subprocess.Popen:
         return subprocess.Popen(
-            [sys.executable, "-m", "lablib.app.cli", *arguments],
+            [*self.prefix, sys.executable, "-m", "lablib.app.cli", *arguments],
             cwd=self.folder,
-            env=os.environ | {TAG: self.tag} | self.environ,
+            env=os.environ | {TAG: self.tag, "LAB_HOME": str(self.home)} | self.environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -65,25 +114,42 @@ class Lab:
 
     def last_run(self) -> dict:
         """The newest run.json."""
-        return json.loads(max(self.out.glob("*/run.json")).read_text())
+        return json.loads(max(self.seen(self.out).glob("*/run.json")).read_text())
 
     def statuses(self) -> dict[str, str]:
         return {run["name"]: run["status"] for run in self.last_run()["notebooks"]}
 
+    def errors(self) -> dict[str, str | None]:
+        return {run["name"]: run["error"] for run in self.last_run()["notebooks"]}
+
+    def executed(self, name: str):
+        """The executed notebook of the newest run."""
+        return nbformat.read(self.seen(self.out) / self.last_run()["id"] / f"{name}.ipynb", as_version=4)
+
     def left_over(self, *, within: float = 0.0) -> list[str]:
         """What still lives of all that was started; waits up to `within` seconds for it to go."""
         deadline = time.monotonic() + within
-        while (found := [*self._tagged()]) and time.monotonic() < deadline:
+        while (found := [name for _, name in self.processes()]) and time.monotonic() < deadline:
             time.sleep(0.1)
         return found
 
-    def _tagged(self):
+    def processes(self) -> Iterator[tuple[psutil.Process, str]]:
+        """Every living process that was started below this lab, with its command."""
         for process in psutil.process_iter():
             try:
                 if process.environ().get(TAG) == self.tag:
-                    yield " ".join(process.cmdline())[:120]
+                    yield process, " ".join(process.cmdline())[:120]
             except (psutil.Error, OSError):
                 continue
+
+
+def listens_on(process: psutil.Process) -> set[str]:
+    """The addresses at which a process waits for connections, as the system tells them."""
+    return {one.laddr.ip for one in process.net_connections(kind="inet") if one.status == psutil.CONN_LISTEN}
+
+
+def printed(notebook) -> str:
+    return "".join(o["text"] for cell in notebook.cells for o in cell.get("outputs", []) if o.output_type == "stream")
 
 
 @pytest.fixture(scope="module")

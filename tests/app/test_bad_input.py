@@ -40,21 +40,39 @@ def refused(*arguments: str) -> str:
         (["away/good.ipynb"], "there is no notebook 'away/good.ipynb'"),
         (["notes.txt"], "notes.txt is not a notebook; expected a file that ends in .ipynb"),
         (["."], ". is not a notebook"),
+        ([""], "an empty name is not a notebook"),
+        (["a" * 300], "there is no notebook 'aaa"),
+        (["folder.ipynb"], "folder.ipynb is not a notebook"),
+        (["gone.ipynb"], "there is no notebook 'gone.ipynb'"),
+        (["undecodable\udcff"], "there is no notebook 'undecodable"),
         (["good.ipynb", "other/good.ipynb"], "two of the notebooks are called good"),
         (["good.ipynb", "--scale", "huge"], "--scale is 'huge'; expected smoke, lab or full"),
         (["good.ipynb", "-p", "scale=huge"], "--scale is 'huge'; expected smoke, lab or full"),
         (["good.ipynb", "--scale", "lab", "-p", "scale=full"], "--scale lab and -p scale=full differ"),
         (["good.ipynb", "-p", "sead=1"], "no notebook has a parameter 'sead'; they have: rates, scale, seed"),
+        (["good.ipynb", "-p", "seed=1.5"], "seed=1.5 does not fit; seed is int (the random seed)"),
+        (["good.ipynb", "-p", "rates=fast"], "rates=fast does not fit; rates is list[float] (learning rates)"),
+        (["good.ipynb", "-p", "scale="], "--scale is ''; expected smoke, lab or full"),
+        (["good.ipynb", "-p", "=1"], "-p =1 is not of the form name=value"),
         (["good.ipynb", "-p", "seed=one"], "seed=one does not fit; seed is int (the random seed)"),
         (["good.ipynb", "-p", "seed"], "-p seed is not of the form name=value"),
         (["good.ipynb", "-p", "seed=1", "-p", "seed=2"], "-p seed is given twice, as 1 and as 2"),
         (["good.ipynb", "-p", "interactive=True"], "never draws widgets"),
         (["good.ipynb", "--workers", "0"], "--workers is 0; expected a whole number of at least 1"),
+        (["good.ipynb", "--workers", "-1"], "--workers is -1; expected a whole number of at least 1"),
         (["good.ipynb", "--workers", "two"], "'two' is not a valid int"),
         (["good.ipynb", "--timeout", "-5"], "--timeout is -5; expected seconds above 0"),
+        (["good.ipynb", "--timeout", "0"], "--timeout is 0; expected seconds above 0"),
+        (["good.ipynb", "--timeout", "inf"], "--timeout is inf; expected seconds above 0"),
+        (["good.ipynb", "--timeout", "soon"], "'soon' is not a valid float"),
         (["good.ipynb", "--timeout", "nan"], "--timeout is nan; expected seconds above 0"),
         (["good.ipynb", "--out", "notes.txt"], "notes.txt is a file; name a folder"),
         (["good.ipynb", "--out", "notes.txt/runs"], "notes.txt is a file; name a folder"),
+        (["good.ipynb", "--out", ""], "--out is empty; name a folder"),
+        (["good.ipynb", "--out", "a" * 300], "File name too long; name another folder"),
+        (["--resume", "last", "--out", "notes.txt"], "notes.txt is a file; name a folder"),
+        (["--resume", "last", "--out", "a" * 300], "File name too long; name another folder"),
+        (["--resume", ""], "there is no run ''"),
         (["--resume", "20200101T000000Z-0000"], "there is no run '20200101T000000Z-0000'"),
         (["--resume", "../other"], "there is no run '../other'"),
         (["good.ipynb", "--resume", "last"], "--resume takes notebooks, scale and parameters from the run"),
@@ -79,6 +97,8 @@ def test_lab_run_refuses_and_writes_nothing(folder, arguments, said):
 
 def write_faulty(folder):
     (folder / "notes.txt").write_text("no notebook")
+    (folder / "folder.ipynb").mkdir()
+    (folder / "gone.ipynb").symlink_to("nowhere.ipynb")
     (folder / "broken.ipynb").write_text('{"cells": [')
     (folder / "list.ipynb").write_text("[]")
     (folder / "old.ipynb").write_text('{"nbformat": 3, "worksheets": []}')
@@ -93,7 +113,9 @@ def write_faulty(folder):
     (folder / "invalid.ipynb").write_text(json.dumps(doubled))
 
 
-@pytest.mark.parametrize(("name", "value"), [("LAB_SCALE", "huge"), ("LAB_WORKERS", "many")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("LAB_SCALE", "huge"), ("LAB_WORKERS", "many"), ("LAB_HOME", "good.ipynb/x")]
+)
 def test_a_bad_environment_is_named(folder, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     assert name in refused("run", "good.ipynb", "--out", "runs")
@@ -109,6 +131,14 @@ def test_resume_checks_its_own_options_too(folder):
     before = (out / "run.json").read_text()
     assert "--workers is 0" in refused("run", "--resume", "last", "--workers", "0", "--out", "runs")
     assert "--timeout is 0" in refused("run", "--resume", "last", "--timeout", "0", "--out", "runs")
+    with pytest.MonkeyPatch.context() as environ:
+        environ.setenv("LAB_HOME", "good.ipynb")
+        assert "LAB_HOME good.ipynb: good.ipynb is a file" in refused("run", "--resume", "last", "--out", "runs")
+    good = (folder / "good.ipynb").read_text()
+    (folder / "good.ipynb").write_text(good[:100])
+    assert "good.ipynb is not valid JSON" in refused("run", "--resume", "last", "--out", "runs")
+    (folder / "good.ipynb").write_text(good.replace('"parameters"', '"other"'))
+    assert "no code cell tagged `parameters`" in refused("run", "--resume", "last", "--out", "runs")
     (folder / "good.ipynb").unlink()
     assert "needs ../../good.ipynb, which is gone" in refused("run", "--resume", "last", "--out", "runs")
     assert (out / "run.json").read_text() == before
@@ -122,6 +152,11 @@ def test_the_rest_of_a_run_need_not_have_all_its_parameters(tmp_path):
 
 def test_an_unknown_run_and_a_damaged_one_cannot_be_reported(folder):
     assert "there is no run 'x'; the newest are: none yet" in refused("report", "x", "--out", "runs")
+    (folder / "notes.txt").touch()
+    assert "notes.txt is a file; name a folder" in refused("report", "last", "--out", "notes.txt")
+    assert "--out is empty" in refused("report", "last", "--out", "")
+    assert "Missing argument 'ID'" in refused("report")
+    assert not (folder / "runs").exists()
     (folder / "runs" / "20260101T000000Z-abcd").mkdir(parents=True)
     (folder / "runs" / "20260101T000000Z-abcd" / "run.json").write_text('{"schema": 1, "id"')
     assert "no readable run.json" in refused("report", "last", "--out", "runs")

@@ -1,5 +1,8 @@
 """`lab list`, `lab doctor` and `lab --help`: what there is, what works, and how to go on."""
 
+import contextlib
+import os
+import pty
 import subprocess
 import sys
 
@@ -16,7 +19,7 @@ from .conftest import write_notebook
 def test_help_is_quick_and_names_the_commands():
     code = "import sys; from lablib.app.cli import main; main(['--help'], standalone_mode=False); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for name in ("run", "list", "record", "report", "doctor"):
+    for name in ("run", "list", "record", "verify", "report", "doctor"):
         assert f"  {name}" in done.stdout
     loaded = set(done.stdout.splitlines()[-1].split())
     assert not loaded & {"torch", "papermill", "plotly", "pandas", "nbformat", "psutil"}
@@ -88,6 +91,32 @@ def test_the_doctor_says_what_is_broken_and_never_raises(tmp_path, monkeypatch):
     result = CliRunner().invoke(main, ["doctor", "--out", str(tmp_path / "runs")])
     assert result.exit_code == 1
     assert "broken  no-such-package: not installed -> make setup" in result.output
+
+
+@pytest.mark.slow
+def test_the_doctor_speaks_in_colours_on_a_terminal_only(tmp_path):
+    """On a real terminal, with a store that cannot be: red for that, green for the rest, and what to do."""
+    (tmp_path / "store").touch()
+    command = [sys.executable, "-m", "lablib.app.cli", "doctor", "--out", str(tmp_path / "runs")]
+    plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    environ = plain | {"TERM": "xterm-256color", "LAB_HOME": str(tmp_path / "store" / "home")}
+    above, below = pty.openpty()
+    with subprocess.Popen(command, env=environ, stdin=below, stdout=below, stderr=below) as process:
+        os.close(below)
+        text = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other side of a terminal is closed
+            while piece := os.read(above, 4096):
+                text += piece
+        os.close(above)
+    lines = text.decode().splitlines()
+    (broken,) = (line for line in lines if "own store" in line)
+    assert broken.startswith("\x1b[31mbroken\x1b[0m  own store: ")
+    assert "Not a directory" in broken
+    assert broken.endswith("-> name another folder (LAB_HOME, --out), or mend it")
+    assert any(line.startswith("\x1b[32mok    \x1b[0m  python: 3.") for line in lines)
+    assert process.returncode == 1
+    piped = subprocess.run(command, env=environ, capture_output=True, text=True)
+    assert (piped.returncode, "\x1b" in piped.stdout) == (1, False)
 
 
 def no_file(**_):

@@ -1,10 +1,6 @@
 """`lab record`: committed code only, each arm once, and nothing in the record that names this machine."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -15,93 +11,19 @@ from lablib.app.errors import BadInput
 from lablib.core.experiment import Experiment
 from lablib.core.store import PROJECT, Arm, Record
 
-EXPERIMENTS = '''\
-"""A tiny subject."""
-
-import dataclasses
-import os
-
-import pandas as pd
-
-from lablib.core.config import Config, grid
-from lablib.core.experiment import experiment
-from lablib.core.store import lab_home
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TinyConfig(Config):
-    """A number."""
-
-    number: int = 0
-
-
-def arms(scale):
-    return grid(TinyConfig(), number=range(NUMBERS))
-
-
-@experiment("longcontext/tiny", version=1, arms=arms)
-def tiny(cfg: TinyConfig) -> pd.DataFrame:
-    if cfg.number == int(os.environ.get("BREAK", -1)):
-        raise ValueError("as asked")
-    table = pd.DataFrame({"square": [cfg.number**2], "length": [2**20 + cfg.number]})
-    place = f"models/{cfg.number}.safetensors"
-    (lab_home() / "models").mkdir(parents=True, exist_ok=True)
-    (lab_home() / place).write_bytes(b"weights %d" % cfg.number)
-    table.attrs = {"checkpoint": place, "keep_checkpoint": cfg.number == 1, "corpus": str(lab_home())}
-    return table
-'''
-FIGURES = '''\
-"""Its figure."""
-
-import plotly.graph_objects as go
-
-
-def tiny_figure(table):
-    return go.Figure(go.Scatter(x=table["number"], y=table["square"]))
-'''
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
-    return subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
+from .tiny_lab import EXPERIMENTS, git, lab, make_checkout
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A git checkout with this core and app, and a subject with one tiny experiment."""
-    root = tmp_path_factory.mktemp("project")
-    for part in ("core", "app"):
-        shutil.copytree(PROJECT / "lablib" / part, root / "lablib" / part, ignore=shutil.ignore_patterns("__pycache__"))
-    subject = root / "lablib" / "longcontext"
-    subject.mkdir()
-    for path in (root / "lablib" / "__init__.py", subject / "__init__.py"):
-        path.touch()
-    (subject / "experiments.py").write_text(EXPERIMENTS.replace("NUMBERS", "3"))
-    (subject / "figures.py").write_text(FIGURES)
-    (root / ".gitignore").write_text(".lab/\n__pycache__/\n")
-    git(root, "init", "--quiet")
-    git(root, "add", ".")
-    git(root, "commit", "--quiet", "-m", "a tiny lab")
-    return root
-
-
-def lab_record(project: Path, *arguments: str, **environ: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "lablib.app.cli", "record", *arguments],
-        cwd=project,
-        env=os.environ | {"PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"} | environ,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    return done.returncode, done.stdout + done.stderr
+    return make_checkout(tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture(scope="module")
 def recorded(project) -> tuple[Path, tuple[int, str], tuple[int, str]]:
     """A recording in which an arm fails, and the next one, which computes the rest."""
-    broken = lab_record(project, "--workers", "1", BREAK="2")
-    return project, broken, lab_record(project, "--workers", "1")
+    broken = lab(project, "record", "--workers", "1", BREAK="2")
+    return project, broken, lab(project, "record", "--workers", "1")
 
 
 @pytest.mark.slow
@@ -154,9 +76,9 @@ def test_an_arm_of_uncommitted_code_is_not_recorded_but_computed_again(recorded)
     path = project / ".lab" / "record" / "longcontext" / "tiny" / f"{first.digest}.json"
     fields = json.loads(path.read_text())
     path.write_text(json.dumps(fields | {"provenance": {"commit": "0123456789ab", "dirty": True}}))
-    code, text = lab_record(project, "--partial")
+    code, text = lab(project, "record", "--partial")
     assert (code, "2 arms recorded, 0 of them new, 1 missing" in text) == (1, True), text
-    code, text = lab_record(project, "--workers", "1")
+    code, text = lab(project, "record", "--workers", "1")
     assert (code, "3 arms recorded, 1 of them new, 0 missing" in text) == (0, True), text
     assert all(recording.from_commit(one) for one in Record(results).load("longcontext/tiny"))
 
@@ -166,11 +88,11 @@ def test_arms_no_longer_asked_for_are_dropped_and_uncommitted_code_is_refused(re
     project = recorded[0]
     path = project / "lablib" / "longcontext" / "experiments.py"
     path.write_text(EXPERIMENTS.replace("NUMBERS", "1"))
-    code, text = lab_record(project)
+    code, text = lab(project, "record")
     assert code == 2
     assert text.startswith("lab: `lab record` records committed code only; commit or stash first: lablib/longcontext/")
     git(project, "commit", "--quiet", "-am", "fewer arms")
-    code, text = lab_record(project, "--partial", "longcontext/tiny")
+    code, text = lab(project, "record", "--partial", "longcontext/tiny")
     assert code == 0, text
     assert "1 arms recorded, 0 of them new, 0 missing; dropped, as no longer asked for: " in text
     results = project / "notebooks" / "results"

@@ -1,5 +1,6 @@
 """The report: one page that asks nothing of the network, trusts nothing that a notebook printed, and reads well."""
 
+import re
 from html.parser import HTMLParser
 
 import nbformat
@@ -148,6 +149,20 @@ def test_contents_statuses_and_times(page):
     assert "cancelled: not run to its end" in page
     assert "Took 1:01, CPU time 1:40." in page
     assert "its numbers are not results" in page
+
+
+def test_the_contents_lead_to_every_notebook_and_to_the_provenance_in_their_order(page):
+    contents = page.partition("<nav")[2].partition("</nav>")[0]
+    assert re.findall(r'href="#([\w-]+)"', contents) == ["one", "two", "three", "provenance"]
+    assert re.findall(r'class="status \w+">(\w+)<', contents) == ["ok", "failed", "cancelled"]
+    assert re.findall(r'<section id="([\w-]+)"', page) == ["one", "two", "three", "provenance"]
+
+
+def test_all_but_the_figures_can_be_read_without_javascript(page):
+    """Only a figure's drawing is a script; its image or a word stands in, and the empty place is taken away."""
+    bare = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    for kept in ("5 of 5", "<table", "not attempted", "abc123", "Took 1:01", PIXEL, "<noscript><style>.plot"):
+        assert kept in bare
 
 
 def test_the_question_is_shown_and_prose_is_not(page):

@@ -7,7 +7,7 @@ import pytest
 
 from lablib.app import report, runrecord
 
-from .conftest import Lab, write_notebook
+from .conftest import Lab, listens_on, write_notebook
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +44,23 @@ def hanging(lab: Lab):
         return process
 
     return start
+
+
+def test_a_kernel_listens_on_this_machine_only_and_its_run_cannot_be_resumed_while_it_lives(lab, hanging):
+    process = hanging("hangs")
+    addresses = {name: listens_on(one) for one, name in lab.processes()}
+    kernel = next(found for name, found in addresses.items() if "ipykernel_launcher" in name)
+    assert kernel
+    assert set().union(*addresses.values()) <= {"127.0.0.1", "::1"}
+    code, text = lab.run("run", "--resume", "last", "--out", str(lab.out))
+    assert code == 2
+    assert f"is still running (process {process.pid}); stop it first, or wait" in text
+    assert lab.last_run()["pid"] == process.pid
+    process.send_signal(signal.SIGHUP)  # the terminal is closed
+    text, _ = process.communicate(timeout=30)
+    assert process.returncode == 129, text
+    assert lab.left_over() == []
+    assert lab.statuses() == {"hangs": "cancelled"}
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -17,7 +17,7 @@ from pandas.testing import assert_frame_equal
 import lablib.core.experiment as core
 from lablib.core.config import Config, grid
 from lablib.core.experiment import ArmsFailed, Experiment, all_experiments, experiment, run_all, worker_count
-from lablib.core.store import Record, Store, lab_home
+from lablib.core.store import PROJECT, Record, Store, lab_home
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,8 @@ def squares(cfg: SquareConfig) -> pd.DataFrame:
         os.kill(os.getpid(), signal.SIGKILL)
     if cfg.mood == "fails":
         raise ValueError(f"cannot square {cfg.x}")
+    if cfg.mood == "fails with a path":
+        raise OSError(f"{PROJECT}/lablib/core is not for {os.environ['A_TOKEN']}")
     if cfg.mood == "is interrupted":
         raise KeyboardInterrupt
     if cfg.mood == "returns nothing":
@@ -53,7 +55,7 @@ def squares(cfg: SquareConfig) -> pd.DataFrame:
         table = pd.DataFrame({"square": [0.0, cfg.x**2 / 3], "note": ["", "kept"]})
         return table[table["square"] > 0]
     table = pd.DataFrame({"square": [float(cfg.x) ** 2, math.nan], "third": [cfg.x / 3, 0.1 + 0.2]})
-    table.attrs["corpus"] = "abc"
+    table.attrs["corpus"] = f"{PROJECT}/lablib/core" if cfg.mood == "states a path" else "abc"
     return table
 
 
@@ -113,6 +115,17 @@ def test_a_failed_arm_has_a_status_and_an_error_and_never_a_table(mood):
     assert (arm.status, arm.table) == ("failed", None)
     assert arm.error
     assert squares.stored(cfg) is None
+
+
+def test_an_arm_names_no_folder_of_this_machine_and_holds_no_secret(monkeypatch):
+    monkeypatch.setenv("A_TOKEN", "correct-horse-battery")
+    for mood in ("fails with a path", "states a path"):
+        cfg = SquareConfig(mood=mood)
+        assert squares.compute(cfg).status == ("ok" if mood == "states a path" else "failed")
+        text = Store(lab_home()).path(squares.name, squares.digest(cfg)).read_text()
+        assert "lablib/core" in text
+        assert str(PROJECT) not in text
+        assert "correct-horse" not in text
 
 
 def test_a_failed_arm_is_tried_again(log):

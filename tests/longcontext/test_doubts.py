@@ -9,6 +9,7 @@ from lablib.longcontext import doubts
 from lablib.longcontext.experiments.harder import HarderConfig, harder_arms
 from lablib.longcontext.experiments.race import RaceConfig
 from lablib.longcontext.experiments.seesaw import SeesawConfig
+from lablib.longcontext.experiments.tracking import tracking_arms
 
 NAN = math.nan
 
@@ -101,3 +102,28 @@ def test_a_setting_shows_the_worst_in_domain_accuracy_beside_the_ends():
     assert found["wide less narrow"].tolist() == [-0.75]
     assert found["in-domain, lowest"].tolist() == [0.7]
     assert found["train.optim.lr"].tolist() == [SeesawConfig().train.optim.lr]
+
+
+def test_a_chain_model_is_named_by_its_groups_and_by_what_it_lacks():
+    arms = {cfg.replace(seed=0): cfg for cfg in tracking_arms("full")}
+    rows = [{"phase": "test", "length": 64, "exact": 0.5, "lured": 0.25}]
+    table = pd.concat([joined(cfg, rows) for cfg in arms.values()], ignore_index=True)
+    found = doubts.chain_recall(table, 64)
+    assert found["model"].tolist() == [
+        "one group",
+        "two groups",
+        "two groups, window 64",
+        "two groups, no restated rows",
+        "two groups, reads start ordinary",
+    ]
+    assert set(found["exact"]) == {0.5}
+    assert set(found["other value"]) == {0.25}
+
+
+def test_the_budget_counts_each_arm_once():
+    arms = [joined(HarderConfig(seed=seed), [{"length": 64}, {"length": 256}]) for seed in range(3)]
+    table = pd.concat(arms).assign(parameters=10, train_tokens=20, train_flops=3e9, cpu_seconds=30.0)
+    found = doubts.budget({"harder": table}).iloc[0]
+    assert found["arms"] == 3
+    assert found["training GFLOP (most)"] == 3.0
+    assert found["CPU-min"] == 1.5

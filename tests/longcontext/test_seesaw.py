@@ -104,7 +104,7 @@ def test_answers_and_selections_are_those_of_the_plain_forward_pass(plan, length
     results = ask(model, length=length, generator=Generator().manual_seed(4))
     questions = draw_questions(DATA, length, 12, Generator().manual_seed(4))
     reads = "hsa" in plan
-    assert set(results) == {"hit", "distance"} | (
+    assert set(results) == {"hit", "distance", "lured"} | (
         {"chunk_recall", "visible", "margin", "near_share"} if reads else set()
     )
     for i in range(12):
@@ -112,6 +112,7 @@ def test_answers_and_selections_are_those_of_the_plain_forward_pass(plan, length
             logits = model(questions.planted(i))[0, -1]
         assert results["hit"][i] == float(logits.argmax() == questions.answers[i, 0])
         assert results["distance"][i] == length - 1 - int(questions.evidence[i, 0])
+        assert results["lured"][i] == 0, "no other value was planted"
         if reads:
             expected = by_hand(seen[-1], int(questions.evidence[i, 0]), length - 1, model)
             found = {name: results[name][i] for name in expected}
@@ -133,6 +134,26 @@ def by_hand(selection: Selection, evidence: int, position: int, model: LanguageM
         "margin": scores[needle] - max(others) if needle in scores and others else math.nan,
         "near_share": sum(math.exp(scores[c]) for c in near) / total if scores else math.nan,
     }
+
+
+def test_a_model_that_reads_another_value_is_lured():
+    class Reader(LanguageModel):
+        """Answers with the last planted value, whatever was asked."""
+
+        def forward(self, tokens):
+            logits = torch.zeros(*tokens.shape, self.cfg.vocab)
+            values = tokens[0][(tokens[0] >= DATA.first_value) & (tokens[0] < DATA.mark)]
+            logits[0, -1, values[-1]] = 1
+            return logits
+
+    model = make_model(Reader, plan="full full")
+    results = answer_questions(model, DATA, 120, 60, Generator().manual_seed(4), num_needles=3)
+    questions = draw_questions(DATA, 120, 60, Generator().manual_seed(4), num_needles=3)
+    last = questions.plants[torch.arange(60), questions.starts.argmax(dim=1), 2]
+    right = (last == questions.answers[:, 0]).tolist()
+    assert results["hit"] == [float(hit) for hit in right]
+    assert results["lured"] == [float(not hit) for hit in right]
+    assert 0 < sum(right) < 60
 
 
 def test_many_questions_on_one_haystack_leave_it_as_it_was():

@@ -54,8 +54,8 @@ def test_every_parameter_starts_as_the_table_of_initial_values_says():
 
 
 def test_identity_is_really_the_identity_on_the_retrieval_path_and_nowhere_else():
-    for init, identical in (("identity", True), ("ordinary", False)):
-        model = make_model("swa memory swa+hsa swa+hsa", retrieval_init=init)
+    for init, identical in (("identity", True), ("identity-read", True), ("ordinary", False)):
+        model = make_model("swa memory swa+hsa swa+hsa", retrieval_init=init, num_kv_heads=2)
         eye = torch.eye(16)
         path = {
             "encoder.to_landmark.weight",
@@ -64,8 +64,15 @@ def test_identity_is_really_the_identity_on_the_retrieval_path_and_nowhere_else(
             "upper.0.hsa.retriever.query.weight",
             "upper.1.hsa.retriever.query.weight",
         }
+        if init == "identity-read":
+            path |= {"encoder.to_value.weight", "upper.0.hsa.out.weight", "upper.1.hsa.out.weight"}
         found = {name for name, p in model.named_parameters() if p.shape == eye.shape and torch.equal(p, eye)}
         assert found == (path if identical else set())
+
+
+def test_an_identity_read_needs_all_heads():
+    with pytest.raises(ValueError, match="as many key-value heads as heads; got 1 and 2"):
+        make_model(retrieval_init="identity-read", num_heads=2, num_kv_heads=1)
 
 
 @pytest.mark.parametrize("init", ["identity", "ordinary"])

@@ -159,17 +159,17 @@ def ablation_arms(base: SeesawConfig) -> list[SeesawConfig]:
 
 
 def tuning_arms(scale: str) -> list[SeesawConfig]:
-    """Both end windows: learning rate by width with identity initialisation, learning rate with the ordinary one."""
+    """Both end windows: three learning rates with either initialisation, and twice the width with the middle rate."""
     base = SeesawConfig.at(scale)
     if scale != "full":
         ends = {"model__window": [8, 64], "seed": range(2 if scale == "lab" else 1)}
         return grid(base, train__optim__lr=[2e-3] if scale == "smoke" else [2e-3, 8e-3], **ends)
     ends = {"model__window": [8, 64], "seed": range(5)}
     base = base.replace(lengths=(64, 1024, 16_384))
-    rates = (2e-3, 4e-3, 8e-3)
+    inits = ("identity", "ordinary")
     return [
-        *grid(base, train__optim__lr=rates, model__width=[32, 64], **ends),
-        *grid(base.replace(model__retrieval_init="ordinary"), train__optim__lr=rates, **ends),
+        *grid(base, model__retrieval_init=inits, train__optim__lr=[2e-3, 4e-3, 8e-3], **ends),
+        *grid(base, model__width=[64], **ends),
     ]
 
 

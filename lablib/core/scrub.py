@@ -45,18 +45,6 @@ def scrub(value: Any, clean: Callable[[str], str]) -> Any:
     return value
 
 
-def scrub_notebook(notebook: dict[str, Any], clean: Callable[[str], str]) -> dict[str, Any]:
-    """A copy of an executed notebook that can be handed out.
-
-    Papermill's metadata goes whole: it holds paths, and calls a killed notebook `completed`.
-    """
-    copy = scrub(notebook, clean)
-    for holder in [copy, *copy["cells"]]:
-        holder["metadata"] = {key: value for key, value in holder["metadata"].items() if key != "papermill"}
-    copy["metadata"].pop("widgets", None)
-    return copy
-
-
 def _replacer(shown: dict[str, str]) -> Callable[[str], str]:
     longest_first = sorted(shown, key=len, reverse=True)
     names = "|".join(map(re.escape, longest_first))

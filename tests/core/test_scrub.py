@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lablib.app.scrub import scrub_notebook, scrubber, strip_ansi
+from lablib.core.scrub import scrubber, strip_ansi
 from lablib.core.store import PROJECT
 
 HOME = Path.home()
@@ -50,18 +50,6 @@ def test_a_neighbour_of_the_project_is_not_the_project(clean):
 
 def test_the_longest_folder_wins(clean, tmp_path):
     assert clean(f"{tmp_path}/a.ipynb") == "a.ipynb"
-
-
-def test_a_notebook_loses_papermills_and_the_widgets_metadata(clean, tmp_path):
-    cell = {
-        "metadata": {"papermill": {"status": "completed"}, "tags": ["x"]},
-        "outputs": [{"text": [f"{tmp_path}/y\n"]}],
-    }
-    notebook = {"metadata": {"papermill": {"input_path": "x"}, "widgets": {}, "kernelspec": {}}, "cells": [cell]}
-    found = scrub_notebook(notebook, clean)
-    assert found["metadata"] == {"kernelspec": {}}
-    assert found["cells"] == [{"metadata": {"tags": ["x"]}, "outputs": [{"text": ["y\n"]}]}]
-    assert cell["metadata"]["papermill"]  # the notebook that is still running is left alone
 
 
 def test_terminal_colours_go():

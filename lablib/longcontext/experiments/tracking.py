@@ -1,0 +1,110 @@
+"""Variable tracking: two look-ups in a row, with one group of HSA layers and with two (arXiv 2511.23319, 3.1).
+
+A question names b, the haystack says [MARK b a] and [MARK a v], v is the answer, and another chain stands beside it:
+who reads a value but cannot follow the chain is right half of the time. The first look-up tells what the second one
+must look for, so a single HSA layer comes too early for it. Chains alone are not learnt in this budget: a part of the
+rows asks for one look-up on chains (a definition restated) and a part for one look-up of a value, the HSA reads join
+the residual stream (no bypass) and start as the identity. What each of the two is worth is part of the experiment.
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from torch import Generator
+
+from lablib.core.config import grid
+from lablib.core.experiment import experiment
+from lablib.core.measure import num_parameters
+from lablib.data.mixture import Mixture
+from lablib.data.retrieval import RetrievalConfig, restated_batch, training_batch
+from lablib.longcontext.experiments.seesaw import SeesawConfig, forward_flops
+from lablib.longcontext.seesaw import RetrievalProbe, answer_questions
+from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.train.loop import TrainConfig, fit
+
+CHAINS = RetrievalConfig(task="tracking", hops=1, num_pairs=2)
+GROUPS = {"one group": "swa memory swa+hsa swa", "two groups": "swa memory swa+hsa swa+hsa"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig(SeesawConfig):
+    """A model for chains: `restated` and `needles` are the shares of rows with one look-up, the rest asks chains."""
+
+    model: LMConfig = LMConfig(
+        vocab=CHAINS.vocab, plan=GROUPS["two groups"], num_kv_heads=2, bypass=False, retrieval_init="identity-read"
+    )
+    data: RetrievalConfig = CHAINS
+    train: TrainConfig = TrainConfig(steps=2000, log_every=50)
+    lengths: tuple[int, ...] = (64, 1024, 16_384, 65_536)
+    restated: float = 0.375
+    needles: float = 0.25
+
+    scales: ClassVar = {
+        "smoke": {
+            "train": TrainConfig(steps=4, batch=8, log_every=2),
+            "lengths": (64, 256),
+            "haystacks": 1,
+            "questions": 4,
+        },
+        "lab": {"haystacks": 2, "questions": 30},
+        "full": {},
+    }
+
+    def __post_init__(self):
+        super().__post_init__()
+        if min(self.restated, self.needles) < 0 or self.restated + self.needles >= 1:
+            raise ValueError(f"shares restated={self.restated} and needles={self.needles}: expected >= 0, together < 1")
+
+
+def tracking_arms(scale: str) -> list[TrackingConfig]:
+    """One and two groups at equal depth, narrow window; two with a wide one; two without what helps (exploratory)."""
+    base = TrackingConfig.at(scale)
+    seeds = range({"smoke": 1, "lab": 1, "full": 5}[scale])
+    groups = grid(base, model__plan=GROUPS.values(), seed=seeds)
+    if scale != "full":
+        return groups
+    return [
+        *groups,
+        *grid(base, model__window=[64], seed=seeds),
+        *grid(base, restated=[0.0], seed=range(3)),
+        *grid(base, model__retrieval_init=["identity"], seed=range(3)),
+    ]
+
+
+@experiment("longcontext/tracking", version=1, arms=tracking_arms)
+def tracking(cfg: TrackingConfig) -> pd.DataFrame:
+    """Train one model on the mixture and ask chains: rows with phase "train" by step and "test" by length."""
+    model = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed))
+    generator = Generator().manual_seed(10_000 + cfg.seed)
+    training = fit(model, rows_of(cfg), cfg.train, generator, hooks=[RetrievalProbe()])
+    table = pd.concat(
+        [training.assign(phase="train"), pd.DataFrame([ask_chains(model, cfg, length) for length in cfg.lengths])],
+        ignore_index=True,
+    )
+    return table.assign(
+        parameters=num_parameters(model),
+        train_tokens=cfg.train.steps * cfg.train.batch * cfg.data.length,
+        train_flops=3 * cfg.train.steps * forward_flops(model, cfg),
+    )
+
+
+def rows_of(cfg: TrackingConfig) -> Mixture:
+    """Chains, restated definitions and single needles in the shares of the configuration."""
+    needles = cfg.data.replace(task="needle", num_pairs=6)
+    sources = [functools.partial(restated_batch, cfg.data), functools.partial(training_batch, needles)]
+    shares = [cfg.restated, cfg.needles]
+    return Mixture([*sources, functools.partial(training_batch, cfg.data)], [*shares, 1 - sum(shares)])
+
+
+def ask_chains(model: LanguageModel, cfg: TrackingConfig, length: int) -> dict[str, float | str]:
+    """Exact recall at a length, and how often the value of the other chain was given instead."""
+    generator = Generator().manual_seed(30_000 + cfg.seed)
+    parts = [
+        answer_questions(model, cfg.data, length, cfg.questions, generator, num_needles=cfg.data.num_pairs)
+        for _ in range(cfg.haystacks)
+    ]
+    exact, lured = (float(np.mean([part[name] for part in parts])) for name in ("hit", "lured"))
+    return {"phase": "test", "length": length, "exact": exact, "lured": lured}

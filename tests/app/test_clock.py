@@ -1,0 +1,134 @@
+"""A clock that is set while the lab runs, or between two runs: order, deadlines and times do not follow it."""
+
+import shutil
+import struct
+import subprocess
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lablib.app import runrecord
+
+from .conftest import Lab, printed, write_notebook
+
+# loaded into every process below the lab, which then sees the clock as a file sets it
+CLOCK = """\
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile const double *ahead;
+
+__attribute__((constructor)) static void begin(void) {
+    int file = open(getenv("SECONDS_AHEAD"), O_RDONLY | O_CLOEXEC);
+    void *page = file < 0 ? MAP_FAILED : mmap(NULL, sizeof(double), PROT_READ, MAP_SHARED, file, 0);
+    if (page == MAP_FAILED) abort();
+    ahead = page;
+    close(file);
+}
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    int failed = syscall(SYS_clock_gettime, clock, now);
+    if (!failed && clock == CLOCK_REALTIME && ahead) now->tv_sec += (time_t)*ahead;
+    return failed;
+}
+time_t time(time_t *place) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (place) *place = now.tv_sec;
+    return now.tv_sec;
+}
+int gettimeofday(struct timeval *restrict place, void *restrict zone) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    place->tv_sec = now.tv_sec;
+    place->tv_usec = now.tv_nsec / 1000;
+    return 0;
+}
+"""
+HOUR, DAY = 3600, 24 * 3600
+JUMPS = f"""\
+import datetime, os, struct, time
+began = datetime.datetime.now()
+def set_clock(ahead):
+    with open(os.environ["SECONDS_AHEAD"], "r+b") as file:
+        file.write(struct.pack("d", ahead))
+    print(round((datetime.datetime.now() - began).total_seconds() / {HOUR}))"""
+
+
+@pytest.fixture(scope="module")
+def jumped(lab: Lab) -> tuple[int, str, float]:
+    """A run in which the clock goes back by an hour and forward by a day, beside a notebook that never ends."""
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler here to build a clock that can be set")
+    (lab.folder / "clock.c").write_text(CLOCK)
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", "clock.so", "clock.c"], cwd=lab.folder, check=True)
+    (lab.folder / "ahead").write_bytes(struct.pack("d", 0))
+    lab.environ = {"LD_PRELOAD": str(lab.folder / "clock.so"), "SECONDS_AHEAD": str(lab.folder / "ahead")}
+    wait = "time.sleep(0.5)"
+    write_notebook(lab.folder, "jumps", JUMPS, f"set_clock(-{HOUR})\n{wait}", f"set_clock({DAY})\n{wait}", "1 + 1")
+    write_notebook(lab.folder, "hangs", "import time; time.sleep(600)")
+    began = time.monotonic()
+    names = ["jumps.ipynb", "hangs.ipynb", "--workers", "2", "--timeout", "15"]
+    code, text = lab.run("run", *names, "--scale", "smoke", "--out", str(lab.out))
+    return code, text, time.monotonic() - began
+
+
+def set_clock(lab: Lab, ahead: float) -> None:
+    with (lab.folder / "ahead").open("r+b") as file:
+        file.write(struct.pack("d", ahead))
+
+
+@pytest.mark.slow
+def test_deadlines_and_times_do_not_follow_a_clock_that_is_set(lab, jumped):
+    code, text, seconds = jumped
+    assert lab.statuses() == {"jumps": "ok", "hangs": "timeout"}, text
+    assert code == 1
+    assert printed(lab.executed("jumps")).split() == ["-1", "24"]  # it was set indeed
+    assert all(0 < run["wall_seconds"] < seconds for run in lab.last_run()["notebooks"])
+    assert lab.last_run()["finished"] > lab.last_run()["started"]
+    assert lab.left_over() == []
+
+
+@pytest.mark.slow
+def test_the_last_run_is_the_one_started_last_when_the_clock_was_set_back(lab, jumped):
+    """The clock is now a day behind what the run before has seen, and an hour behind its start."""
+    before = lab.last_run()
+    set_clock(lab, -HOUR)
+    process = lab.start("run", "hangs.ipynb", "--scale", "smoke", "--out", str(lab.out))
+    deadline = time.monotonic() + 60
+    while len(runrecord.run_names(lab.out)) < 2:
+        assert time.monotonic() < deadline, process.communicate()
+        time.sleep(0.05)
+    newest = runrecord.find(lab.out, "last")
+    assert newest.seen_status == "running"  # it lives, though it began before the run before it
+    assert newest.id > before["id"]
+    assert newest.started < before["started"]
+    process.kill()
+    process.communicate()
+    assert lab.left_over(within=10) == []
+    assert runrecord.find(lab.out, "last").seen_status == "interrupted"
+    write_notebook(lab.folder, "hangs", "1 + 1")
+    code, text = lab.run("run", "--resume", "last", "--out", str(lab.out))
+    assert code == 0, text
+    assert (lab.last_run()["id"], lab.statuses()) == (newest.id, {"hangs": "ok"})
+
+
+def test_a_new_run_is_named_later_than_every_kept_one(tmp_path):
+    first, second = runrecord.new_folder(tmp_path), runrecord.new_folder(tmp_path)  # within a second
+    assert first.name < second.name
+    ahead = datetime.now(UTC) + timedelta(days=400)
+    (tmp_path / f"{ahead:%Y%m%dT%H%M%SZ}-abcd").mkdir()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "99999999T999999Z-mine").mkdir()
+    third = runrecord.new_folder(tmp_path)
+    assert second.name < third.name
+    (tmp_path / "99999999T999999Z-mine").rmdir()
+    fourth = runrecord.new_folder(tmp_path)
+    assert f"{ahead:%Y%m%dT%H%M%SZ}-abcd" < fourth.name
+    assert fourth.name < runrecord.new_folder(tmp_path).name
