@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -73,4 +74,7 @@ class Watch:
 
 
 if __name__ == "__main__":
-    print(find_chromium() or "")
+    if found := find_chromium():
+        print(found)
+    else:
+        print(f"The browser tests are skipped: {NONE}.", file=sys.stderr)
