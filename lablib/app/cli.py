@@ -99,12 +99,12 @@ def run(notebooks, scale, parameters, workers, timeout, resume, out) -> int:
     return _report(record, out) or code
 
 
-def _report(record: Any, out: Path) -> int:
+def _report(record: Any, out: Path, still: Any = None) -> int:
     """Write the report and say where; 1 where it cannot be written."""
     from lablib.app import report
 
     try:
-        click.echo(f"report: {_near(report.write(record))}")
+        click.echo(f"report: {_near(report.write(record, still))}")
     except OSError as error:
         click.echo(f"lab: no report: {error.strerror}: lab report {record.id}{_out_option(out)}", err=True)
         return 1
@@ -155,12 +155,13 @@ def verify_(experiments, arms, digests, workers) -> int:
 
 @main.command("report")
 @click.argument("identity", metavar="ID")
+@click.option("--images", is_flag=True, help="With a picture of each figure, for readers without JavaScript.")
 @out_option
-def report_(identity: str, out: Path) -> int:
+def report_(identity: str, images: bool, out: Path) -> int:
     """Build report.html of a run again (`last`: the newest)."""
-    from lablib.app import checks, runrecord
+    from lablib.app import checks, drawing, runrecord
 
-    return _report(runrecord.find(checks.checked_out(out), identity), out)
+    return _report(runrecord.find(checks.checked_out(out), identity), out, drawing.still if images else None)
 
 
 @main.command()

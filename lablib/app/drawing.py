@@ -1,10 +1,11 @@
-"""`lab record --images`: each experiment's figure from its recorded table, as a PNG with the digest of that table."""
+"""Figures as PNGs: those of the recorded tables, each with the digest of its table, and those of a report."""
 
 import hashlib
 import importlib
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 from lablib.app.errors import BadInput
 from lablib.core.experiment import Experiment
@@ -40,20 +41,36 @@ def figure_of(experiment: Experiment, record: Record):
     return function(pd.concat([arm.joined("recorded") for arm in arms], ignore_index=True))
 
 
-def draw(experiment: Experiment, record: Record) -> None:
-    """Write the PNG and its JSON, and say so; BadInput where what draws is missing."""
+def still(figure: dict[str, Any]) -> bytes:
+    """A figure, given as plotly's JSON, as a PNG; BadInput where what draws is missing."""
+    import plotly.graph_objects as go
+
+    _need_kaleido()
+    height = (figure.get("layout") or {}).get("height") or SIZE["height"]
+    return _png(go.Figure({key: figure.get(key, []) for key in ("data", "layout")}), SIZE | {"height": height})
+
+
+def _need_kaleido() -> None:
     if importlib.util.find_spec("kaleido") is None:
         raise BadInput(MISSING)
+
+
+def _png(figure: Any, size: dict[str, int]) -> bytes:
+    try:
+        return figure.to_image(format="png", **size)
+    except Exception as error:
+        raise BadInput(f"{MISSING} ({type(error).__name__}: {error})") from None
+
+
+def draw(experiment: Experiment, record: Record) -> None:
+    """Write the PNG and its JSON, and say so; BadInput where what draws is missing."""
+    _need_kaleido()
     figure = figure_of(experiment, record)
     if figure is None:
         print(f"{experiment.name}: no figure function or no recorded table, no image", flush=True)
         return
-    try:
-        image = figure.to_image(format="png", **SIZE)
-    except Exception as error:
-        raise BadInput(f"{MISSING} ({type(error).__name__}: {error})") from None
     path = image_path(record, experiment.name)
-    write_atomically(path, image)
+    write_atomically(path, _png(figure, SIZE))
     facts = {"experiment": experiment.name, "table_sha256": table_digest(record, experiment.name)}
     write_atomically(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
     print(f"{experiment.name}: drew {path.name}", flush=True)

@@ -5,7 +5,7 @@ import html
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from markdown_it import MarkdownIt
@@ -21,10 +21,14 @@ _EXERCISE = re.compile(r"^(Exercise\b.*?): (not attempted|not yet|correct)\b", r
 
 
 class Outputs:
-    """Renders outputs in order and numbers their figures, for one page."""
+    """Renders outputs in order and numbers their figures, for one page.
 
-    def __init__(self):
+    `still` draws a figure as a PNG, for readers without JavaScript; without it the images that a cell made are used.
+    """
+
+    def __init__(self, still: Callable[[dict[str, Any]], bytes] | None = None):
         self.numbers = itertools.count(1)
+        self.still = still
         self.figures = 0
 
     def of(self, cell: Cell) -> Iterator[str]:
@@ -41,7 +45,7 @@ class Outputs:
 
     def _data(self, data: dict[str, Any]) -> str:
         if PLOTLY in data:
-            return self._figure(data[PLOTLY], picture(data))
+            return self._figure(data[PLOTLY], picture(data) or self._drawn(data[PLOTLY]))
         if found := picture(data):
             return f"<figure>{found}</figure>"
         if "text/html" in data:
@@ -52,6 +56,12 @@ class Outputs:
             return ""  # a widget's plain text names its class only
         return f"<pre>{html.escape(_text(data['text/plain']))}</pre>"
 
+    def _drawn(self, figure: dict[str, Any]) -> str:
+        if self.still is None:
+            return ""
+        png = base64.b64encode(self.still(figure)).decode()
+        return picture({"image/png": png, "text/plain": _figure_title(figure) or "a figure"})
+
     def _figure(self, figure: dict[str, Any], fallback: str) -> str:
         self.figures += 1
         name = f"figure-{next(self.numbers)}"
@@ -59,7 +69,7 @@ class Outputs:
         panels = sum(key.startswith("xaxis") for key in figure.get("layout") or {})
         place = "plot panels" if panels > 1 else "plot"  # several side by side are scrolled, not squeezed
         kept = json.dumps({key: figure.get(key, []) for key in ("data", "layout", "frames")}).replace("<", "\\u003c")
-        still = fallback or "<p>This figure is drawn by JavaScript, which is off; its numbers are in the notebook.</p>"
+        still = fallback or "<p>Drawn by JavaScript, which is off; lab report --images puts a picture here.</p>"
         return (
             f'<figure><div class="{place}" id="{name}" role="img" aria-label="{label}"></div>'
             f'<script type="application/json" data-figure="{name}">{kept}</script>'

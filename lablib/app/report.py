@@ -3,7 +3,7 @@
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,19 @@ RUN_WORDS = {
 _CLASS = {"ok": "ok", "failed": "bad", "killed": "bad", "timeout": "bad", "interrupted": "bad", "correct": "ok"}
 
 
-def write(record: RunRecord) -> Path:
+Still = Callable[[dict[str, Any]], bytes]
+
+
+def write(record: RunRecord, still: Still | None = None) -> Path:
     """Write the report of a run beside its record, and return where it lies."""
     path = record.folder / "report.html"
-    write_atomically(path, build(record).encode("utf-8", "replace"))
+    write_atomically(path, build(record, still).encode("utf-8", "replace"))
     return path
 
 
-def build(record: RunRecord) -> str:
-    """The page as text."""
-    outputs = Outputs()
+def build(record: RunRecord, still: Still | None = None) -> str:
+    """The page as text; `still` draws a figure as a PNG for readers without JavaScript."""
+    outputs = Outputs(still)
     notebooks = {run.name: _executed(record, run) for run in record.notebooks}
     sections = [_section(record, run, notebooks[run.name], outputs) for run in record.notebooks]
     body = "\n".join([_head(record), _contents(record, notebooks), *sections, _provenance(record)])

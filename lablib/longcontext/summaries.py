@@ -139,7 +139,8 @@ def growth(table: pd.DataFrame) -> pd.DataFrame:
     """From `longcontext/cost`, by work: the exponent of time in length, fitted on the longer half of the lengths."""
     found = []
     for work, rows in table.groupby("work"):
-        rows = rows[rows["length"] >= rows["length"].median()]
+        longer = rows[rows["length"] >= rows["length"].median()]
+        rows = longer if longer["length"].nunique() > 1 else rows
         exponents = [
             np.polyfit(np.log(run["length"]), np.log(run["work_seconds"].clip(lower=1e-9)), 1)[0]
             for _, run in rows.groupby("seed")

@@ -1,5 +1,6 @@
 """The report: one page that asks nothing of the network, trusts nothing that a notebook printed, and reads well."""
 
+import base64
 import re
 from html.parser import HTMLParser
 
@@ -8,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from lablib.app import report
-from lablib.app.outputs import exercise_states, stream
+from lablib.app.outputs import PLOTLY, Outputs, exercise_states, stream
 from lablib.app.runrecord import NotebookRun, RunRecord
 from lablib.app.sanitize import sanitize
 from lablib.core.exercise import Mistake, attempt, exercise
@@ -136,8 +137,18 @@ def test_a_page_without_figures_has_no_script(page, tmp_path):
 
 def test_a_figures_image_stands_in_where_there_is_no_javascript(page):
     assert f'<noscript><img src="data:image/png;base64,{PIXEL}"' in page
-    assert "This figure is drawn by JavaScript, which is off" in page
+    assert "Drawn by JavaScript, which is off" in page
     assert 'aria-label="Recall' in page
+
+
+def test_pictures_can_be_drawn_for_every_figure_that_brings_none():
+    figure = {"data": [], "layout": {"title": {"text": "Recall <b>far</b>"}}}
+    cell = {"outputs": [{"output_type": "display_data", "data": {PLOTLY: figure}}]}
+    (drawn,) = Outputs(lambda given: f"png of {len(given['data'])} traces".encode()).of(cell)
+    content = base64.b64encode(b"png of 0 traces").decode()
+    assert f'<noscript><img src="data:image/png;base64,{content}" alt="Recall  far "></noscript>' in drawn
+    (plain,) = Outputs().of(cell)
+    assert "lab report --images" in plain
 
 
 def test_contents_statuses_and_times(page):

@@ -117,3 +117,8 @@ def test_own_runs_are_drawn_over_the_recorded_ones(table):
 def test_no_number_is_drawn_from_an_arm_without_it(table):
     empty = table.assign(exact=math.nan)
     assert not [trace for trace in figures.controls_figure(empty).data if trace.y is not None and len(trace.y)]
+
+
+def test_growth_fits_two_lengths_where_there_are_no_more():
+    rows = pd.DataFrame({"work": "w", "seed": 0, "length": [256, 512], "work_seconds": [1.0, 4.0]})
+    assert summaries.growth(rows)["exponent"].iloc[0] == pytest.approx(2.0)
