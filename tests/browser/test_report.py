@@ -70,7 +70,7 @@ def test_without_javascript_every_figure_has_an_image_or_says_what_is_missing(op
     figures = opened.locator("figure").all()
     assert figures
     for figure in figures:
-        assert figure.locator("img").count() or "drawn by JavaScript" in figure.inner_text()
+        assert figure.locator("img").count() or "by JavaScript" in figure.inner_text()
         assert not figure.locator(".plot").is_visible()
     assert opened.evaluate(SIDEWAYS) == 0
 
