@@ -69,8 +69,6 @@ def old_run(identity: str, *, workers: int | None, timeout: float | None, out: P
     record.notebooks = [fresh.get(run.name, run) for run in record.notebooks]
     facts = provenance()
     record.resumed.append({"at": now(), "commit": facts["commit"], "dirty": facts["dirty"]})
-    for run in fresh.values():
-        processes.kill_marked(_mark(record, run))  # `lab` may have died without its children
     return record
 
 
@@ -83,7 +81,9 @@ def _run_of(one: checks.Checked, folder: Path) -> NotebookRun:
 
 def execute(record: RunRecord) -> int:
     """Run what waits; keep the record; the exit code: 0 all ok, 1 not, 128 + n stopped by signal n."""
-    with caught_signals() as caught:
+    with caught_signals() as caught, record.alone():
+        for run in record.notebooks if record.resumed else ():
+            processes.kill_marked(_mark(record, run))  # `lab` may have died without its children
         record.claim()
         record.keep_reserve()
         _begin(record)

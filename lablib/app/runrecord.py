@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,20 @@ class RunRecord:
     def executed(self, run: NotebookRun) -> Path:
         """Where the executed notebook lies, once it has begun."""
         return self.folder / f"{run.name}.ipynb"
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep others from running it, until this process ends in whatever way; BadInput where another runs it."""
+        handle = os.open(self.folder, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise BadInput(f"run {self.id} is still running in another process; wait for it") from None
+            yield
+        finally:
+            os.close(handle)
 
     def claim(self) -> None:
         """From now on this process is the one that runs it."""

@@ -74,7 +74,7 @@ def jumped(lab: Lab) -> tuple[int, str, float]:
     write_notebook(lab.folder, "jumps", JUMPS, f"set_clock(-{HOUR})\n{wait}", f"set_clock({DAY})\n{wait}", "1 + 1")
     write_notebook(lab.folder, "hangs", "import time; time.sleep(600)")
     began = time.monotonic()
-    names = ["jumps.ipynb", "hangs.ipynb", "--workers", "2", "--timeout", "15"]
+    names = ["jumps.ipynb", "hangs.ipynb", "--workers", "2", "--timeout", "20"]
     code, text = lab.run("run", *names, "--scale", "smoke", "--out", str(lab.out))
     return code, text, time.monotonic() - began
 

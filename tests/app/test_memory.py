@@ -23,6 +23,7 @@ def use_up_memory(name):
 """
 REFUSED = """\
 import resource
+from pathlib import Path
 if not Path("room").exists():
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + (64 << 20), resource.RLIM_INFINITY))
@@ -64,9 +65,13 @@ def hungry(lab: Lab, memory_group) -> tuple[int, str, list[str]]:
         more=KILLED_BY_THE_SYSTEM,
     )
     unless = "if not Path('room').exists():"
-    write_notebook(lab.folder, "refused", "from sweep import *", REFUSED)
+    write_notebook(lab.folder, "refused", REFUSED)
     write_notebook(lab.folder, "killed", "from sweep import *", f"{unless} use_up_memory('kernel')")
-    write_notebook(lab.folder, "orphan", f"from sweep import *\n{unless} os.kill(os.getppid(), signal.SIGKILL)")
+    write_notebook(
+        lab.folder,
+        "orphan",
+        f"import os, signal\nfrom pathlib import Path\n{unless} os.kill(os.getppid(), signal.SIGKILL)",
+    )
     write_notebook(lab.folder, "sweeps", RUN_SWEEP.replace(", in_process=True", ""))
     lab.environ = {"A_MEMORY_GROUP": str(memory_group or "none")}
     names = [f"{name}.ipynb" for name in NAMES]

@@ -160,17 +160,17 @@ def test_the_deadline_is_for_the_whole_notebook_and_stops_it_whole_in_whatever_c
     write_notebook(own_lab.folder, "sleeps", *["import time; time.sleep(0.5)"] * 2, sleeps)
     write_notebook(own_lab.folder, "counts", "print('an early result')", counts, "print('never reached')")
     began = time.monotonic()
-    names = ["sleeps.ipynb", "counts.ipynb", "--workers", "2", "--timeout", "8"]
+    names = ["sleeps.ipynb", "counts.ipynb", "--workers", "2", "--timeout", "12"]
     code, text = own_lab.run("run", *names, "--scale", "smoke", "--out", str(own_lab.out))
     assert code == 1, text
     assert own_lab.statuses() == {"sleeps": "timeout", "counts": "timeout"}
     assert own_lab.errors() == {
-        "sleeps": "not done after 8 s, stopped in code cell 4 of 4",
-        "counts": "not done after 8 s, stopped in code cell 3 of 4",
+        "sleeps": "not done after 12 s, stopped in code cell 4 of 4",
+        "counts": "not done after 12 s, stopped in code cell 3 of 4",
     }
     assert printed(own_lab.executed("counts")) == "an early result\n"
     assert own_lab.left_over() == []
-    assert time.monotonic() - began < 40
+    assert time.monotonic() - began < 60
 
 
 def test_the_record_can_be_read_back_and_reported_again(finished):

@@ -70,6 +70,20 @@ def test_damaged_arms_and_only_those_are_computed_again(lab, twice):
     assert all(json.loads(path.read_text())["status"] == "ok" for path in arm_files(lab))
 
 
+def test_of_two_that_resume_one_run_at_once_one_does_and_the_other_is_refused(lab, twice):
+    place = max(lab.out.glob("*/run.json"))
+    place.write_text(place.read_text().replace('"status": "ok"', '"status": "failed"'))
+    command = ["run", "--resume", "last", "--out", str(lab.out)]
+    both = [lab.start(*command), lab.start(*command)]
+    texts = [process.communicate(timeout=120)[0] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 2], texts
+    refused = next(text for process, text in zip(both, texts, strict=True) if process.returncode == 2)
+    assert refused.splitlines()[-1].startswith(f"lab: run {place.parent.name} is ")  # still running, or complete by now
+    assert lab.statuses() == {"sweeps": "ok"}
+    assert len(lab.last_run()["resumed"]) == 1
+    assert lab.left_over() == []
+
+
 def test_list_and_doctor_survive_a_damaged_store(own_store, tmp_path):
     (name, experiment), *_ = all_experiments().items()
     wanted = map(experiment.digest, experiment.arms("full"))

@@ -86,7 +86,7 @@ def test_a_killed_lab_leaves_nothing_and_is_seen_as_interrupted(lab, hanging):
     assert [record.seen_status_of(run) for run in record.notebooks] == ["ok", "interrupted", "cancelled"]
     assert "interrupted: lab itself died" in report.build(record)
     (lab.folder / "go").touch()
-    code, text = lab.run("run", "--resume", record.id, "--out", str(lab.out))
+    code, text = lab.run("run", "--resume", record.id, "--workers", "2", "--out", str(lab.out))
     assert code == 0, text
     assert set(lab.statuses().values()) == {"ok"}
     assert "first  starting" not in text
