@@ -142,13 +142,19 @@ def with_chain_model(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def chain_recall(table: pd.DataFrame, length: int) -> pd.DataFrame:
-    """By model, recall of chains at a length with its interval, and how often the other chain's value was given."""
+    """By model, recall of chains at a length with its interval, and how often the other chain's value was given.
+
+    `follow`: the seeds nearer to always right than to a guess among the chains' values.
+    """
     rows = with_chain_model(table)
     rows = rows[(rows["phase"] == "test") & (rows["length"] == length)]
     found = []
     for name, group in rows.groupby("chain_model", sort=False):
         interval = bootstrap_mean(group["exact"])
-        found.append({"model": name, "seeds": len(group), **interval._asdict(), "other value": group["lured"].mean()})
+        above = (1 + 1 / group["data.num_pairs"].iloc[0]) / 2
+        follow = f"{(group['exact'] > above).sum()} of {len(group)}"
+        lured = group["lured"].mean()
+        found.append({"model": name, "follow": follow, **interval._asdict(), "other value": lured})
     return pd.DataFrame(found).rename(columns={"estimate": "exact"})
 
 

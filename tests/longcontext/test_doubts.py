@@ -118,6 +118,8 @@ def test_a_chain_model_is_named_by_its_groups_and_by_what_it_lacks():
         "two groups, reads start ordinary",
     ]
     assert set(found["exact"]) == {0.5}
+    assert set(found["follow"]) == {"0 of 1"}
+    assert doubts.chain_recall(table.assign(exact=0.8), 64)["follow"].tolist() == ["1 of 1"] * 5
     assert set(found["other value"]) == {0.25}
 
 
