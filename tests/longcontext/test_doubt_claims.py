@@ -88,3 +88,7 @@ def test_two_groups_follow_a_chain_and_one_does_not():
     found = doubts.chain_recall(tracking.recorded(), FAR).set_index("model")
     assert found.loc["one group", "high"] < 0.6
     assert found.loc["two groups", "low"] > found.loc["one group", "high"]
+    assert found.loc["two groups", "follow"] == "4 of 5"
+    assert found.loc["two groups, reads start ordinary", "follow"] == "0 of 3"
+    assert found.loc["two groups, no restated rows", "follow"] == "2 of 3"
+    assert found.loc["two groups, window 64", "exact"] < found.loc["two groups", "exact"]
