@@ -46,8 +46,7 @@ def still(figure: dict[str, Any]) -> bytes:
     import plotly.graph_objects as go
 
     _need_kaleido()
-    height = (figure.get("layout") or {}).get("height") or SIZE["height"]
-    return _png(go.Figure({key: figure.get(key, []) for key in ("data", "layout")}), SIZE | {"height": height})
+    return _png(go.Figure({key: figure.get(key, []) for key in ("data", "layout")}))
 
 
 def _need_kaleido() -> None:
@@ -55,9 +54,10 @@ def _need_kaleido() -> None:
         raise BadInput(MISSING)
 
 
-def _png(figure: Any, size: dict[str, int]) -> bytes:
+def _png(figure: Any) -> bytes:
+    """The figure at its own height, as high as SIZE says where it has none."""
     try:
-        return figure.to_image(format="png", **size)
+        return figure.to_image(format="png", **SIZE | {"height": figure.layout.height or SIZE["height"]})
     except Exception as error:
         raise BadInput(f"{MISSING} ({type(error).__name__}: {error})") from None
 
@@ -70,7 +70,7 @@ def draw(experiment: Experiment, record: Record) -> None:
         print(f"{experiment.name}: no figure function or no recorded table, no image", flush=True)
         return
     path = image_path(record, experiment.name)
-    write_atomically(path, _png(figure, SIZE))
+    write_atomically(path, _png(figure))
     facts = {"experiment": experiment.name, "table_sha256": table_digest(record, experiment.name)}
     write_atomically(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
     print(f"{experiment.name}: drew {path.name}", flush=True)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 
 from lablib.app import drawing, record, recording
@@ -155,8 +156,10 @@ def test_an_image_goes_with_the_digest_of_its_table(tmp_path, monkeypatch):
     experiment = Experiment(lambda cfg: None, "longcontext/tiny", 1, None)
 
     class Figure:
-        def to_image(self, **_):
-            return b"png"
+        layout = go.Layout(height=700)
+
+        def to_image(self, *, height, **_):
+            return b"png of %d pixels" % height
 
     monkeypatch.setattr(drawing.importlib.util, "find_spec", lambda name: None if name == "kaleido" else object())
     with pytest.raises(BadInput, match=r"pip install -e '\.\[images\]'"):
@@ -164,6 +167,6 @@ def test_an_image_goes_with_the_digest_of_its_table(tmp_path, monkeypatch):
     monkeypatch.setattr(drawing.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(drawing, "figure_of", lambda experiment, record: Figure())
     drawing.draw(experiment, kept)
-    assert (tmp_path / "images" / "longcontext-tiny.png").read_bytes() == b"png"
+    assert (tmp_path / "images" / "longcontext-tiny.png").read_bytes() == b"png of 700 pixels"
     facts = json.loads((tmp_path / "images" / "longcontext-tiny.json").read_text())
     assert facts["table_sha256"] == drawing.table_digest(kept, "longcontext/tiny")

@@ -72,7 +72,8 @@ def make_checkout(root: Path) -> Path:
     for path in (root / "lablib" / "__init__.py", subject / "__init__.py"):
         path.touch()
     (subject / "experiments.py").write_text(EXPERIMENTS.replace("NUMBERS", "3"))
-    (subject / "figures.py").write_text(FIGURES)
+    (subject / "figures").mkdir()
+    (subject / "figures" / "tiny.py").write_text(FIGURES)
     (root / ".gitignore").write_text(".lab/\n__pycache__/\n")
     git(root, "init", "--quiet")
     git(root, "add", ".")
