@@ -27,7 +27,8 @@ CONFIG = {"ServerApp": {"allow_root": True, "open_browser": False, "ip": "0.0.0.
 
 def command_of_make_lab() -> list[str]:
     """The Makefile's own line, with the programs of this Python, wherever they were installed."""
-    done = subprocess.run(["make", "--no-print-directory", "--dry-run", "lab"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    dry = ["make", "--no-print-directory", "--dry-run", "lab"]
+    done = subprocess.run(dry, cwd=PROJECT, capture_output=True, text=True, check=True)
     program, *rest = shlex.split(done.stdout.splitlines()[-1])
     return [str(Path(sys.executable).parent / Path(program).name), *rest]
 
