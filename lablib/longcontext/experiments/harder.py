@@ -6,7 +6,7 @@ never showed: distractors whose number grows with the haystack, and needles writ
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,6 @@ from lablib.data.text import standard_library
 from lablib.longcontext.experiments.seesaw import SeesawConfig, forward_flops, over_text, train_seesaw
 from lablib.longcontext.seesaw import answer_questions
 from lablib.nn.lm import LanguageModel
-from lablib.train.loop import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,17 +28,6 @@ class HarderConfig(SeesawConfig):
 
     lengths: tuple[int, ...] = (64, 1024, 16_384, 65_536)
     tokens_per_distractor: int = 64
-
-    scales: ClassVar = {
-        "smoke": {
-            "train": TrainConfig(steps=6, batch=4, log_every=2),
-            "lengths": (64, 256),
-            "haystacks": 1,
-            "questions": 4,
-        },
-        "lab": {"haystacks": 2, "questions": 30},
-        "full": {},
-    }
 
     def conditions(self, length: int) -> dict[str, dict[str, Any]]:
         """By name, how the questions of a length are drawn."""

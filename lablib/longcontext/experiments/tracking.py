@@ -42,15 +42,8 @@ class TrackingConfig(SeesawConfig):
     restated: float = 0.375
     needles: float = 0.25
 
-    scales: ClassVar = {
-        "smoke": {
-            "train": TrainConfig(steps=4, batch=8, log_every=2),
-            "lengths": (64, 256),
-            "haystacks": 1,
-            "questions": 4,
-        },
-        "lab": {"haystacks": 2, "questions": 30},
-        "full": {},
+    scales: ClassVar = SeesawConfig.scales | {
+        "smoke": SeesawConfig.scales["smoke"] | {"train": TrainConfig(steps=4, batch=8, log_every=2)}
     }
 
     def __post_init__(self):
