@@ -43,7 +43,7 @@ def test_more_training_adds_nothing_to_the_wide_model_unless_its_windows_are_cut
 # ---- doubt 2: tuning
 
 
-def test_the_ranking_survives_every_setting(raced):
+def test_the_ranking_survives_every_setting():
     settings = doubts.tuned_ends(tuning.recorded(), 16_384)
     assert len(settings) == 7
     assert (settings["high"] < 0).all()

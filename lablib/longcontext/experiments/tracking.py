@@ -2,9 +2,10 @@
 
 A question names b, the haystack says [MARK b a] and [MARK a v], v is the answer, and another chain stands beside it:
 who reads a value but cannot follow the chain is right half of the time. The first look-up tells what the second one
-must look for, so a single HSA layer comes too early for it. Chains alone are not learnt in this budget: a part of the
-rows asks for one look-up on chains (a definition restated) and a part for one look-up of a value, the HSA reads join
-the residual stream (no bypass) and start as the identity. What each of the two is worth is part of the experiment.
+must look for, so a single HSA layer comes too early for it. To make chains learnable in this budget, a part of the
+rows asks for one look-up on chains (a definition restated) and a part for one look-up of a value, and the HSA reads
+join the residual stream (no bypass) and start as the identity. What the restated rows and the identity are worth is
+part of the experiment.
 """
 
 import functools

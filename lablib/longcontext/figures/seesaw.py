@@ -146,7 +146,6 @@ def ablation_figure(table: pd.DataFrame, length: int = 16_384) -> go.Figure:
         mine = rows[(rows["model.window"] == window) & rows["variant"].isin(names)]
         add_bars(figure, mine, "variant", "exact", order=names, name=f"window {window}", colour=colour, symbol=symbol)
     figure.update_xaxes(range=[-0.02, 1.04], title=f"exact recall at {spell_length(length)} tokens")
-    figure.update_yaxes(autorange="reversed", automargin=True)
     title = "One thing changed at a time: does the seesaw survive?"
     return dress(figure, title=title, source=_source(rows), height=120 + 44 * len(names))
 
