@@ -30,8 +30,8 @@ class Config:
     """Base of every configuration: a complete, typed, immutable value.
 
     A subclass is declared with `@dataclass(frozen=True, kw_only=True)`; its fields are numbers, strings,
-    booleans, `None`, tuples of these, or other configs. `scales` names what a scale changes from the defaults,
-    which are the full scale. Field types are checked when a value is made.
+    booleans, `None`, tuples of these, other configs, or tuples of configs. `scales` names what a scale changes
+    from the defaults, which are the full scale. Field types are checked when a value is made.
     """
 
     scales: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -73,14 +73,19 @@ class Config:
         return dataclasses.replace(self, **own)
 
     def flat(self) -> dict[str, Any]:
-        """One dictionary of plain values, nested fields as `outer.inner`: the columns joined to a table."""
+        """One dictionary of plain values, nested fields as `outer.inner`: the columns joined to a table.
+
+        The configs of a tuple are numbered: `stages.0.window`.
+        """
         row: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, Config):
-                row |= {f"{field.name}.{key}": inner for key, inner in value.flat().items()}
-            else:
-                row[field.name] = value
+            parts = {field.name: value}
+            if isinstance(value, tuple) and value and all(isinstance(item, Config) for item in value):
+                parts = {f"{field.name}.{i}": item for i, item in enumerate(value)}
+            for name, part in parts.items():
+                nested = isinstance(part, Config)
+                row |= {f"{name}.{key}": inner for key, inner in part.flat().items()} if nested else {name: part}
         return row
 
     def digest(self, *salt: str | int) -> str:

@@ -39,3 +39,15 @@ def text_batch(tokens: torch.Tensor, length: int, batch: int, generator: Generat
     starts = torch.randint(len(tokens) - length, (batch,), generator=generator)
     rows = tokens[starts[:, None] + torch.arange(length + 1)]
     return Batch(rows[:, :-1], rows[:, 1:], torch.ones(batch, length), torch.full((batch, length), -1))
+
+
+def copied_batch(rows: Batch) -> Batch:
+    """Each row followed by itself (twice the length): the copy counts, token by token (self-copy; 2511.23319, 4.1)."""
+    tokens = torch.cat([rows.tokens, rows.tokens], dim=1)
+    half = rows.tokens.shape[1]
+    place = torch.arange(2 * half)
+    counts = (place >= half - 1) & (place < 2 * half - 1)  # the last token of a row says what its copy begins with
+    evidence = torch.where(counts, place - half + 1, -1)
+    return Batch(
+        tokens, tokens.roll(-1, dims=1), counts.float().expand_as(tokens).clone(), evidence.expand_as(tokens).clone()
+    )

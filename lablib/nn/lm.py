@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lablib.core.config import Config
 from lablib.nn.layers import Linear, RMSNorm, SwiGLU
-from lablib.nn.mixers import ChunkEncoder, Memory, SelfAttention, SparseAttention
+from lablib.nn.mixers import ChunkEncoder, Memory, Retriever, SelfAttention, SparseAttention
 from lablib.ops.hsa import Fusion
 
 LAYERS = ("swa", "full", "full-nope", "hsa", "swa+hsa")
@@ -187,6 +187,17 @@ class LanguageModel(nn.Module):
             block.hsa.retriever.query.weight for block in self.upper if block.hsa is not None
         ]
 
+    def set_reading(self, window: int, top_k: int) -> None:
+        """Change what a token may read, the window (tokens) and the number of chunks; parameters stay as they are."""
+        if (window, top_k) == (self.cfg.window, self.cfg.top_k):
+            return
+        self.cfg = self.cfg.replace(window=window, top_k=top_k)
+        for module in self.modules():
+            if isinstance(module, SelfAttention) and module.window is not None:
+                module.window = window
+            if isinstance(module, Retriever):
+                module.top_k = top_k
+
     def run_lower(self, tokens: Int[Tensor, "batch time"]) -> Hidden:
         """Hidden states at the depth of the memory (at the top, in a plan without one)."""
         x = self.embedding(tokens)
@@ -203,6 +214,7 @@ class LanguageModel(nn.Module):
         if self.encoder is not None:
             memory = self.encoder(x)
             positions = torch.arange(tokens.shape[1], device=tokens.device)
+            many = memory.landmarks.shape[2] >= 4 * self.cfg.top_k  # then it is cheaper to read only the chosen chunks
             for block in self.upper:
-                x = block(x, memory, positions)
+                x = block(x, memory, positions, gathered=many)
         return self.logits(x)

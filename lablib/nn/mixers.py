@@ -111,8 +111,11 @@ class Retriever(nn.Module):
     def forward(
         self, x: Hidden, landmarks: Float[Tensor, "store kv_head chunk dim"], positions: Int[Tensor, " time"]
     ) -> Selection:
-        queries = self.norm(rearrange(self.query(x), "b t (h d) -> b h t d", h=self.num_kv_heads))
-        return select_chunks(queries, landmarks, positions, self.chunk, self.top_k)
+        return select_chunks(self.queries(x), landmarks, positions, self.chunk, self.top_k)
+
+    def queries(self, x: Hidden) -> Float[Tensor, "batch kv_head time dim"]:
+        """The retrieval queries, normed like the landmarks."""
+        return self.norm(rearrange(self.query(x), "b t (h d) -> b h t d", h=self.num_kv_heads))
 
 
 class SparseAttention(nn.Module):

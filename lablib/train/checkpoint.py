@@ -4,6 +4,7 @@ One file, so that it is replaced whole: a reader sees the last complete checkpoi
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.torch import save
 from torch import Generator, nn
 
 from lablib.core.store import write_atomically
+from lablib.train.hooks import Hook
 
 FORMAT = "lablib-checkpoint-1"
 
@@ -29,8 +31,9 @@ def save_checkpoint(
     run: str,
     step: int,
     rows: list[dict[str, Any]],
+    hooks: Sequence[Hook] = (),
 ) -> None:
-    """Write model, optimiser, generator state, step and table rows atomically. `run` names the configuration."""
+    """Write model, optimiser, generator, hooks, step and table rows atomically. `run` names the configuration."""
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
     state = optimizer.state_dict()
     for index, slots in state["state"].items():
@@ -38,12 +41,18 @@ def save_checkpoint(
     tensors["generator/data"] = generator.get_state()
     tensors["generator/global"] = torch.get_rng_state()
     facts = {"format": FORMAT, "run": run, "step": step, "rows": rows, "groups": state["param_groups"]}
+    facts["hooks"] = [hook.state() for hook in hooks if hook.state()]
     tensors = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
     write_atomically(path, save(tensors, metadata={"json": json.dumps(facts)}))
 
 
 def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, generator: Generator, run: str
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    generator: Generator,
+    run: str,
+    hooks: Sequence[Hook] = (),
 ) -> tuple[int, list[dict[str, Any]]]:
     """Restore everything in place; returns the steps done and the table rows so far.
 
@@ -55,7 +64,15 @@ def load_checkpoint(
             f"{path.name} belongs to run {facts['run']}, not to {run}: the configuration has changed; "
             "delete the file or give another folder"
         )
+    with_state, states = [hook for hook in hooks if hook.state()], facts.get("hooks", [])
+    if len(with_state) != len(states):
+        raise CheckpointError(
+            f"{path.name} holds the state of {len(states)} hooks, this run has {len(with_state)} with one; "
+            "give the same hooks, or delete the file to start anew"
+        )
     _load_model(path, model, tensors)
+    for hook, kept in zip(with_state, states, strict=True):
+        hook.restore(kept)
     slots: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer/"):

@@ -8,7 +8,11 @@ from lablib.data.batch import Batch
 
 
 class Hook:
-    """Does nothing; subclasses override the moments they need. `row` is the step's line in the training table."""
+    """Does nothing; subclasses override the moments they need. `row` is the step's line in the training table.
+
+    Hooks are called in the order in which they were given, so a later one has the last word. What a hook learns
+    during training belongs into its `state`, or a resumed run would not be the uninterrupted one.
+    """
 
     def before_step(self, step: int, model: nn.Module) -> None:
         """Before the batch is drawn, such as to change the window or the mixture."""
@@ -18,3 +22,10 @@ class Hook:
 
     def at_eval(self, step: int, model: nn.Module, row: dict[str, Any]) -> None:
         """After a logged step's update: measure, and add columns to `row`."""
+
+    def state(self) -> dict[str, Any]:
+        """What must be kept for a run to go on, as JSON takes it."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a kept state. Called before the first step of a resumed run."""

@@ -1,5 +1,6 @@
 """The training loop: draw, predict, update; log rows; checkpoint; resume bitwise."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,13 +8,13 @@ from typing import ClassVar
 
 import pandas as pd
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from lablib.core.config import Config
 from lablib.data.batch import Batch
 from lablib.train.checkpoint import load_checkpoint, save_checkpoint
 from lablib.train.hooks import Hook
-from lablib.train.losses import cross_entropy
+from lablib.train.losses import next_token_loss
 from lablib.train.optim import OptimConfig, build_optimizer
 from lablib.train.schedule import ScheduleConfig, factor
 
@@ -45,24 +46,29 @@ def fit(
     *,
     hooks: Sequence[Hook] = (),
     checkpoint: Path | None = None,
+    run: str | None = None,
+    rate: Callable[[int], float] | None = None,
+    objective: Callable[[nn.Module, Batch], tuple[Tensor, Tensor]] = next_token_loss,
 ) -> pd.DataFrame:
     """Train `model` in place on `draw(batch, generator)`; returns a row a logged step (`step`, `loss`, hooks' columns).
 
-    With `checkpoint`, the run is saved there and a later call goes on where it stopped, bitwise as if it never had.
+    With `checkpoint`, the run is saved there and a later call goes on where it stopped, bitwise as if it never had;
+    `run` names it (default: by `cfg`), so that no other run takes it up.
+    `rate` is the share of the peak learning rate by step (default: `cfg.schedule`); `objective` gives loss and logits.
     Raises FloatingPointError when the loss is no longer finite.
     """
-    optimizer = build_optimizer(model, cfg.optim)
+    optimizer, run = build_optimizer(model, cfg.optim), run or cfg.digest()
+    rate = rate or functools.partial(factor, cfg.schedule, num_steps=cfg.steps)
     start, rows = 0, []
     if checkpoint is not None and checkpoint.exists():
-        start, rows = load_checkpoint(checkpoint, model, optimizer, generator, cfg.digest())
+        start, rows = load_checkpoint(checkpoint, model, optimizer, generator, run, hooks)
     for step in range(start, cfg.steps):
         for hook in hooks:
             hook.before_step(step, model)
         for group in optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * factor(cfg.schedule, step, cfg.steps)
+            group["lr"] = group["peak_lr"] * rate(step)
         batch = draw(cfg.batch, generator)
-        logits = model(batch.tokens)
-        loss = cross_entropy(logits, batch.targets, batch.weight)
+        loss, logits = objective(model, batch)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {step}; lower the learning rate or the clip")
         optimizer.zero_grad()
@@ -79,5 +85,5 @@ def fit(
                 hook.at_eval(step, model, row)
             rows.append(row)
         if checkpoint is not None and (done % cfg.checkpoint_every == 0 or done == cfg.steps):
-            save_checkpoint(checkpoint, model, optimizer, generator, cfg.digest(), done, rows)
+            save_checkpoint(checkpoint, model, optimizer, generator, run, done, rows, hooks)
     return pd.DataFrame(rows)

@@ -2,7 +2,9 @@
 
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
+
+from lablib.data.batch import Batch
 
 
 def cross_entropy(
@@ -13,3 +15,9 @@ def cross_entropy(
     """Mean next-token loss in nats over the positions that count, each by its weight."""
     losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
     return (losses * weight.flatten()).sum() / weight.sum()
+
+
+def next_token_loss(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, "batch time vocab"]]:
+    """The loss of a batch, and the logits it was taken of."""
+    logits = model(batch.tokens)
+    return cross_entropy(logits, batch.targets, batch.weight), logits

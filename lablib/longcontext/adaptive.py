@@ -1,0 +1,181 @@
+"""Curricula that follow the model: mixtures by what is not yet learnt, windows by what retrieval bears, a bandit.
+
+Each is a hook beside the stages. What it decides between two looks is kept with the checkpoint, so that a resumed run
+is the uninterrupted one.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Generator
+
+from lablib.longcontext.rows import Rows
+from lablib.longcontext.seesaw import mean_where
+from lablib.longcontext.stages import KINDS
+from lablib.nn.lm import LanguageModel
+from lablib.train.hooks import Hook
+from lablib.train.losses import cross_entropy
+
+ASKED = ("retrieval", "reasoning")  # the kinds with a question in each row
+
+
+class AdaptiveMix(Hook):
+    """Draws more of what is not yet learnt: `every` so many steps, over the lengths and kinds that the stage gives.
+
+    A weight is the stage's own times floor + (1 - accuracy) on `batch` rows never trained on. Lengths by the accuracy
+    over both kinds of question; retrieval and reasoning by theirs over the lengths, their joint weight unchanged, so
+    that neither is left behind and rows without a question keep their share.
+    """
+
+    def __init__(self, rows: Rows, every: int, seed: int, *, floor: float = 0.1, batch: int = 64):
+        if not 0 < floor <= 1:
+            raise ValueError(f"floor is {floor}; expected more than 0, up to 1: what is learnt must stay in the mix")
+        self.rows, self.every, self.seed, self.floor, self.batch = rows, every, seed, floor, batch
+        self.accuracy: dict[str, float] = {}  # by "kind length"
+
+    def before_step(self, step: int, model: LanguageModel) -> None:
+        self.rows.length_weights = self.over_lengths()
+        self.rows.kind_weights = self.over_kinds()
+
+    def over_lengths(self) -> list[float]:
+        """The stage's weights of lengths, times the need of each."""
+        needs = [self.need(self.asked_kinds(), [length]) for length in self.rows.lengths]
+        return [weight * need for weight, need in zip(self.rows.length_weights, needs, strict=True)]
+
+    def over_kinds(self) -> list[float]:
+        """The stage's weights of kinds; those of the kinds with a question shared out anew by need."""
+        before = dict(zip(KINDS, self.rows.kind_weights, strict=True))
+        wanted = {kind: before[kind] * self.need([kind], self.rows.lengths) for kind in self.asked_kinds()}
+        scale = sum(before[kind] for kind in wanted) / sum(wanted.values()) if wanted else 1.0
+        return [wanted.get(kind, before[kind] / scale) * scale for kind in KINDS]
+
+    def need(self, kinds: Sequence[str], lengths: Sequence[int]) -> float:
+        """floor + (1 - mean accuracy); 1 + floor where nothing was measured yet."""
+        seen = [self.accuracy.get(f"{kind} {length}", 0.0) for kind in kinds for length in lengths]
+        return self.floor + 1 - (sum(seen) / len(seen) if seen else 0.0)
+
+    def asked_kinds(self) -> list[str]:
+        return [kind for kind, weight in zip(KINDS, self.rows.kind_weights, strict=True) if kind in ASKED and weight]
+
+    @torch.no_grad()
+    def at_eval(self, step: int, model: LanguageModel, row: dict[str, Any]) -> None:
+        if (step + 1) % self.every:
+            return
+        for kind in self.asked_kinds():
+            for length in self.rows.lengths:
+                rows = self.rows.source(kind, length)(self.batch, Generator().manual_seed(self.seed + length))
+                hits = (model(rows.tokens).argmax(-1) == rows.targets).float()
+                self.accuracy[f"{kind} {length}"] = row[f"accuracy_{kind}_{length}"] = mean_where(hits, rows.weight > 0)
+
+    def state(self) -> dict[str, Any]:
+        return {"accuracy": self.accuracy}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.accuracy = dict(state["accuracy"])
+
+
+class AdaptiveWindow(Hook):
+    """Widens the windows step by step over `windows` (tokens), only while retrieval holds, else goes one step back.
+
+    `every` so many steps it looks at the share of questions that HSA alone answers: the same rows with all windows
+    cut to a chunk. At `enough` or more the windows take the next width, below `little` the one before.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        windows: Sequence[int],
+        every: int,
+        seed: int,
+        *,
+        enough: float = 0.95,
+        little: float = 0.8,
+        batch: int = 64,
+    ):
+        if not windows or list(windows) != sorted(set(windows)) or windows[0] < 1:
+            raise ValueError(f"windows is {list(windows)}; expected rising widths of at least 1 token")
+        if not 0 <= little <= enough <= 1:
+            raise ValueError(f"little={little} and enough={enough}: expected 0 <= little <= enough <= 1")
+        self.rows, self.windows, self.every, self.seed = rows, list(windows), every, seed
+        self.enough, self.little, self.batch, self.place = enough, little, batch, 0
+
+    def before_step(self, step: int, model: LanguageModel) -> None:
+        model.set_reading(self.windows[self.place], model.cfg.top_k)
+
+    @torch.no_grad()
+    def at_eval(self, step: int, model: LanguageModel, row: dict[str, Any]) -> None:
+        if (step + 1) % self.every:
+            return
+        rows = self.rows.source("retrieval", max(self.rows.lengths))(self.batch, Generator().manual_seed(self.seed))
+        wide = model.cfg.window
+        model.set_reading(min(model.cfg.chunk, wide), model.cfg.top_k)
+        hits = (model(rows.tokens).argmax(-1) == rows.targets).float()
+        model.set_reading(wide, model.cfg.top_k)
+        alone = row["hsa_alone"] = mean_where(hits, rows.evidence >= 0)
+        step_by = (alone >= self.enough) - (alone < self.little)
+        self.place = min(max(self.place + step_by, 0), len(self.windows) - 1)
+
+    def state(self) -> dict[str, Any]:
+        return {"place": self.place}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.place = state["place"]
+
+
+class LengthBandit(Hook):
+    """An automatic curriculum over lengths: Exp3 with learning progress as the reward (after arXiv 1704.03003).
+
+    Between two looks, `every` so many steps, one length is drawn for all batches. Its reward is by how much the loss
+    on rows of that length, never trained on, has fallen meanwhile, clipped to [-1, 1]; the weight of the length is
+    multiplied by exp(rate * reward / probability). `explore` is the share of draws that ignore the weights.
+    """
+
+    def __init__(self, rows: Rows, every: int, seed: int, *, rate: float = 0.3, explore: float = 0.2, batch: int = 64):
+        if not (rate > 0 and 0 < explore <= 1):
+            raise ValueError(f"rate={rate} and explore={explore}: expected rate > 0 and explore in (0, 1]")
+        self.rows, self.every, self.seed, self.rate, self.explore, self.batch = rows, every, seed, rate, explore, batch
+        self.logits: dict[str, float] = {}  # log weight by length
+        self.drawn: int | None = None
+        self.loss_before = math.nan
+
+    def probabilities(self) -> list[float]:
+        """Of the lengths of the stage, in their order."""
+        logits = torch.tensor([self.logits.get(str(length), 0.0) for length in self.rows.lengths])
+        even = self.explore / len(logits)
+        return ((1 - self.explore) * logits.softmax(0) + even).tolist()
+
+    def before_step(self, step: int, model: LanguageModel) -> None:
+        if step % self.every == 0 or self.drawn not in self.rows.lengths:
+            generator = Generator().manual_seed(self.seed + step)
+            place = int(torch.multinomial(torch.tensor(self.probabilities()), 1, generator=generator))
+            self.drawn = self.rows.lengths[place]
+            self.loss_before = self.loss(model, self.drawn)
+        self.rows.length_weights = [float(length == self.drawn) for length in self.rows.lengths]
+
+    def at_eval(self, step: int, model: LanguageModel, row: dict[str, Any]) -> None:
+        row["drawn_length"] = self.drawn
+        if (step + 1) % self.every:
+            return
+        reward = min(max(self.loss_before - self.loss(model, self.drawn), -1.0), 1.0)
+        share = self.probabilities()[self.rows.lengths.index(self.drawn)]
+        self.logits[str(self.drawn)] = self.logits.get(str(self.drawn), 0.0) + self.rate * reward / share
+        for length, probability in zip(self.rows.lengths, self.probabilities(), strict=True):
+            row[f"probability_{length}"] = probability
+
+    @torch.no_grad()
+    def loss(self, model: LanguageModel, length: int) -> float:
+        """On rows of the kinds with a question, as the stage weighs them; NaN where it has none."""
+        asked = [kind for kind, weight in zip(KINDS, self.rows.kind_weights, strict=True) if kind in ASKED and weight]
+        losses = []
+        for kind in asked:
+            rows = self.rows.source(kind, length)(self.batch, Generator().manual_seed(self.seed))
+            losses.append(float(cross_entropy(model(rows.tokens), rows.targets, rows.weight)))
+        return sum(losses) / len(losses) if losses else math.nan
+
+    def state(self) -> dict[str, Any]:
+        return {"logits": self.logits, "drawn": self.drawn, "loss_before": self.loss_before}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.logits, self.drawn, self.loss_before = dict(state["logits"]), state["drawn"], state["loss_before"]

@@ -1,0 +1,75 @@
+"""The curriculum trainer: follows the stages of a `Curriculum`, and whatever steers beside it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+from torch import Generator, Tensor, nn
+
+from lablib.data.batch import Batch
+from lablib.longcontext.rows import Rows
+from lablib.longcontext.stages import Curriculum
+from lablib.nn.lm import LanguageModel
+from lablib.train.hooks import Hook
+from lablib.train.loop import TrainConfig, fit
+from lablib.train.losses import next_token_loss
+
+
+class FollowStages(Hook):
+    """Sets what a token may read, and the rows to draw, to what the curriculum says of each step."""
+
+    def __init__(self, curriculum: Curriculum, rows: Rows):
+        self.curriculum, self.rows = curriculum, rows
+
+    def before_step(self, step: int, model: LanguageModel) -> None:
+        stage = self.curriculum.at_step(step)
+        model.set_reading(self.curriculum.window_at(step), self.curriculum.top_k_at(step, model.cfg.chunk))
+        self.rows.lengths, self.rows.length_weights = stage.lengths, list(stage.weights)
+        self.rows.kind_weights = list(stage.mix.weights)
+
+    def after_backward(self, step: int, model: LanguageModel, batch: Batch, logits: Tensor, row: dict) -> None:
+        row["stage"] = self.curriculum.number_at(step)
+        row["window"], row["top_k"], row["length"] = model.cfg.window, model.cfg.top_k, batch.tokens.shape[1]
+        row["rate"] = self.curriculum.rate_at(step)
+
+
+def train_curriculum(
+    model: LanguageModel,
+    curriculum: Curriculum,
+    rows: Rows,
+    generator: Generator,
+    *,
+    hooks: Sequence[Hook] = (),
+    checkpoint: Path | None = None,
+    objective: Callable[[nn.Module, Batch], tuple[Tensor, Tensor]] = next_token_loss,
+) -> pd.DataFrame:
+    """Train `model` in place through all stages; a row a logged step, as `fit` returns it.
+
+    `hooks` come after the stages and have the last word on window, top-k and weights. At the end the model reads what
+    the last stage (or they) let it read. Resumes from `checkpoint` as `fit` does, across joints too, and refuses one
+    of another curriculum or another task.
+    """
+    cfg = TrainConfig(
+        steps=curriculum.steps,
+        batch=curriculum.tokens,
+        log_every=curriculum.log_every,
+        checkpoint_every=curriculum.checkpoint_every,
+        optim=curriculum.optim,
+        schedule=curriculum.schedule,
+    )
+    stages = FollowStages(curriculum, rows)
+    everyone = [stages, *hooks]
+    table = fit(
+        model,
+        rows,
+        cfg,
+        generator,
+        hooks=everyone,
+        checkpoint=checkpoint,
+        run=curriculum.digest(rows.data.digest()),
+        rate=curriculum.rate_at,
+        objective=objective,
+    )
+    for hook in everyone:  # a finished run that was only read has not set them
+        hook.before_step(curriculum.steps - 1, model)
+    return table

@@ -1,0 +1,163 @@
+"""The seesaw monitor: watches a training run for the moment in which windows take over from retrieval.
+
+It measures the share of the global attention, its share of the gradient, and retrieval itself at several lengths. It
+warns when retrieval fades, and can act: hold the windows where they were, or draw more rows that need retrieval.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from lablib.data.batch import Batch
+from lablib.longcontext.rows import Rows, at_length
+from lablib.longcontext.seesaw import answer_questions, gradient_norm
+from lablib.longcontext.stages import KINDS
+from lablib.nn.lm import LanguageModel
+from lablib.train.hooks import Hook
+
+
+def faded(recalls: Sequence[float], questions: int, drop: float = 0.1) -> bool:
+    """Whether the last two recalls lie below the best of those before by more than `drop` and than chance explains.
+
+    Chance: three standard errors of a difference of two shares of `questions` answers. NaN and short series: False.
+    """
+    seen = [recall for recall in recalls if not math.isnan(recall)]
+    if len(seen) < 3:
+        return False
+    best, last = max(seen[:-2]), max(seen[-2:])
+    pooled = (best + last) / 2
+    chance = 3 * math.sqrt(2 * max(pooled * (1 - pooled), 0.0) / questions)
+    return best - last > max(drop, chance)
+
+
+@contextmanager
+def watch_shares(model: LanguageModel) -> Iterator[list[float]]:
+    """A list that receives, at every forward pass, the share of HSA in what the attentions of its layers put out.
+
+    |HSA| / (|HSA| + |SWA|), Euclidean norms of the outputs at each position, averaged over positions and layers.
+    """
+    norms: dict[str, Tensor] = {}
+    shares: list[float] = []
+
+    def keep(name: str):
+        def hook(module: Any, given: Any, out: Tensor) -> None:
+            norms[name] = out.detach().norm(dim=-1)
+
+        return hook
+
+    def finish(module: Any, given: Any, out: Tensor) -> None:
+        layers = [i for i, block in enumerate(model.upper) if block.hsa is not None and block.mixer is not None]
+        found = [norms[f"hsa {i}"] / (norms[f"hsa {i}"] + norms[f"swa {i}"]) for i in layers]
+        shares.append(float(torch.stack([share.mean() for share in found]).mean()) if found else math.nan)
+
+    handles = [model.register_forward_hook(finish)]
+    for i, block in enumerate(model.upper):
+        for name, module in (("hsa", block.hsa), ("swa", block.mixer)):
+            if module is not None:
+                handles.append(module.register_forward_hook(keep(f"{name} {i}")))
+    try:
+        yield shares
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class SeesawMonitor(Hook):
+    """Adds to a training row, `every` so many steps:
+
+    global_share     the share of HSA in the output of the attentions, on rows that need retrieval
+    global_grad      the share of the HSA path in the norm of the gradient (on every logged step)
+    recall_<length>  exact recall at each of `lengths` (tokens): the same questions each time
+    faded            1 if recall at the longest length has faded, else 0; then `tell` gets one line
+
+    `act` says what else to do then: "warn" nothing; "hold" keeps the windows at the narrowest seen at the best recall;
+    "raise" doubles the weight of the rows that need retrieval, up to eight times. Training's own generator is not
+    touched, so a monitor that only warns changes nothing.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        lengths: Sequence[int],
+        every: int,
+        seed: int,
+        *,
+        questions: int = 50,
+        act: Literal["warn", "hold", "raise"] = "warn",
+        tell: Callable[[str], None] | None = None,
+    ):
+        if act not in ("warn", "hold", "raise"):
+            raise ValueError(f"act is {act!r}; expected warn, hold or raise")
+        self.rows, self.lengths, self.every, self.seed = rows, tuple(lengths), every, seed
+        self.questions, self.act, self.tell = questions, act, tell
+        self.recalls: list[float] = []
+        self.windows: list[int] = []
+        self.held: int | None = None  # no wider window than this
+        self.raised = 1.0  # the factor on the weight of the rows that need retrieval
+
+    def before_step(self, step: int, model: LanguageModel) -> None:
+        if self.held is not None:
+            model.set_reading(min(model.cfg.window, self.held), model.cfg.top_k)
+        if self.raised > 1:
+            self.rows.kind_weights = raised(self.rows.kind_weights, self.raised)
+
+    def after_backward(self, step: int, model: LanguageModel, batch: Batch, logits: Tensor, row: dict) -> None:
+        path = {name: p for name, p in model.named_parameters() if name.startswith("encoder.") or ".hsa" in name}
+        hsa = gradient_norm(list(path.values()))
+        other = gradient_norm([p for name, p in model.named_parameters() if name not in path])
+        row["global_grad"] = hsa / (hsa + other) if hsa + other > 0 else math.nan
+
+    def at_eval(self, step: int, model: LanguageModel, row: dict[str, Any]) -> None:
+        if (step + 1) % self.every:
+            return
+        row["global_share"] = self.global_share(model)
+        for length in self.lengths:
+            row[f"recall_{length}"] = self.recall(model, length)
+        self.recalls.append(row[f"recall_{self.lengths[-1]}"])
+        self.windows.append(model.cfg.window)
+        row["faded"] = float(faded(self.recalls, self.questions))
+        if row["faded"]:
+            self.warn(step + 1)
+
+    def warn(self, step: int) -> None:
+        best = max(self.recalls)
+        line = f"step {step}: recall at {self.lengths[-1]} tokens has faded from {best:.2f} to {self.recalls[-1]:.2f}"
+        if self.act == "hold":
+            self.held = min(w for w, recall in zip(self.windows, self.recalls, strict=True) if recall == best)
+            line += f"; the windows are held at {self.held}"
+        elif self.act == "raise":
+            self.raised = min(2 * self.raised, 8.0)
+            line += f"; rows that need retrieval are drawn {self.raised:g} times as often"
+        if self.tell is not None:
+            self.tell(line)
+
+    @torch.no_grad()
+    def global_share(self, model: LanguageModel) -> float:
+        batch = self.rows.source("retrieval", max(self.rows.lengths))(16, Generator().manual_seed(self.seed))
+        with watch_shares(model) as shares:
+            model(batch.tokens)
+        return shares[-1]
+
+    def recall(self, model: LanguageModel, length: int) -> float:
+        """Exact recall of new questions at a length."""
+        data = at_length(self.rows.data, max(self.rows.lengths))
+        generator = Generator().manual_seed(self.seed + length)
+        hits = answer_questions(model, data, length, self.questions, generator, self.rows.text)["hit"]
+        return sum(hits) / len(hits)
+
+    def state(self) -> dict[str, Any]:
+        return {"recalls": self.recalls, "windows": self.windows, "held": self.held, "raised": self.raised}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.recalls, self.windows = list(state["recalls"]), list(state["windows"])
+        self.held, self.raised = state["held"], state["raised"]
+
+
+def raised(weights: Sequence[float], factor: float) -> list[float]:
+    """Weights of the kinds with those of retrieval and reasoning multiplied."""
+    asked = {KINDS.index("retrieval"), KINDS.index("reasoning")}
+    return [weight * factor if i in asked else weight for i, weight in enumerate(weights)]

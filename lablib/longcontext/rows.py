@@ -1,0 +1,75 @@
+"""The rows of a curriculum: one length a batch, and kinds of rows by weight."""
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+
+from lablib.data.batch import Batch
+from lablib.data.mixture import Mixture, copied_batch
+from lablib.data.retrieval import RetrievalConfig, noise, restated_batch, training_batch
+from lablib.longcontext.stages import KINDS
+
+Source = Callable[[int, Generator], Batch]
+CHAINS = {"task": "tracking", "hops": 1, "num_pairs": 2}  # what "reasoning" asks: two look-ups, beside a second chain
+
+
+class Rows:
+    """Draws a batch of so many tokens; `lengths` and weights may be changed between two batches.
+
+    `data` describes the needles at its own length; at other lengths their distances grow in proportion. Each row
+    counts as one in the loss, be it one answer or sixty-three next tokens, so weights of kinds are shares of the loss.
+    """
+
+    def __init__(self, data: RetrievalConfig, text: Tensor | None = None):
+        self.data, self.text = data, text
+        self.lengths: tuple[int, ...] = (data.length,)
+        self.length_weights: list[float] = [1.0]
+        self.kind_weights: list[float] = [1.0] + [0.0] * (len(KINDS) - 1)
+
+    def __call__(self, tokens: int, generator: Generator) -> Batch:
+        weights = torch.tensor(self.length_weights, dtype=torch.float)
+        length = self.lengths[int(torch.multinomial(weights, 1, generator=generator))]
+        sources = [self.source(kind, length) for kind in KINDS]
+        return Mixture(sources, self.kind_weights)(tokens // length, generator)
+
+    def source(self, kind: str, length: int) -> Source:
+        """Rows of one kind and length, each with weights that sum to one."""
+        data = at_length(self.data, length)
+        chains = data.replace(**CHAINS)
+        draw: dict[str, Source] = {
+            "retrieval": functools.partial(training_batch, data, text=self.text),
+            "reasoning": functools.partial(_chains_batch, chains, self.text),
+            "plain": functools.partial(_plain_batch, data, self.text),
+            "copied": lambda rows, generator: copied_batch(
+                training_batch(at_length(self.data, length // 2), rows, generator, self.text)
+            ),
+        }
+        return lambda rows, generator: _each_row_counts_one(draw[kind](rows, generator))
+
+
+def at_length(data: RetrievalConfig, length: int) -> RetrievalConfig:
+    """The same needles in rows of another length, with distances in proportion."""
+    if length == data.length:
+        return data
+    farthest = max(data.max_distance * length // data.length, data.min_distance)
+    return data.replace(length=length, max_distance=farthest)
+
+
+def _plain_batch(data: RetrievalConfig, text: Tensor | None, rows: int, generator: Generator) -> Batch:
+    """The haystack alone: every next token counts."""
+    tokens = noise(data, rows, data.length, generator, text)
+    weight = torch.ones(tokens.shape)
+    weight[:, -1] = 0.0  # what follows the row is not known
+    return Batch(tokens, tokens.roll(-1, dims=1), weight, torch.full_like(tokens, -1))
+
+
+def _chains_batch(chains: RetrievalConfig, text: Tensor | None, rows: int, generator: Generator) -> Batch:
+    """Chains, half of them with a definition restated, as one look-up must be learnt before two (notebook 01)."""
+    kinds = [functools.partial(draw, chains, text=text) for draw in (training_batch, restated_batch)]
+    return Mixture(kinds, [1.0, 1.0])(rows, generator)
+
+
+def _each_row_counts_one(batch: Batch) -> Batch:
+    return batch._replace(weight=batch.weight / batch.weight.sum(dim=1, keepdim=True))
