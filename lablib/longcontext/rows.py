@@ -20,10 +20,11 @@ class Rows:
 
     `data` describes the needles at its own length; at other lengths their distances grow in proportion. Each row
     counts as one in the loss, be it one answer or sixty-three next tokens, so weights of kinds are shares of the loss.
+    With `per_token` the number of needles grows in proportion too; otherwise long rows have fewer a token.
     """
 
-    def __init__(self, data: RetrievalConfig, text: Tensor | None = None):
-        self.data, self.text = data, text
+    def __init__(self, data: RetrievalConfig, text: Tensor | None = None, *, per_token: bool = False):
+        self.data, self.text, self.per_token = data, text, per_token
         self.lengths: tuple[int, ...] = (data.length,)
         self.length_weights: list[float] = [1.0]
         self.kind_weights: list[float] = [1.0] + [0.0] * (len(KINDS) - 1)
@@ -36,17 +37,22 @@ class Rows:
 
     def source(self, kind: str, length: int) -> Source:
         """Rows of one kind and length, each with weights that sum to one."""
-        data = at_length(self.data, length)
+        data = self.needles(length)
         chains = data.replace(**CHAINS)
         draw: dict[str, Source] = {
             "retrieval": functools.partial(training_batch, data, text=self.text),
             "reasoning": functools.partial(_chains_batch, chains, self.text),
             "plain": functools.partial(_plain_batch, data, self.text),
             "copied": lambda rows, generator: copied_batch(
-                training_batch(at_length(self.data, length // 2), rows, generator, self.text)
+                training_batch(self.needles(length // 2), rows, generator, self.text)
             ),
         }
         return lambda rows, generator: _each_row_counts_one(draw[kind](rows, generator))
+
+    def needles(self, length: int) -> RetrievalConfig:
+        """The needles of rows of one length."""
+        data = at_length(self.data, length)
+        return data.replace(num_pairs=data.num_pairs * length // self.data.length) if self.per_token else data
 
 
 def at_length(data: RetrievalConfig, length: int) -> RetrievalConfig:

@@ -73,8 +73,8 @@ def test_every_step_has_the_window_the_chunks_and_the_length_of_its_stage():
     assert table["window"].tolist() == [CURRICULUM.window_at(step) for step in steps]
     assert table["top_k"].tolist() == [CURRICULUM.top_k_at(step, 4) for step in steps]
     assert table["rate"].tolist() == [CURRICULUM.rate_at(step) for step in steps]
-    assert set(table["length"][:5]) == {32}
-    assert set(table["length"][5:]) == {32, 64}
+    assert set(table["row_length"][:5]) == {32}
+    assert set(table["row_length"][5:]) == {32, 64}
     assert (model.cfg.window, model.cfg.top_k) == (16, 2)
 
 

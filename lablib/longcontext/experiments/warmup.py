@@ -1,0 +1,94 @@
+"""Can a narrow start rescue a wide window? (arXiv 2511.23319, sections 3.2 and 4.1, table 2)
+
+`longcontext/warmup` compares, at equal tokens, a wide window from the beginning, a short window with dense top-k
+first, self-copy first, and a narrow window throughout. Half of the loss asks for needles, half for the next token of
+a haystack whose local component lies 24 tokens back: there a wide window is needed, and its work is never finished.
+`longcontext/aftermath` lets the second phase run on at a constant rate: does it undo the warm-up?
+`longcontext/schedules` is a coarse grid of warm-ups for the explorer.
+"""
+
+from typing import Any
+
+import pandas as pd
+
+from lablib.core.config import grid
+from lablib.core.experiment import experiment
+from lablib.longcontext.recipes import TWO_SIDED, RecipeConfig, curriculum_at, train_and_ask
+from lablib.longcontext.stages import Mix
+from lablib.train.schedule import ScheduleConfig
+
+NARROW: dict[str, Any] = {"window": 8, "top_k": 4, "mix": TWO_SIDED}
+WIDE: dict[str, Any] = {"window": 64, "top_k": 4, "mix": TWO_SIDED}
+SHORT_DENSE: dict[str, Any] = {"window": 8, "top_k": None, "mix": TWO_SIDED}
+SELF_COPY: dict[str, Any] = {"window": 8, "top_k": None, "mix": Mix(retrieval=0.0, copied=1.0)}
+SLOWLY: dict[str, Any] = {**WIDE, "joint": "cosine", "joint_steps": 240}
+ANEW: dict[str, Any] = {**WIDE, "rate": "start anew"}
+STEPS, WARM = 1200, 0.4
+
+RECIPES: dict[str, tuple[tuple[float, dict[str, Any]], ...]] = {
+    "narrow throughout": ((1.0, NARROW),),
+    "wide from scratch": ((1.0, WIDE),),
+    "short and dense, then wide": ((WARM, SHORT_DENSE), (1 - WARM, WIDE)),
+    "self-copy, then wide": ((WARM, SELF_COPY), (1 - WARM, WIDE)),
+    "short and dense, then slowly wide": ((WARM, SHORT_DENSE), (1 - WARM, SLOWLY)),
+    "short and dense, then wide with a new schedule": ((WARM, SHORT_DENSE), (1 - WARM, ANEW)),
+}
+
+
+def recipe(scale: str, name: str, *parts: tuple[float, dict[str, Any]], steps: int = STEPS, **fields) -> RecipeConfig:
+    """The recipe of a name with seed 0 at a scale."""
+    schedule = {"schedule": fields.pop("schedule")} if "schedule" in fields else {}
+    curriculum = curriculum_at(scale, steps, *parts, **schedule)
+    widest = max(stage.window for stage in curriculum.stages)
+    return RecipeConfig.at(scale, recipe=name, curriculum=curriculum).replace(model__window=widest, **fields)
+
+
+def warmup_arms(scale: str) -> list[RecipeConfig]:
+    """Six recipes with five seeds, and the wide window with a retrieval loss of its own (exploratory)."""
+    named = {name: recipe(scale, name, *parts) for name, parts in RECIPES.items()}
+    if scale != "full":
+        return [named[name] for name in list(RECIPES)[: {"smoke": 3, "lab": 4}[scale]]]
+    helped = recipe(scale, "wide from scratch, with a retrieval loss", (1.0, WIDE), retrieval_loss=0.5)
+    return [arm for cfg in named.values() for arm in grid(cfg, seed=range(5))] + grid(helped, seed=range(3))
+
+
+def aftermath_arms(scale: str) -> list[RecipeConfig]:
+    """Both warm-ups, and 1 920 steps after them at the full rate."""
+    steps, share = (2400, 0.2) if scale != "lab" else (1200, 0.4)
+    constant = ScheduleConfig(shape="constant")
+    arms = [
+        recipe(scale, name, (share, first), (1 - share, WIDE), steps=steps, schedule=constant)
+        for name, first in (("short and dense, then wide", SHORT_DENSE), ("self-copy, then wide", SELF_COPY))
+    ]
+    return [arm for cfg in arms for arm in grid(cfg, seed=range({"smoke": 1, "lab": 1, "full": 5}[scale]))]
+
+
+def schedules_arms(scale: str) -> list[RecipeConfig]:
+    """Warm-ups by their length, their window and their top-k, two seeds (for the explorer)."""
+    arms = []
+    for share, window, top_k in [(0.1, 8, None), (0.2, 8, None), (0.6, 8, None), (0.2, 32, None), (0.4, 32, None),
+                                 (0.1, 8, 4), (0.2, 8, 4), (0.4, 8, 4)]:  # fmt: skip
+        first = {"window": window, "top_k": top_k, "mix": TWO_SIDED}
+        name = f"{share:.0%} of the steps with window {window}, top-k {top_k or 'dense'}"
+        arms.append(recipe(scale, name, (share, first), (1 - share, WIDE)))
+    if scale != "full":
+        return arms[:1]
+    return [arm for cfg in arms for arm in grid(cfg, seed=range(2))]
+
+
+@experiment("longcontext/warmup", version=1, arms=warmup_arms)
+def warmup(cfg: RecipeConfig) -> pd.DataFrame:
+    """Rows with phase "train" by step, "heldout" by length of the training, "test" by length."""
+    return train_and_ask(cfg)
+
+
+@experiment("longcontext/aftermath", version=1, arms=aftermath_arms)
+def aftermath(cfg: RecipeConfig) -> pd.DataFrame:
+    """The same as `longcontext/warmup`."""
+    return train_and_ask(cfg)
+
+
+@experiment("longcontext/schedules", version=1, arms=schedules_arms)
+def schedules(cfg: RecipeConfig) -> pd.DataFrame:
+    """The same as `longcontext/warmup`."""
+    return train_and_ask(cfg)

@@ -1,0 +1,246 @@
+"""A training recipe measured: a curriculum and what steers it, then the model asked near and far.
+
+What the experiments of notebook 02 share. Each is a list of recipes; a recipe has a name, and the arms of one name
+differ in the seed alone.
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Generator
+
+from lablib.core.config import Config
+from lablib.core.measure import count_flops, num_parameters
+from lablib.core.store import lab_home
+from lablib.data.batch import Batch
+from lablib.data.retrieval import RetrievalConfig
+from lablib.longcontext.ablation import windows_cut, without_retrieval
+from lablib.longcontext.adaptive import AdaptiveMix, AdaptiveWindow, LengthBandit
+from lablib.longcontext.curriculum import train_curriculum
+from lablib.longcontext.monitor import SeesawMonitor
+from lablib.longcontext.retrieval_loss import with_retrieval_loss
+from lablib.longcontext.rows import CHAINS, Rows
+from lablib.longcontext.seesaw import answer_questions, mean_where
+from lablib.longcontext.stages import KINDS, Curriculum, Mix, Stage
+from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.train.hooks import Hook
+from lablib.train.losses import cross_entropy
+from lablib.train.schedule import ScheduleConfig
+
+LOCAL = RetrievalConfig(copy_probability=0.5)  # one needle a row; half of the noise repeats what stood 24 tokens before
+TWO_SIDED = Mix(retrieval=0.5, plain=0.5)  # half of the loss asks for needles, half for the next token
+Steering = Literal["none", "mix", "window", "bandit", "monitor holds", "monitor raises"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeConfig(Config):
+    """One model trained by a recipe, and asked at long lengths (in tokens).
+
+    retrieval_loss    the share of the direct retrieval loss (0: none)
+    steering          what acts beside the stages, every `probe_every` steps; `windows` are those of "window"
+    probe_lengths     the lengths at which retrieval is watched during training, `probe_questions` at each
+    per_token         needles of a training row in proportion to its length (else the same number in every row)
+    needles           in the haystack of a question at long lengths, one of them asked for
+    ask_top_k         chunks read when asked, each in turn (empty: as at the end of the training)
+    """
+
+    recipe: str
+    seed: int = 0
+    curriculum: Curriculum = Curriculum()
+    model: LMConfig = LMConfig(vocab=LOCAL.vocab)
+    data: RetrievalConfig = LOCAL
+    retrieval_loss: float = 0.0
+    steering: Steering = "none"
+    windows: tuple[int, ...] = (8, 16, 32, 64)
+    probe_every: int = 120
+    probe_lengths: tuple[int, ...] = (64, 4096)
+    probe_questions: int = 50
+    lengths: tuple[int, ...] = (64, 1024, 16_384, 65_536)
+    per_token: bool = False
+    needles: int = 1
+    ask_top_k: tuple[int, ...] = ()
+    haystacks: int = 4
+    questions: int = 50  # on each haystack
+
+    scales: ClassVar = {
+        "smoke": {"probe_every": 2, "probe_lengths": (64, 128), "probe_questions": 4, "lengths": (64, 256),
+                  "haystacks": 1, "questions": 4},
+        "lab": {"haystacks": 2, "questions": 25, "lengths": (64, 4096, 16_384)},
+        "full": {},
+    }  # fmt: skip
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.model.vocab != self.data.vocab:
+            raise ValueError(f"model.vocab is {self.model.vocab}, but the data has {self.data.vocab} token ids")
+        if self.probe_every % self.curriculum.log_every:
+            raise ValueError(
+                f"probe_every is {self.probe_every}, but a row is logged every {self.curriculum.log_every} steps only; "
+                "set it to a multiple"
+            )
+        if min(self.lengths + self.probe_lengths) < min(self.data.length, 64):
+            raise ValueError(f"lengths {self.lengths} and {self.probe_lengths} begin below {self.data.length} tokens")
+
+
+def stages_to(total: int, *parts: tuple[float, dict[str, Any]]) -> tuple[Stage, ...]:
+    """Stages over `total` steps: each part is its share of them and its fields."""
+    ends = np.cumsum([0.0] + [share for share, _ in parts])
+    if not math.isclose(ends[-1], 1):
+        raise ValueError(f"the shares {[share for share, _ in parts]} sum to {ends[-1]:g}, not to 1")
+    steps = [round(total * end) for end in ends]
+    return tuple(
+        Stage(start=begin, stop=end, **fields) for (_, fields), begin, end in zip(parts, steps, steps[1:], strict=False)
+    )
+
+
+def curriculum_at(scale: str, total: int, *parts: tuple[float, dict[str, Any]], **fields: Any) -> Curriculum:
+    """The curriculum of a recipe: `total` steps at full and lab scale, a handful at smoke scale."""
+    if scale != "smoke":
+        return Curriculum(stages=stages_to(total, *parts), **fields)
+    brief = tuple((share, {**part, "joint_steps": min(part.get("joint_steps", 0), 2)}) for share, part in parts)
+    longest = max(max(part.get("lengths", (64,))) for _, part in parts)
+    schedule = fields.get("schedule", ScheduleConfig()).replace(warmup=2)
+    quick = {"tokens": max(256, longest), "log_every": 2, "schedule": schedule}
+    return Curriculum(stages=stages_to(16, *brief), **{**fields, **quick})
+
+
+def train_and_ask(cfg: RecipeConfig) -> pd.DataFrame:
+    """The table of one recipe: phase "train" by step, "heldout" by length of the training, "test" by length.
+
+    A run whose loss is no longer finite is a result, not an error: its rows say `diverged` 1 and hold no answers.
+    """
+    model, rows = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed)), Rows(cfg.data, per_token=cfg.per_token)
+    place = lab_home() / "models" / f"{cfg.replace(lengths=(64,), haystacks=1, questions=1).digest()}.safetensors"
+    try:
+        table = train_curriculum(
+            model,
+            cfg.curriculum,
+            rows,
+            Generator().manual_seed(10_000 + cfg.seed),
+            hooks=steering(cfg, rows),
+            checkpoint=place,
+            objective=with_retrieval_loss(cfg.retrieval_loss),
+        )
+    except FloatingPointError:
+        return pd.DataFrame([{"phase": "test", "length": length, "diverged": 1.0} for length in cfg.lengths])
+    measured = ask_everything(model.eval(), cfg)
+    return pd.concat([table.assign(phase="train"), measured], ignore_index=True).assign(
+        diverged=0.0,
+        parameters=num_parameters(model),
+        train_tokens=cfg.curriculum.steps * cfg.curriculum.tokens,
+        train_answers=train_answers(cfg),
+        train_flops=train_flops(model, cfg, table),
+    )
+
+
+def steering(cfg: RecipeConfig, rows: Rows) -> list[Hook]:
+    """The hooks of a recipe: what steers, and the monitor, which watches every run."""
+    seed, every = 40_000 + cfg.seed, cfg.probe_every
+    steers: dict[str, list[Hook]] = {
+        "mix": [AdaptiveMix(rows, every, seed)],
+        "window": [AdaptiveWindow(rows, cfg.windows, every, seed)],
+        "bandit": [LengthBandit(rows, every, seed)],
+    }
+    act = {"monitor holds": "hold", "monitor raises": "raise"}.get(cfg.steering, "warn")
+    monitor = SeesawMonitor(rows, cfg.probe_lengths, every, seed, questions=cfg.probe_questions, act=act)
+    return [*steers.get(cfg.steering, []), monitor]
+
+
+def ask_everything(model: LanguageModel, cfg: RecipeConfig) -> pd.DataFrame:
+    """Held-out rows of every training length, and questions at every length, by the chunks that may be read."""
+    trained = sorted({length for stage in cfg.curriculum.stages for length in stage.lengths})
+    rows: list[dict[str, Any]] = [{"phase": "heldout", "length": n, **held_out(model, cfg, n)} for n in trained]
+    window, own = model.cfg.window, model.cfg.top_k
+    for top_k in cfg.ask_top_k or (own,):
+        model.set_reading(window, top_k)
+        rows += [{"phase": "test", "length": n, "asked_top_k": top_k, **ask(model, cfg, n)} for n in cfg.lengths]
+    model.set_reading(window, own)
+    return pd.DataFrame(rows)
+
+
+@torch.no_grad()
+def held_out(model: LanguageModel, cfg: RecipeConfig, length: int, batches: int = 8) -> dict[str, float]:
+    """At a training length: loss of the next token on plain rows; accuracy of answers, also of each circuit alone.
+
+    `window_alone` is the model without retrieval, `hsa_alone` with its windows cut to one chunk.
+    """
+    generator, rows = Generator().manual_seed(20_000 + cfg.seed), Rows(cfg.data, per_token=cfg.per_token)
+    found: dict[str, list[float]] = {}
+    for _ in range(batches):
+        plain = rows.source("plain", length)(max(1, 2048 // length), generator)
+        found.setdefault("local_loss", []).append(
+            float(cross_entropy(model(plain.tokens), plain.targets, plain.weight))
+        )
+        asked = rows.source("retrieval", length)(32, generator)
+        with without_retrieval(model):
+            found.setdefault("window_alone", []).append(share_right(model, asked))
+        with windows_cut(model, model.cfg.chunk):
+            found.setdefault("hsa_alone", []).append(share_right(model, asked))
+        found.setdefault("accuracy", []).append(share_right(model, asked))
+        if asks_chains(cfg):
+            chains = rows.source("reasoning", length)(32, generator)
+            found.setdefault("accuracy_reasoning", []).append(share_right(model, chains))
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def share_right(model: LanguageModel, batch: Batch) -> float:
+    """Of the positions that count, how many have the largest logit on the target."""
+    return mean_where((model(batch.tokens).argmax(-1) == batch.targets).float(), batch.weight > 0)
+
+
+def ask(model: LanguageModel, cfg: RecipeConfig, length: int) -> dict[str, float]:
+    """Exact recall at a length and how often the needle's chunk is chosen; chains too, where they were trained."""
+    found = {"state_bytes": float(model.cfg.state_bytes(length))}
+    found["exact"], found["chunk_recall"] = _answers(model, cfg, cfg.data, length, cfg.needles)
+    if asks_chains(cfg):
+        found["exact_reasoning"], _ = _answers(model, cfg, cfg.data.replace(**CHAINS), length, CHAINS["num_pairs"])
+    return found
+
+
+def _answers(
+    model: LanguageModel, cfg: RecipeConfig, data: RetrievalConfig, length: int, needles: int
+) -> tuple[float, float]:
+    generator = Generator().manual_seed(30_000 + cfg.seed)
+    parts = [
+        answer_questions(model, data, length, cfg.questions, generator, num_needles=needles)
+        for _ in range(cfg.haystacks)
+    ]
+    hits = np.concatenate([part["hit"] for part in parts])
+    chosen = np.concatenate([np.array(part["chunk_recall"])[np.array(part["visible"]) > 0] for part in parts])
+    return float(hits.mean()), float(chosen.mean()) if len(chosen) else math.nan
+
+
+def asks_chains(cfg: RecipeConfig) -> bool:
+    """Whether any stage trains on chains."""
+    return any(stage.mix.reasoning > 0 for stage in cfg.curriculum.stages)
+
+
+def train_answers(cfg: RecipeConfig) -> float:
+    """Questions in the training as the stages draw them; NaN where something else decides what is drawn."""
+    if cfg.steering in ("mix", "bandit", "monitor raises"):
+        return math.nan
+    rows, total = Rows(cfg.data, per_token=cfg.per_token), 0.0
+    for stage in cfg.curriculum.stages:
+        shares = dict(zip(KINDS, np.array(stage.mix.weights) / sum(stage.mix.weights), strict=True))
+        for length, weight in zip(stage.lengths, np.array(stage.weights) / sum(stage.weights), strict=True):
+            a_row = shares["retrieval"] * rows.needles(length).num_pairs + shares["reasoning"]
+            total += weight * (stage.stop - stage.start) * (cfg.curriculum.tokens // length) * a_row
+    return total
+
+
+@torch.no_grad()
+def train_flops(model: LanguageModel, cfg: RecipeConfig, table: pd.DataFrame) -> float:
+    """FLOPs of the training, counted at the window, top-k and length of each logged step; backward twice forward."""
+    before, total = (model.cfg.window, model.cfg.top_k), 0.0
+    kinds = table.groupby(["window", "top_k", "row_length"]).size()
+    for (window, top_k, length), number in kinds.items():
+        model.set_reading(int(window), int(top_k))
+        tokens = torch.zeros(cfg.curriculum.tokens // int(length), int(length), dtype=torch.long)
+        total += 3 * number / len(table) * cfg.curriculum.steps * count_flops(functools.partial(model, tokens))
+    model.set_reading(*before)
+    return total
