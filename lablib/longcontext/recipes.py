@@ -102,11 +102,16 @@ def curriculum_at(scale: str, total: int, *parts: tuple[float, dict[str, Any]], 
     """The curriculum of a recipe: `total` steps at full and lab scale, a handful at smoke scale."""
     if scale != "smoke":
         return Curriculum(stages=stages_to(total, *parts), **fields)
-    brief = tuple((share, {**part, "joint_steps": min(part.get("joint_steps", 0), 2)}) for share, part in parts)
-    longest = max(max(part.get("lengths", (64,))) for _, part in parts)
+    brief = tuple((share, {**part, **_brief(**part)}) for share, part in parts)
+    longest = max(max(part["lengths"]) for _, part in brief)
     schedule = fields.get("schedule", ScheduleConfig()).replace(warmup=2)
     quick = {"tokens": max(256, longest), "log_every": 2, "schedule": schedule}
     return Curriculum(stages=stages_to(16, *brief), **{**fields, **quick})
+
+
+def _brief(joint_steps: int = 0, lengths: tuple[int, ...] = (64,), **_: Any) -> dict[str, Any]:
+    """A part of a recipe for the few steps of the smoke scale."""
+    return {"joint_steps": min(joint_steps, 2), "lengths": tuple(min(length, 128) for length in lengths)}
 
 
 def train_and_ask(cfg: RecipeConfig) -> pd.DataFrame:
@@ -164,14 +169,14 @@ def ask_everything(model: LanguageModel, cfg: RecipeConfig) -> pd.DataFrame:
 
 
 @torch.no_grad()
-def held_out(model: LanguageModel, cfg: RecipeConfig, length: int, batches: int = 8) -> dict[str, float]:
+def held_out(model: LanguageModel, cfg: RecipeConfig, length: int) -> dict[str, float]:
     """At a training length: loss of the next token on plain rows; accuracy of answers, also of each circuit alone.
 
     `window_alone` is the model without retrieval, `hsa_alone` with its windows cut to one chunk.
     """
     generator, rows = Generator().manual_seed(20_000 + cfg.seed), Rows(cfg.data, per_token=cfg.per_token)
     found: dict[str, list[float]] = {}
-    for _ in range(batches):
+    for _ in range(2 * cfg.haystacks):
         plain = rows.source("plain", length)(max(1, 2048 // length), generator)
         found.setdefault("local_loss", []).append(
             float(cross_entropy(model(plain.tokens), plain.targets, plain.weight))

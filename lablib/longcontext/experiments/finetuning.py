@@ -1,0 +1,76 @@
+"""Does fine-tuning on short rows harm the reach of a model, and what keeps it? (arXiv 2511.23319, limitations)
+
+The model of "short and dense, then wide" goes on with a new schedule, as supervised fine-tuning does, on rows that its
+windows cover whole: recall at long lengths is watched while the rows are answered as well as ever. Then the same with
+a share of rows in which needles lie beyond the reach of the windows.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from torch import Generator
+
+from lablib.core.config import grid
+from lablib.core.experiment import experiment
+from lablib.core.measure import num_parameters
+from lablib.core.store import lab_home
+from lablib.longcontext.curriculum import train_curriculum
+from lablib.longcontext.experiments.warmup import NARROW, RECIPES, STEPS, WIDE
+from lablib.longcontext.monitor import SeesawMonitor
+from lablib.longcontext.recipes import RecipeConfig, ask_everything, curriculum_at, train_answers, train_flops
+from lablib.longcontext.rows import Rows
+from lablib.longcontext.stages import Curriculum, Mix
+from lablib.nn.lm import LanguageModel
+
+BASES = {"wide": "short and dense, then wide", "narrow": "narrow throughout"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuningConfig(RecipeConfig):
+    """A recipe that goes on from the end of another: `base` first, then `curriculum` with a fresh optimiser."""
+
+    base: Curriculum = Curriculum()
+
+
+def finetuning_arms(scale: str) -> list[FinetuningConfig]:
+    """Short rows, short rows without needles, and a share of long rows; the narrow model on short rows as control."""
+    far = {**WIDE, "lengths": (64, 256)}
+    arms = [
+        tuned(scale, "short rows", "wide", WIDE),
+        tuned(scale, "short rows, no needles", "wide", {**WIDE, "mix": Mix(retrieval=0.0, plain=1.0)}),
+        tuned(scale, "a tenth of long rows", "wide", {**far, "length_weights": (0.9, 0.1)}),
+        tuned(scale, "a third of long rows", "wide", {**far, "length_weights": (0.67, 0.33)}),
+        tuned(scale, "narrow window, short rows", "narrow", NARROW),
+    ]
+    if scale != "full":
+        return arms[:1] if scale == "lab" else [arms[0], arms[2]]
+    return [arm for cfg in arms for arm in grid(cfg, seed=range(5))]
+
+
+def tuned(scale: str, name: str, base: str, stage: dict[str, Any]) -> FinetuningConfig:
+    """One way to fine-tune one of the BASES, with seed 0."""
+    before = curriculum_at(scale, STEPS, *RECIPES[BASES[base]])
+    probes = {"probe_every": 60, "probe_lengths": (64, 256, 4096, 16_384)} if scale != "smoke" else {}
+    cfg = FinetuningConfig.at(scale, recipe=name, base=before, curriculum=curriculum_at(scale, 600, (1.0, stage)))
+    return cfg.replace(model__window=stage["window"], **probes)
+
+
+@experiment("longcontext/finetuning", version=1, arms=finetuning_arms)
+def finetuning(cfg: FinetuningConfig) -> pd.DataFrame:
+    """Rows with phase "before" and "train" (the fine-tuning) by step, "heldout" and "test" by length, of its end."""
+    model, rows = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed)), Rows(cfg.data)
+    place = lab_home() / "models" / f"{cfg.model.digest(cfg.seed, cfg.data.digest(), cfg.base.digest())}.safetensors"
+    train_curriculum(model, cfg.base, rows, Generator().manual_seed(10_000 + cfg.seed), checkpoint=place)
+    monitor = SeesawMonitor(rows, cfg.probe_lengths, cfg.probe_every, 40_000 + cfg.seed, questions=cfg.probe_questions)
+    before: dict[str, float | str] = {"phase": "before", "step": 0}
+    monitor.at_eval(cfg.probe_every - 1, model, before)
+    table = train_curriculum(model, cfg.curriculum, rows, Generator().manual_seed(50_000 + cfg.seed), hooks=[monitor])
+    parts = [pd.DataFrame([before]), table.assign(phase="train"), ask_everything(model.eval(), cfg)]
+    return pd.concat(parts, ignore_index=True).assign(
+        diverged=0.0,
+        parameters=num_parameters(model),
+        train_tokens=cfg.curriculum.steps * cfg.curriculum.tokens,
+        train_answers=train_answers(cfg),
+        train_flops=train_flops(model, cfg, table),
+    )

@@ -1,0 +1,76 @@
+"""Curriculum, long rows from the beginning, or random lengths? And three ingredients of the training.
+
+`longcontext/lengths` gives four ways to spend the same training tokens on rows of 64 to 512 tokens, each at three
+learning rates: generalisation, stability and cost. Only retrieval is trained, with two needles in a row, whatever its
+length; the control has as many needles in a long row as eight short ones have, so that questions are equal too.
+`longcontext/ingredients` (exploratory) changes one thing at a time at equal row length: how far the needles lie,
+dense or sparse top-k, encoded or mean landmarks.
+"""
+
+from typing import Any
+
+import pandas as pd
+
+from lablib.core.config import grid
+from lablib.core.experiment import experiment
+from lablib.data.retrieval import RetrievalConfig
+from lablib.longcontext.recipes import RecipeConfig, curriculum_at, train_and_ask
+from lablib.train.optim import OptimConfig
+
+LENGTHS = (64, 128, 256, 512)
+TWO = RetrievalConfig(num_pairs=2)
+WAYS: dict[str, tuple[tuple[float, dict[str, Any]], ...]] = {
+    "short throughout": ((1.0, {}),),
+    "curriculum": tuple((0.25, {"lengths": (length,)}) for length in LENGTHS),
+    "random lengths": ((1.0, {"lengths": LENGTHS}),),
+    "long from the beginning": ((1.0, {"lengths": (512,)}),),
+}
+RATES = (2e-3, 4e-3, 1.6e-2)
+
+
+def way(scale: str, name: str, *parts: tuple[float, dict[str, Any]], rate: float = 4e-3, **fields) -> RecipeConfig:
+    """One way to spend the training, with seed 0."""
+    curriculum = curriculum_at(scale, 800, *parts, optim=OptimConfig(lr=rate), log_every=10)
+    probes = {"probe_every": 100, "probe_lengths": (64, 512, 4096)} if scale != "smoke" else {}
+    return RecipeConfig.at(scale, recipe=name, curriculum=curriculum).replace(
+        **{"data": TWO, "needles": 2, **probes, **fields}
+    )
+
+
+def lengths_arms(scale: str) -> list[RecipeConfig]:
+    """Four ways at three rates and the control at the middle one, five seeds each."""
+    if scale != "full":
+        return [way(scale, name, *WAYS[name]) for name in list(WAYS)[1 : {"smoke": 3, "lab": 4}[scale]]]
+    control = way(scale, "long, as many questions", *WAYS["long from the beginning"], per_token=True)
+    arms = [way(scale, name, *parts, rate=rate) for rate in RATES for name, parts in WAYS.items()]
+    return [arm for cfg in [*arms, control] for arm in grid(cfg, seed=range(5))]
+
+
+def ingredients_arms(scale: str) -> list[RecipeConfig]:
+    """Rows of 128 tokens with four needles, one ingredient changed; two-token keys for the landmarks; three seeds."""
+    four, both = TWO.replace(num_pairs=4), ({"ask_top_k": (4, 16)} if scale != "smoke" else {"ask_top_k": (2, 16)})
+    long = {"lengths": (128,)}
+    arms = [
+        way(scale, "sparse, needles anywhere", (1.0, long), **both, data=four, needles=4),
+        way(scale, "needles in the last quarter", (1.0, long), data=four.replace(max_distance=16), needles=4),
+        way(scale, "dense top-k", (1.0, {**long, "top_k": None}), **both, data=four, needles=4),
+    ]
+    shared = TWO.replace(key_tokens=2, shared_keys=True)
+    for landmark in ("encoded", "mean"):
+        name = f"two-token keys, {landmark} landmarks"
+        arms.append(way(scale, name, (1.0, {}), data=shared, model__landmark=landmark))
+    if scale != "full":
+        return arms[:2] if scale == "smoke" else arms
+    return [arm for cfg in arms for arm in grid(cfg, seed=range(3))]
+
+
+@experiment("longcontext/lengths", version=1, arms=lengths_arms)
+def lengths(cfg: RecipeConfig) -> pd.DataFrame:
+    """Rows with phase "train" by step, "heldout" by length of the training, "test" by length."""
+    return train_and_ask(cfg)
+
+
+@experiment("longcontext/ingredients", version=1, arms=ingredients_arms)
+def ingredients(cfg: RecipeConfig) -> pd.DataFrame:
+    """The same as `longcontext/lengths`, asked with few and with many chunks."""
+    return train_and_ask(cfg)

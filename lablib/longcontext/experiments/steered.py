@@ -1,0 +1,68 @@
+"""Does a curriculum that follows the model beat the best fixed one? At equal tokens, also where it does not.
+
+`longcontext/steered` steers the windows of the warm-up (widen while retrieval holds; a monitor that holds windows or
+raises the retrieval weight) and the lengths of rows (more of what is not learnt; a bandit on learning progress).
+`longcontext/balance` steers the shares of retrieval and reasoning, for the model with two HSA groups.
+The fixed recipes they are held against are those of `longcontext/warmup` and `longcontext/lengths`, and of `balance`.
+"""
+
+from typing import Any
+
+import pandas as pd
+
+from lablib.core.config import grid
+from lablib.core.experiment import experiment
+from lablib.data.retrieval import RetrievalConfig
+from lablib.longcontext.experiments.lengths import LENGTHS, way
+from lablib.longcontext.experiments.warmup import RECIPES, WIDE, recipe
+from lablib.longcontext.recipes import RecipeConfig, Steering, curriculum_at, train_and_ask
+from lablib.longcontext.stages import Mix
+from lablib.nn.lm import LMConfig
+
+CHAIN_DATA = RetrievalConfig(num_pairs=2)
+CHAIN_MODEL = LMConfig(
+    vocab=CHAIN_DATA.vocab, plan="swa memory swa+hsa swa+hsa", num_kv_heads=2, bypass=False,
+    retrieval_init="identity-read",
+)  # fmt: skip
+
+
+def steered_arms(scale: str) -> list[RecipeConfig]:
+    """Windows three ways, lengths two ways, five seeds each."""
+    all_lengths: tuple[float, dict[str, Any]] = (1.0, {"lengths": LENGTHS})
+    undone = RECIPES["short and dense, then wide with a new schedule"]  # what a monitor is for
+    arms = [
+        recipe(scale, "window widens while retrieval holds", (1.0, WIDE), steering="window"),
+        recipe(scale, "monitor holds the window", *undone, steering="monitor holds"),
+        recipe(scale, "monitor raises retrieval", *undone, steering="monitor raises"),
+        way(scale, "lengths by need", all_lengths, steering="mix"),
+        way(scale, "lengths by a bandit", all_lengths, steering="bandit"),
+    ]
+    if scale != "full":
+        return arms if scale == "smoke" else arms[:1]
+    return [arm for cfg in arms for arm in grid(cfg, seed=range(5))]
+
+
+def balance_arms(scale: str) -> list[RecipeConfig]:
+    """Three fixed shares of reasoning and one that follows the need, five seeds each."""
+    ways: dict[str, tuple[Mix, Steering]] = {"reasoning by need": (Mix(retrieval=0.5, reasoning=0.5), "mix")}
+    for share in (0.25, 0.5, 0.75):
+        ways[f"reasoning {share:.0%}"] = (Mix(retrieval=1 - share, reasoning=share), "none")
+    arms = []
+    for name, (mix, steering) in ways.items():
+        cfg = RecipeConfig.at(scale, recipe=name, curriculum=curriculum_at(scale, 1600, (1.0, {"mix": mix})))
+        arms.append(cfg.replace(model=CHAIN_MODEL, data=CHAIN_DATA, steering=steering, needles=2))
+    if scale != "full":
+        return arms[:1]
+    return [arm for cfg in arms for arm in grid(cfg, seed=range(5))]
+
+
+@experiment("longcontext/steered", version=1, arms=steered_arms)
+def steered(cfg: RecipeConfig) -> pd.DataFrame:
+    """Rows with phase "train" by step, "heldout" by length of the training, "test" by length."""
+    return train_and_ask(cfg)
+
+
+@experiment("longcontext/balance", version=1, arms=balance_arms)
+def balance(cfg: RecipeConfig) -> pd.DataFrame:
+    """The same as `longcontext/steered`; `exact_reasoning` and `accuracy_reasoning` are those of chains."""
+    return train_and_ask(cfg)
