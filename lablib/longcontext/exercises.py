@@ -1,4 +1,6 @@
-"""The exercises of notebooks 00 and 01: checks that guess the mistake. Solutions are folded in the notebooks."""
+"""The exercises of notebooks 00, 01 and 02: checks that guess the mistake. Solutions are folded in the notebooks."""
+
+import math
 
 import torch
 
@@ -79,3 +81,74 @@ def check_score_gradient(answer) -> None:
     if torch.allclose(found, weights.detach() * direct):
         raise Mistake("Almost: softmax also subtracts the weighted mean of these products from each of them.")
     raise Mistake("Start with d loss / d w_c, the product of chunk c's output with the upstream gradient.")
+
+
+@exercise("Exercise 1 (a slope between two windows)")
+def check_slope(answer) -> None:
+    """`answer(step, start, steps, before, after)`: the window at `step` on a linear slope that begins at `start`.
+
+    `before` at steps before `start`, `after` from `start + steps` on, in between a share of the way, rounded.
+    """
+    for start, steps, before, after in ((100, 10, 8, 64), (0, 4, 8, 16), (50, 5, 64, 8)):
+        for step in range(start + steps + 3):
+            found = attempt(answer, step, start, steps, before, after)
+            share = min(max((step - start) / steps, 0.0), 1.0)
+            expected = round(before + share * (after - before))
+            if found == expected:
+                continue
+            if not isinstance(found, int):
+                raise Mistake(f"A window is a whole number of tokens; at step {step} you say {found!r}. Round it.")
+            if step < start:
+                raise Mistake(f"At step {step} the slope from {start} on has not begun: the window is {before}.")
+            if step > start + steps:
+                raise Mistake(f"At step {step} the slope is over since step {start + steps}: the window is {after}.")
+            raise Mistake(
+                f"At step {step} of a slope from step {start} over {steps} steps, from {before} to {after}, you say "
+                f"{found}. Which share of the way is done?"
+            )
+
+
+@exercise("Exercise 2 (has retrieval faded?)")
+def check_alarm(answer) -> None:
+    """`answer(recalls, drop)`: True if both of the last two lie more than `drop` below the best of those before."""
+    cases = [
+        ([1.0, 1.0, 1.0, 1.0], 0.1, "a steady signal"),
+        ([1.0, 1.0, 0.2, 0.2], 0.1, "a fade"),
+        ([1.0, 1.0, 0.9, 0.2], 0.1, "one bad look"),
+        ([1.0, 0.2, 1.0, 1.0], 0.1, "a recovery"),
+        ([0.2, 1.0, 0.5, 0.4, 0.3], 0.1, "a fade after a rise"),
+        ([0.0, 0.1, 0.5, 1.0], 0.1, "a rise"),
+        ([1.0, 0.1], 0.1, "a series too short to have a before"),
+        ([1.0, 1.0, 0.8, 0.8], 0.3, "a loss within the drop"),
+    ]
+    for recalls, drop, what in cases:
+        found = attempt(answer, list(recalls), drop)
+        expected = len(recalls) >= 3 and max(recalls[:-2]) - max(recalls[-2:]) > drop
+        if bool(found) == expected and found is not None:
+            continue
+        if found:
+            raise Mistake(f"False alarm at {recalls} with drop {drop}: this is {what}.")
+        raise Mistake(f"No alarm at {recalls} with drop {drop}: this is {what}.")
+
+
+@exercise("Exercise 3 (the chance of a miss)")
+def check_miss(answer) -> None:
+    """`answer(tail, chunks, top_k)`: the chance that at least `top_k` of so many noise chunks score higher.
+
+    Each does with probability `tail`, independently; their number is Poisson with mean tail * chunks.
+    """
+    for tail, chunks, top_k in ((1e-3, 512, 1), (1e-3, 512, 4), (1e-6, 2**21, 4), (1e-3, 8192, 4)):
+        found, mean = attempt(answer, tail, chunks, top_k), tail * chunks
+        fewer = sum(math.exp(-mean) * mean**i / math.factorial(i) for i in range(top_k))
+        if isinstance(found, int | float) and math.isclose(found, 1 - fewer, rel_tol=0.02, abs_tol=1e-9):
+            continue
+        if isinstance(found, int | float) and math.isclose(found, fewer, rel_tol=0.02):
+            raise Mistake("That is the chance of finding it. A miss is the rest.")
+        if top_k > 1 and isinstance(found, int | float) and math.isclose(found, 1 - math.exp(-mean), rel_tol=0.02):
+            raise Mistake(
+                f"One chunk with a higher score is not enough: the needle is missed when {top_k} of them are."
+            )
+        raise Mistake(
+            f"With a tail of {tail:g}, {chunks} chunks and top-k {top_k} you say {found}. How many higher scores do "
+            "you expect, and how many can the needle bear?"
+        )

@@ -34,6 +34,9 @@ RECIPES: dict[str, tuple[tuple[float, dict[str, Any]], ...]] = {
     "short and dense, then wide with a new schedule": ((WARM, SHORT_DENSE), (1 - WARM, ANEW)),
 }
 
+# share of the steps, window (tokens) and top-k of a warm-up
+GRID = ((0.1, 8, None), (0.2, 8, None), (0.6, 8, None), (0.4, 32, None), (0.2, 8, 4), (0.4, 8, 4))
+
 
 def recipe(scale: str, name: str, *parts: tuple[float, dict[str, Any]], steps: int = STEPS, **fields) -> RecipeConfig:
     """The recipe of a name with seed 0 at a scale."""
@@ -64,16 +67,15 @@ def aftermath_arms(scale: str) -> list[RecipeConfig]:
 
 
 def schedules_arms(scale: str) -> list[RecipeConfig]:
-    """Warm-ups by their length, their window and their top-k, two seeds (for the explorer)."""
+    """Warm-ups by their length, their window and their top-k, three seeds (exploratory, for the explorer)."""
     arms = []
-    for share, window, top_k in [(0.1, 8, None), (0.2, 8, None), (0.6, 8, None), (0.2, 32, None), (0.4, 32, None),
-                                 (0.1, 8, 4), (0.2, 8, 4), (0.4, 8, 4)]:  # fmt: skip
+    for share, window, top_k in GRID:
         first = {"window": window, "top_k": top_k, "mix": TWO_SIDED}
         name = f"{share:.0%} of the steps with window {window}, top-k {top_k or 'dense'}"
         arms.append(recipe(scale, name, (share, first), (1 - share, WIDE)))
     if scale != "full":
         return arms[:1]
-    return [arm for cfg in arms for arm in grid(cfg, seed=range(2))]
+    return [arm for cfg in arms for arm in grid(cfg, seed=range(3))]
 
 
 @experiment("longcontext/warmup", version=1, arms=warmup_arms)

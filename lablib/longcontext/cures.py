@@ -1,0 +1,134 @@
+"""From the tables of notebook 02 to the numbers said of them: table -> table, with intervals."""
+
+import numpy as np
+import pandas as pd
+
+from lablib.core.stats import Interval, bootstrap_mean, paired_difference
+
+MEASURED_NEAR = ("local_loss", "accuracy", "accuracy_reasoning", "window_alone", "hsa_alone")
+MEASURED_FAR = ("exact", "exact_reasoning", "chunk_recall")
+
+
+def outcomes(table: pd.DataFrame, length: int) -> pd.DataFrame:
+    """A row an arm: what it measures at a length, and on held-out rows of its longest training length.
+
+    Where an arm was asked with several top-k, that of its last stage counts. A diverged arm answers nothing.
+    """
+    own = [name for name in ("recipe", "seed", "curriculum.optim.lr", "cpu_seconds", "store") if name in table]
+    arms = table.groupby("arm", sort=False)[[*own, "diverged", "train_answers"]].first()
+    held = table[table["phase"] == "heldout"].sort_values("length").groupby("arm").last()
+    far = table[(table["phase"] == "test") & (table["length"] == length)]
+    far = far.sort_values("asked_top_k").groupby("arm").first()
+    for source, names in ((held, MEASURED_NEAR), (far, MEASURED_FAR)):
+        arms = arms.join(source[[name for name in names if name in source]].dropna(axis=1, how="all"))
+    arms["exact"] = arms["exact"].where(arms["diverged"] == 0, 0.0)
+    return arms.reset_index()
+
+
+def by_recipe(table: pd.DataFrame, length: int, by: tuple[str, ...] = ("recipe",)) -> pd.DataFrame:
+    """Means over seeds of `outcomes`, with the interval of recall at the length, in the order of the table."""
+    found = []
+    arms = outcomes(table, length)
+    shown = [name for name in (*MEASURED_NEAR, "exact_reasoning", "chunk_recall") if name in arms]
+    for names, group in arms.groupby(list(by), sort=False):
+        interval = bootstrap_mean(group["exact"])
+        found.append(
+            {
+                **dict(zip(by, names, strict=True)),
+                "seeds": len(group),
+                "exact": interval.estimate,
+                "low": interval.low,
+                "high": interval.high,
+                **group[shown].mean(),
+                "CPU-s an arm": group["cpu_seconds"].mean(),
+            }
+        )
+    return pd.DataFrame(found)
+
+
+def against(table: pd.DataFrame, measure: str, length: int, first: str, second: str) -> Interval:
+    """The recipe `second` less `first`, paired by seed: the mean difference of a measure with its interval."""
+    arms = outcomes(table, length).pivot(index="seed", columns="recipe", values=measure)[[first, second]].dropna()
+    if arms.empty:
+        raise ValueError(f"no seed has both {first!r} and {second!r}; check the names of the recipes")
+    return paired_difference(arms[first], arms[second])
+
+
+def after_joint(table: pd.DataFrame) -> pd.DataFrame:
+    """The probes of the last stage, with `since`, the steps since it began (0: the last probe before it)."""
+    rows = table[(table["phase"] == "train") & table["global_share"].notna()].sort_values("step")
+    last = rows.groupby("arm")["stage"].transform("max")
+    begins = rows.loc[rows["stage"] == last].groupby("arm")["step"].min()
+    before = rows[rows["stage"] < last].groupby("arm")["step"].max()
+    origin = rows["arm"].map(before.reindex(begins.index).fillna(0))
+    return rows.assign(since=rows["step"] - origin).query("since >= 0")
+
+
+def decay(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """By recipe: a measure at the end of the warm-up and at the end of the training, and the difference by seed."""
+    rows = after_joint(table)
+    found = []
+    for name, group in rows.groupby("recipe", sort=False):
+        ends = group.sort_values("since").groupby("seed")[measure].agg(["first", "last"])
+        difference = paired_difference(ends["first"], ends["last"])
+        found.append(
+            {"recipe": name, "seeds": len(ends), "steps": group["since"].max(), **ends.mean(), **difference._asdict()}
+        )
+    return pd.DataFrame(found).rename(columns={"estimate": "difference"})
+
+
+def num_spikes(run: pd.DataFrame, before: int = 10, height: float = 0.5) -> int:
+    """Logged losses that lie more than `height` nats above all of the `before` logged ones in front of them."""
+    losses = run.sort_values("step")["loss"].reset_index(drop=True)
+    return int((losses > losses.shift(1).rolling(before).max() + height).sum())
+
+
+def steps_to(run: pd.DataFrame, measure: str, level: float) -> float:
+    """The first step at which a probe reaches a level; NaN where none does."""
+    reached = run.loc[run[measure] >= level, "step"]
+    return float(reached.min()) if len(reached) else float("nan")
+
+
+def ways_compared(table: pd.DataFrame, length: int) -> pd.DataFrame:
+    """Generalisation, stability and cost of each way at its best learning rate, and what other rates do to it.
+
+    The best rate has the highest mean recall at the length. `worst rate` is that recall at the worst rate; `spread`
+    the standard deviation over seeds at the best one; spikes and diverged runs are counted over all rates.
+    """
+    arms = outcomes(table, length)
+    spikes = table[table["phase"] == "train"].groupby("arm").apply(num_spikes, include_groups=False)
+    arms["spikes"] = arms["arm"].map(spikes).fillna(0)
+    found = []
+    for name, group in arms.groupby("recipe", sort=False):
+        means = group.groupby("curriculum.optim.lr")["exact"].mean()
+        best = group[group["curriculum.optim.lr"] == means.idxmax()]
+        interval = bootstrap_mean(best["exact"])
+        found.append(
+            {
+                "way": name,
+                "best rate": means.idxmax(),
+                "exact": interval.estimate,
+                "low": interval.low,
+                "high": interval.high,
+                "worst rate": means.min(),
+                "spread": best["exact"].std(ddof=1) if len(best) > 1 else 0.0,
+                "in-domain": best["accuracy"].mean(),
+                "spikes a run": group["spikes"].mean(),
+                "diverged": f"{int(group['diverged'].sum())} of {len(group)}",
+                "questions": best["train_answers"].mean(),
+                "CPU-s an arm": best["cpu_seconds"].mean(),
+            }
+        )
+    return pd.DataFrame(found)
+
+
+def best_fixed(table: pd.DataFrame, length: int, steered: tuple[str, ...], measure: str = "exact") -> str:
+    """The recipe with the highest mean of a measure among those that are not steered."""
+    arms = outcomes(table, length)
+    means = arms[~arms["recipe"].isin(steered)].groupby("recipe")[measure].mean()
+    return str(means.idxmax())
+
+
+def balanced(arms: pd.DataFrame) -> pd.Series:
+    """The weaker of retrieval and reasoning, arm by arm: what a balance is for."""
+    return pd.Series(np.minimum(arms["exact"], arms["exact_reasoning"]), index=arms.index)

@@ -1,0 +1,44 @@
+"""The figure of `longcontext/lengths`: four ways to spend the same tokens, at three learning rates."""
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from lablib.longcontext.cures import outcomes
+from lablib.viz.marks import NOTHING, add_bars, add_seeds, missing, spell_length
+from lablib.viz.style import BLUE, DASHES, GREEN, GREY, ORANGE, PURPLE, SKY, SYMBOLS, VERMILLION, dress, ramp
+
+COLOURS = (BLUE, GREEN, ORANGE, VERMILLION, PURPLE, SKY, GREY)
+
+
+def lengths_figure(table: pd.DataFrame, length: int = 65_536) -> go.Figure:
+    """Left: recall in the longest training rows by step, at the middle rate. Right: recall at a length, by rate."""
+    if table.empty:
+        return missing(NOTHING)
+    tested = table.loc[table["phase"] == "test", "length"]
+    length = length if (tested == length).any() else int(tested.max())
+    probes = [int(text) for text in str(table["probe_lengths"].iloc[0]).split()]
+    probe, rates = probes[min(1, len(probes) - 1)], sorted(table["curriculum.optim.lr"].unique())
+    titles = (f"recall at {spell_length(probe)} tokens, by step", f"recall at {spell_length(length)} tokens, by rate")
+    figure = make_subplots(cols=2, subplot_titles=titles, horizontal_spacing=0.28, column_widths=[0.5, 0.5])
+    names = list(table["recipe"].unique())
+    middle = table[(table["phase"] == "train") & (table["curriculum.optim.lr"] == rates[len(rates) // 2])]
+    middle = middle.dropna(subset=[f"recall_{probe}"]).sort_values("step")
+    for i, name in enumerate(names):
+        look = {"colour": COLOURS[i % 7], "dash": DASHES[i % 6], "symbol": SYMBOLS[i % 6]}
+        mine = middle[middle["recipe"] == name]
+        add_seeds(figure, mine, "step", f"recall_{probe}", name=name, **look, row=1, col=1)
+    arms = outcomes(table, length)
+    for rate, colour, symbol in zip(rates, ramp(max(len(rates), 2)), SYMBOLS, strict=False):
+        mine = arms[arms["curriculum.optim.lr"] == rate]
+        look = {"name": f"rate {rate:g}", "colour": colour, "symbol": symbol}
+        add_bars(figure, mine, "recipe", "exact", order=names, **look, row=1, col=2)
+    figure.update_xaxes(title="training step", row=1, col=1)
+    figure.update_xaxes(range=[-0.04, 1.06], tickvals=[0, 0.5, 1], row=1, col=2)
+    figure.update_yaxes(range=[-0.04, 1.06], row=1, col=1)
+    kind = " and ".join(f"{store} runs" for store in sorted(table["store"].unique()))
+    questions = int(table["haystacks"].iloc[0] * table["questions"].iloc[0])
+    source = f"{kind}, {arms['seed'].nunique()} seeds, {questions} questions a seed (right), equal training tokens"
+    title = "Start short: long rows from the beginning teach next to nothing"
+    figure = dress(figure, title=title, source=source, height=440 + 21 * (len(names) + len(rates)))
+    return figure.update_layout(legend={"orientation": "v"}, margin={"b": 74 + 21 * (len(names) + len(rates))})

@@ -1,0 +1,53 @@
+"""The figures of `longcontext/warmup` and of the same recipes steered: both sides of the seesaw in one plane."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from lablib.core.stats import bootstrap_mean
+from lablib.longcontext.cures import outcomes
+from lablib.viz.marks import NOTHING, missing, spell_length
+from lablib.viz.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, SYMBOLS, VERMILLION, dress, rgba
+
+COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, GREY, BLACK)
+
+
+def warmup_figure(table: pd.DataFrame, length: int = 16_384) -> go.Figure:
+    """Local loss against exact recall at one length: a faint mark a seed, a large one the mean of a recipe."""
+    return plane(table, length, title="A narrow start gives the wide window both: local loss and retrieval")
+
+
+def plane(table: pd.DataFrame, length: int, *, title: str) -> go.Figure:
+    """Local loss (left is better) against exact recall (up is better), a colour and a symbol a recipe."""
+    if table.empty:
+        return missing(NOTHING)
+    tested = table.loc[table["phase"] == "test", "length"]
+    length = length if (tested == length).any() else int(tested.max())
+    arms, figure = outcomes(table, length), go.Figure()
+    for i, (name, group) in enumerate(arms.groupby("recipe", sort=False)):
+        colour, symbol = COLOURS[i % len(COLOURS)], SYMBOLS[i % len(SYMBOLS)]
+        figure.add_scatter(
+            x=group["local_loss"], y=group["exact"], mode="markers", showlegend=False, legendgroup=name,
+            marker={"color": rgba(colour, 0.4), "size": 7, "symbol": symbol}, customdata=group["seed"],
+            hovertemplate="seed %{customdata}: %{x:.3f} nats, recall %{y:.2f}<extra>" + str(name) + "</extra>",
+        )  # fmt: skip
+        across, up = bootstrap_mean(group["local_loss"]), bootstrap_mean(group["exact"])
+        figure.add_scatter(
+            x=[across.estimate], y=[up.estimate], mode="markers", name=str(name), legendgroup=name,
+            marker={"color": colour, "size": 14, "symbol": symbol, "line": {"width": 1, "color": "white"}},
+            error_y=_bar(up, colour), error_x=_bar(across, colour),
+            hovertemplate="mean %{x:.3f} nats, recall %{y:.2f}<extra>" + str(name) + "</extra>",
+        )  # fmt: skip
+    figure.update_xaxes(title="loss of the next token on plain rows (nats; left is better)")
+    figure.update_yaxes(title=f"exact recall at {spell_length(length)} tokens", range=[-0.04, 1.08])
+    kind = " and ".join(f"{store} runs" for store in sorted(table["store"].unique()))
+    seeds = arms.groupby("recipe")["seed"].nunique()
+    span = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
+    questions = int(table["haystacks"].iloc[0] * table["questions"].iloc[0])
+    source = f"{kind}, {span} seeds a recipe, {questions} questions a seed · bars: 95 % intervals of the means"
+    figure = dress(figure, title=title, source=source, height=480 + 21 * len(seeds))
+    return figure.update_layout(legend={"orientation": "v"}, margin={"b": 74 + 21 * len(seeds)})
+
+
+def _bar(interval, colour: str) -> dict:
+    low, mean, high = interval.low, interval.estimate, interval.high
+    return {"type": "data", "symmetric": False, "array": [high - mean], "arrayminus": [mean - low], "color": colour}

@@ -1,0 +1,161 @@
+"""Tables with a known answer give that answer; a replayed schedule is the recorded one."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lablib.longcontext import cures, replay
+from lablib.longcontext.stages import Curriculum, Stage
+
+RATE = "curriculum.optim.lr"
+
+
+def arm(recipe: str, seed: int, *, exact: float, local: float = 2.0, rate: float = 4e-3, recalls=(1.0, 1.0), **extra):
+    """The table of one arm: two logged probes before the joint at step 20 and two after, then its answers."""
+    steps = [10, 20, 30, 40]
+    both = [1.0, 1.0, *recalls]
+    train = pd.DataFrame(
+        {"phase": "train", "step": steps, "stage": [0, 0, 1, 1], "loss": [3.0, 1.0, 1.0, 0.5],
+         "global_share": 0.4, "global_grad": 0.3, "recall_64": 1.0, "recall_4096": both,
+         "window": [8, 8, 64, 64], "top_k": [8, 8, 4, 4], "row_length": 64}
+    )  # fmt: skip
+    near = pd.DataFrame({"phase": "heldout", "length": [64, 128], "local_loss": [9.0, local], "accuracy": [0.5, 0.9]})
+    far = pd.DataFrame(
+        {"phase": "test", "length": [64, 4096, 4096], "asked_top_k": [4, 4, 16], "exact": [1.0, exact, 0.0]}
+    )
+    name = f"{recipe} {seed} {rate}"
+    facts = {"arm": name, "recipe": recipe, "seed": seed, RATE: rate, "cpu_seconds": 10.0 + seed, "store": "own",
+             "diverged": 0.0, "train_answers": 100.0, "probe_lengths": "64 4096", "probe_questions": 50,
+             "haystacks": 1, "questions": 50}  # fmt: skip
+    return pd.concat([train, near, far], ignore_index=True).assign(**facts, **extra)
+
+
+def tables(*arms: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat(arms, ignore_index=True)
+
+
+TWO = tables(*(arm("a", s, exact=0.5 + s / 10) for s in (0, 1)), *(arm("b", s, exact=1.0, local=3.0) for s in (0, 1)))
+
+
+def test_an_outcome_is_that_of_the_longest_training_rows_and_the_last_top_k():
+    arms = cures.outcomes(TWO, 4096).set_index(["recipe", "seed"])
+    assert arms.loc[("a", 1), "exact"] == 0.6, "asked with the smallest top-k"
+    assert arms.loc[("b", 0), "local_loss"] == 3.0, "not that of the shorter rows"
+
+
+def test_means_stand_in_the_order_of_the_table_with_an_interval_that_holds_them():
+    found = cures.by_recipe(TWO, 4096)
+    assert found["recipe"].tolist() == ["a", "b"]
+    assert found["exact"].tolist() == pytest.approx([0.55, 1.0])
+    assert (found["low"] <= found["exact"]).all()
+    assert (found["exact"] <= found["high"]).all()
+    assert found["CPU-s an arm"].tolist() == [10.5, 10.5]
+
+
+def test_a_difference_is_paired_by_seed_and_second_less_first():
+    found = cures.against(TWO, "exact", 4096, "a", "b")
+    assert found == pytest.approx((0.45, 0.4, 0.5))
+    with pytest.raises(KeyError):
+        cures.against(TWO, "exact", 4096, "a", "c")
+
+
+def test_a_diverged_arm_answers_nothing():
+    gone = pd.DataFrame(
+        [{"phase": "test", "length": 4096, "diverged": 1.0, "arm": "x", "recipe": "a", "seed": 2, RATE: 0.1,
+          "cpu_seconds": 1.0, "store": "own"}]
+    )  # fmt: skip
+    arms = cures.outcomes(tables(TWO, gone), 4096).set_index("arm")
+    assert arms.loc["x", "exact"] == 0.0
+    compared = cures.ways_compared(tables(TWO, gone), 4096).set_index("way")
+    assert compared.loc["a", "diverged"] == "1 of 3"
+    assert compared.loc["a", "best rate"] == 4e-3
+    assert compared.loc["a", "worst rate"] == 0.0
+
+
+def test_the_probes_after_a_joint_are_counted_from_the_last_one_before_it():
+    table = tables(arm("a", 0, exact=1, recalls=(0.9, 0.4)), arm("a", 1, exact=1, recalls=(0.8, 0.6)))
+    rows = cures.after_joint(table)
+    assert rows.groupby("since")["recall_4096"].mean().to_dict() == pytest.approx({0: 1.0, 10: 0.85, 20: 0.5})
+    found = cures.decay(table, "recall_4096").iloc[0]
+    assert (found["first"], found["last"], found["steps"]) == (1.0, 0.5, 20)
+    assert found["difference"] == pytest.approx(-0.5)
+
+
+def test_a_run_of_one_stage_is_counted_from_its_beginning():
+    table = arm("a", 0, exact=1).assign(stage=0)
+    assert cures.after_joint(table)["since"].tolist() == [10, 20, 30, 40]
+
+
+@pytest.mark.parametrize(
+    ("losses", "spikes"),
+    [
+        ([2.0] * 10 + [2.4] + [2.0] * 5, 0),
+        ([2.0] * 10 + [2.6] + [2.0] * 5, 1),
+        ([2.0] * 10 + [2.6, 3.2], 2),
+        ([9.0] + [2.0] * 8 + [5.0], 0),
+        ([2.0] * 5, 0),
+    ],
+)
+def test_a_spike_lies_well_above_all_that_came_shortly_before(losses, spikes):
+    shuffled = pd.DataFrame({"step": range(len(losses)), "loss": losses}).sample(frac=1, random_state=0)
+    assert cures.num_spikes(shuffled) == spikes
+
+
+def test_the_steps_to_a_level_are_those_of_its_first_probe_or_nan():
+    run = pd.DataFrame({"step": [10, 20, 30], "recall": [0.1, 0.9, 0.95]})
+    assert cures.steps_to(run, "recall", 0.9) == 20
+    assert math.isnan(cures.steps_to(run, "recall", 0.99))
+
+
+def test_the_best_fixed_recipe_is_none_that_is_steered():
+    assert cures.best_fixed(TWO, 4096, steered=()) == "b"
+    assert cures.best_fixed(TWO, 4096, steered=("b",)) == "a"
+
+
+def test_a_balance_is_as_good_as_its_weaker_side():
+    arms = pd.DataFrame({"exact": [1.0, 0.2], "exact_reasoning": [0.4, 0.9]})
+    assert cures.balanced(arms).tolist() == [0.4, 0.2]
+
+
+# ---- the explorers
+
+
+def test_a_drawn_schedule_is_the_one_that_was_asked_for():
+    drawn = replay.drawn(40, 8, "dense", 64, "64 to 512")
+    assert isinstance(drawn, Curriculum)
+    assert [drawn.window_at(step) for step in (0, 39, 40, 99)] == [8, 8, 64, 64]
+    assert [max(drawn.at_step(step).lengths) for step in (0, 24, 25, 50, 75)] == [64, 64, 128, 256, 512]
+    assert drawn.top_k_at(0, 8) == 8
+    assert drawn.top_k_at(99, 8) == 4
+    assert replay.drawn(0, 8, "4", 64, "64").window_at(0) == 64
+
+
+def test_the_nearest_recorded_schedule_is_found_and_its_outcome_shown():
+    scratch = arm("wide from scratch", 0, exact=0.2).assign(stage=0)
+    scratch.loc[scratch["phase"] == "train", ["window", "top_k"]] = [64, 4]
+    explorer = replay.schedule_explorer(tables(arm("warm", 0, exact=0.9), scratch))
+    titles = {}
+    for warm_up in (0, 40):
+        explorer.sliders["warm_up"].value = warm_up
+        titles[warm_up] = explorer.figure.layout.title.text
+    assert "Nearest: wide from scratch" in titles[0]
+    assert "Nearest: warm" in titles[40]
+
+
+def test_the_curves_of_a_recorded_run_are_those_that_were_logged():
+    curves = replay.recorded_curves(arm("warm", 0, exact=0.9))["warm"]
+    wanted = replay.curves_of(
+        Curriculum(stages=(Stage(start=0, stop=20, top_k=None), Stage(start=20, stop=40, window=64)))
+    )
+    assert curves.shape == wanted.shape == (3, 20)
+    assert np.abs(curves - wanted).mean() < 0.3
+
+
+def test_the_replay_shows_nothing_that_came_later():
+    explorer = replay.replay_explorer(tables(arm("a", 0, exact=1, recalls=(0.9, 0.4)), arm("b", 0, exact=1)))
+    explorer.sliders["until"].value = 30
+    assert max(max(trace.x) for trace in explorer.figure.data) == 30
+    explorer.sliders["recipe"].value = "b"
+    assert "b" in explorer.figure.layout.title.text
