@@ -11,20 +11,24 @@ from lablib.viz.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, SYMB
 COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, GREY, BLACK)
 
 
-def warmup_figure(table: pd.DataFrame, length: int = 16_384) -> go.Figure:
+def warmup_figure(table: pd.DataFrame, own: pd.DataFrame | None = None, length: int = 16_384) -> go.Figure:
     """Local loss against exact recall at one length: a faint mark a seed, a large one the mean of a recipe."""
-    return plane(table, length, title="A narrow start gives the wide window both: local loss and retrieval")
+    return plane(table, length, own, title="A narrow start gives the wide window both: local loss and retrieval")
 
 
-def plane(table: pd.DataFrame, length: int, *, title: str) -> go.Figure:
-    """Local loss (left is better) against exact recall (up is better), a colour and a symbol a recipe."""
+def plane(table: pd.DataFrame, length: int, own: pd.DataFrame | None = None, *, title: str) -> go.Figure:
+    """Local loss (left is better) against exact recall (up is better), a colour and a symbol a recipe.
+
+    `own` runs, if given, are drawn hollow over those of the table.
+    """
     if table.empty:
         return missing(NOTHING)
     tested = table.loc[table["phase"] == "test", "length"]
     length = length if (tested == length).any() else int(tested.max())
     arms, figure = outcomes(table, length), go.Figure()
-    for i, (name, group) in enumerate(arms.groupby("recipe", sort=False)):
-        colour, symbol = COLOURS[i % len(COLOURS)], SYMBOLS[i % len(SYMBOLS)]
+    looks = {name: (COLOURS[i % 8], SYMBOLS[i % 6]) for i, name in enumerate(arms["recipe"].unique())}
+    for name, group in arms.groupby("recipe", sort=False):
+        colour, symbol = looks[name]
         figure.add_scatter(
             x=group["local_loss"], y=group["exact"], mode="markers", showlegend=False, legendgroup=name,
             marker={"color": rgba(colour, 0.4), "size": 7, "symbol": symbol}, customdata=group["seed"],
@@ -36,6 +40,14 @@ def plane(table: pd.DataFrame, length: int, *, title: str) -> go.Figure:
             marker={"color": colour, "size": 14, "symbol": symbol, "line": {"width": 1, "color": "white"}},
             error_y=_bar(up, colour), error_x=_bar(across, colour),
             hovertemplate="mean %{x:.3f} nats, recall %{y:.2f}<extra>" + str(name) + "</extra>",
+        )  # fmt: skip
+    if own is not None and (own["length"] == length).any():
+        mine = outcomes(own, length)
+        figure.add_scatter(
+            x=mine["local_loss"], y=mine["exact"], mode="markers", name="your own runs (hollow)",
+            marker={"color": [looks.get(name, (GREY,))[0] for name in mine["recipe"]], "symbol": "circle-open",
+                    "size": 15, "line": {"width": 2.5}},
+            text=mine["recipe"], hovertemplate="your run: %{x:.3f} nats, recall %{y:.2f}<extra>%{text}</extra>",
         )  # fmt: skip
     figure.update_xaxes(title="loss of the next token on plain rows (nats; left is better)")
     figure.update_yaxes(title=f"exact recall at {spell_length(length)} tokens", range=[-0.04, 1.08])
