@@ -11,6 +11,7 @@ One input read once serves many questions that change it: `edited` rewrites the 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from einops import rearrange
@@ -20,6 +21,7 @@ from torch import Tensor
 from lablib.core.measure import num_bytes
 from lablib.nn.lm import LanguageModel
 from lablib.nn.mixers import Memory, PatchedMemory
+from lablib.nn.storage import empty_store
 from lablib.ops.hsa import NOWHERE, Patches
 
 
@@ -42,9 +44,12 @@ class Stream:
 
 
 @torch.no_grad()
-def encode(model: LanguageModel, tokens: Int[Tensor, "1 time"], segment: int = 8192) -> Stream:
+def encode(
+    model: LanguageModel, tokens: Int[Tensor, "1 time"], segment: int = 8192, folder: Path | None = None
+) -> Stream:
     """Read one input. Beyond the chunk store, memory depends on `segment` (in tokens) and not on the length.
 
+    The store lies in memory, or, where `folder` is given, in nameless files there, which are gone with the stream.
     Raises ValueError for a plan with full attention, which has no bounded reach.
     """
     _check_bounded(model)
@@ -57,18 +62,12 @@ def encode(model: LanguageModel, tokens: Int[Tensor, "1 time"], segment: int = 8
     num_chunks = length // size
     step = max(segment // size, 1) * size
     overlap = _round_up(_reach(model, model.lower), size)
-    store: Memory | None = None
+    store = empty_store(model.cfg, num_chunks, folder, model.embedding.weight.dtype)
     for start in range(0, num_chunks * size, step):
         end, begin = min(start + step, num_chunks * size), max(0, start - overlap)
         hidden = model.run_lower(tokens[:, begin:end].long())[:, start - begin :]
-        part = model.encoder(hidden)
-        if store is None:
-            shape = [(1, x.shape[1], num_chunks, *x.shape[3:]) for x in part]
-            store = Memory(*(x.new_empty(s) for x, s in zip(part, shape, strict=True)))
-        for whole, piece in zip(store, part, strict=True):
+        for whole, piece in zip(store, model.encoder(hidden), strict=True):
             whole[:, :, start // size : end // size] = piece
-    if store is None:
-        store = model.encoder(model.run_lower(tokens.long()))
     return Stream(length, store, recent)
 
 

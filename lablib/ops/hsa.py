@@ -25,7 +25,7 @@ Memory = Float[Tensor, "store kv_head chunk size dim"]
 
 
 NOWHERE = 1 << 40  # the place of a patch that stands for no chunk: later than any position
-SCORES_AT_ONCE = 1 << 24  # bounds the scratch memory of a selection
+SCORES_AT_ONCE = 1 << 19  # of a selection: more would not stay in the cache of a core
 
 
 class Patches(NamedTuple):
