@@ -49,6 +49,7 @@ def draw_questions(
     strata: int = 1,
     distractors: int = 0,
     form: Form = "trained",
+    haystack: Int[Tensor, "1 time"] | None = None,
 ) -> Questions:
     """`number` questions on one haystack; haystack and tail have `length` tokens together.
 
@@ -58,13 +59,17 @@ def draw_questions(
     strata          with more than one, the first needle of a question stands in its part of the depth (`stratum_of`)
     distractors     needles that stand in the haystack itself; half of the keys are set apart for them
     form            how the planted needles are written: as in training, "unmarked" [· k v ·] or "gapped" [MARK k · v]
+    haystack        one that is already there, of other questions; haystack and tail then have its length and the tail's
 
     Raises ValueError if they do not fit or the keys do not suffice.
     """
     links = cfg.hops + 1 if cfg.task == "tracking" else 1
     tail = (asked - 1) * SLOT + 1 + cfg.key_tokens
     offset = int(torch.randint(cfg.offsets, (), generator=generator))
-    slots = (length - tail - offset) // SLOT
+    room = length - tail if haystack is None else haystack.shape[1]
+    if haystack is not None and distractors:
+        raise ValueError(f"{distractors} distractors would change a haystack that is already there")
+    slots = (room - offset) // SLOT
     low, high = int(depth[0] * slots), round(depth[1] * slots)
     others, own = _keys_apart(cfg, distractors, generator)
     usable = cfg.num_keys - len(others)
@@ -72,7 +77,8 @@ def draw_questions(
     if not fits or not 1 <= asked <= num_needles or not 1 <= strata <= high - low:
         raise ValueError(
             f"{num_needles} needles of {links} slots, {asked} of them asked for, do not fit the {high - low} slots of "
-            f"{length} tokens at depth {depth} ({strata} strata) beside {distractors} distractors, or the {usable} keys"
+            f"{room + tail} tokens at depth {depth} ({strata} strata) beside {distractors} distractors, "
+            f"or the {usable} keys"
         )
     _check_form(cfg, form)
     keys = draw_keys(cfg, number, num_needles * links, generator, own)
@@ -83,8 +89,9 @@ def draw_questions(
     contents[:, ::links] = values
     plants = _rewritten(_slots(cfg, cfg.mark, keys, contents, generator, text), form)
     asks = _slots(cfg, cfg.ask, keys[:, links - 1 :: links][:, :asked], values[:, :asked], generator, text)
-    haystack = noise(cfg, 1, length - tail, generator, text)
-    _scatter(cfg, haystack, distractors, others, offset, generator)
+    if haystack is None:
+        haystack = noise(cfg, 1, room, generator, text)
+        _scatter(cfg, haystack, distractors, others, offset, generator)
     answer_at = torch.arange(asked) * SLOT + cfg.key_tokens
     evidence = starts[:, ::links][:, :asked] + 1 + cfg.key_tokens + (form == "gapped")
     return Questions(haystack, starts, plants, asks.flatten(1)[:, :tail], values[:, :asked], answer_at, evidence)

@@ -122,8 +122,11 @@ class Retriever(nn.Module):
         positions: Int[Tensor, " time"],
         patches: Patches | None = None,
     ) -> Selection:
-        queries = self.norm(rearrange(self.query(x), "b t (h d) -> b h t d", h=self.num_kv_heads))
-        return select_chunks(queries, landmarks, positions, self.chunk, self.top_k, patches=patches)
+        return select_chunks(self.queries(x), landmarks, positions, self.chunk, self.top_k, patches=patches)
+
+    def queries(self, x: Hidden) -> Float[Tensor, "batch kv_head time dim"]:
+        """What the landmarks are scored against."""
+        return self.norm(rearrange(self.query(x), "b t (h d) -> b h t d", h=self.num_kv_heads))
 
 
 class SparseAttention(nn.Module):
