@@ -1,6 +1,7 @@
 """What a comparison cost: parameters, FLOPs, bytes of state, CPU seconds, peak memory."""
 
 import contextlib
+import os
 import resource
 import sys
 import time
@@ -23,6 +24,12 @@ _CPU_ATTENTION = {
         lambda grad, q, k, v, *rest, out_shape=None, **options: sdpa_backward_flop_count(grad, q, k, v)
     ),
 }
+
+# the limit and the use of memory in the two versions of control groups
+_CONTROL_GROUPS = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
 
 
 def num_parameters(model: nn.Module) -> int:
@@ -61,6 +68,34 @@ def peak_memory() -> int:
         return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def forget_peak_memory() -> bool:
+    """Let `peak_memory` count from now on; whether this system allows it (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def available_memory() -> int:
+    """Bytes that a process can still take: of the machine, or of its control group where that allows less (Linux).
+
+    Elsewhere the size of the whole memory, which is an upper bound.
+    """
+    page, total = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
+    limits = [page * total]
+    with contextlib.suppress(OSError, StopIteration):
+        line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
+        limits.append(int(line.split()[1]) * 1024)
+    for limit, used in _CONTROL_GROUPS:
+        with contextlib.suppress(OSError, ValueError):  # not there, or `max`: no limit
+            group = Path("/sys/fs/cgroup")
+            held = dict(line.split() for line in (group / used).with_name("memory.stat").read_text().splitlines())
+            reclaimable = int(held.get("total_inactive_file", held.get("inactive_file", 0)))
+            limits.append(int((group / limit).read_text()) - int((group / used).read_text()) + reclaimable)
+    return max(0, min(limits))
 
 
 def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -46,46 +46,75 @@ def draw_questions(
     num_needles: int = 1,
     asked: int = 1,
     depth: tuple[float, float] = (0.0, 1.0),
+    strata: int = 1,
     distractors: int = 0,
     form: Form = "trained",
+    haystack: Int[Tensor, "1 time"] | None = None,
 ) -> Questions:
     """`number` questions on one haystack; haystack and tail have `length` tokens together.
 
     Each question plants `num_needles` needles (or chains) at random slots within `depth` (0 the beginning, 1 the
     end) and asks for the first `asked` of them.
 
+    strata          with more than one, the first needle of a question stands in its part of the depth (`stratum_of`)
     distractors     needles that stand in the haystack itself; half of the keys are set apart for them
     form            how the planted needles are written: as in training, "unmarked" [· k v ·] or "gapped" [MARK k · v]
+    haystack        one that is already there, of other questions; haystack and tail then have its length and the tail's
 
     Raises ValueError if they do not fit or the keys do not suffice.
     """
     links = cfg.hops + 1 if cfg.task == "tracking" else 1
     tail = (asked - 1) * SLOT + 1 + cfg.key_tokens
     offset = int(torch.randint(cfg.offsets, (), generator=generator))
-    slots = (length - tail - offset) // SLOT
+    room = length - tail if haystack is None else haystack.shape[1]
+    if haystack is not None and distractors:
+        raise ValueError(f"{distractors} distractors would change a haystack that is already there")
+    slots = (room - offset) // SLOT
     low, high = int(depth[0] * slots), round(depth[1] * slots)
     others, own = _keys_apart(cfg, distractors, generator)
     usable = cfg.num_keys - len(others)
     fits = low >= 0 and high <= slots and num_needles * links <= min(high - low, usable) and distractors <= slots
-    if not fits or not 1 <= asked <= num_needles:
+    if not fits or not 1 <= asked <= num_needles or not 1 <= strata <= high - low:
         raise ValueError(
             f"{num_needles} needles of {links} slots, {asked} of them asked for, do not fit the {high - low} slots of "
-            f"{length} tokens at depth {depth} beside {distractors} distractors, or the {usable} keys"
+            f"{room + tail} tokens at depth {depth} ({strata} strata) beside {distractors} distractors, "
+            f"or the {usable} keys"
         )
     _check_form(cfg, form)
     keys = draw_keys(cfg, number, num_needles * links, generator, own)
     values = cfg.first_value + torch.randint(cfg.num_values, (number, num_needles), generator=generator)
-    order = torch.rand(number, high - low, generator=generator).topk(num_needles * links, dim=1).indices
+    order = _draw_slots(number, high - low, num_needles * links, strata, generator)
     starts = (low + order) * SLOT + offset
     contents = keys[:, :, 0].roll(1, dims=1)  # a later link holds the key of the link before it
     contents[:, ::links] = values
     plants = _rewritten(_slots(cfg, cfg.mark, keys, contents, generator, text), form)
     asks = _slots(cfg, cfg.ask, keys[:, links - 1 :: links][:, :asked], values[:, :asked], generator, text)
-    haystack = noise(cfg, 1, length - tail, generator, text)
-    _scatter(cfg, haystack, distractors, others, offset, generator)
+    if haystack is None:
+        haystack = noise(cfg, 1, room, generator, text)
+        _scatter(cfg, haystack, distractors, others, offset, generator)
     answer_at = torch.arange(asked) * SLOT + cfg.key_tokens
     evidence = starts[:, ::links][:, :asked] + 1 + cfg.key_tokens + (form == "gapped")
     return Questions(haystack, starts, plants, asks.flatten(1)[:, :tail], values[:, :asked], answer_at, evidence)
+
+
+def stratum_of(number: int, strata: int) -> Int[Tensor, " question"]:
+    """The part of the depth, counted from 0 at the beginning, that each of `number` questions belongs to."""
+    return torch.arange(number) * strata // number
+
+
+def _draw_slots(number: int, slots: int, each: int, strata: int, generator: Generator) -> Int[Tensor, "question slot"]:
+    """Distinct slots for each question, in random order; with strata, the first in the question's own part."""
+    if strata == 1:
+        return torch.rand(number, slots, generator=generator).topk(each, dim=1).indices
+    part, uniform = stratum_of(number, strata), torch.rand(number, each, generator=generator, dtype=torch.double)
+    low, high = part * slots // strata, (part + 1) * slots // strata
+    chosen = (low + (uniform[:, 0] * (high - low)).long())[:, None]
+    for i in range(1, each):  # one of the slots that are left, counted without those already taken
+        slot = (uniform[:, i] * (slots - i)).long()
+        for taken in chosen.sort(dim=1).values.unbind(1):
+            slot = slot + (slot >= taken)
+        chosen = torch.cat([chosen, slot[:, None]], dim=1)
+    return chosen
 
 
 def _keys_apart(cfg: RetrievalConfig, distractors: int, generator: Generator) -> tuple[Tensor, Tensor | None]:

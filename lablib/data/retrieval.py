@@ -104,6 +104,8 @@ def noise(
         if text is None or len(text) < length:
             raise ValueError(f"a text haystack of {length} tokens needs a text of at least that length")
         starts = torch.randint(len(text) - length + 1, (batch,), generator=generator)
+        if batch == 1:  # a long haystack needs no table of positions
+            return text[None, starts : starts + length].clone()
         return text[starts[:, None] + torch.arange(length)]
     tokens = torch.randint(cfg.num_noise, (batch, length), generator=generator)
     if cfg.copy_probability > 0:

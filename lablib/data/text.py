@@ -1,4 +1,4 @@
-"""Real text without a download: the bytes of the Python standard library's own sources.
+"""Real text without a download: the bytes of the Python standard library's own sources, and of what the lab needs.
 
 A file belongs to one split for good, by the hash of its name. The corpus differs between Python versions, so its
 own hash goes into the record of every run that reads it.
@@ -8,6 +8,7 @@ import functools
 import hashlib
 import sysconfig
 from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,6 +19,11 @@ from torch import Tensor
 
 SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "lib2to3"}
 HELD_OUT_SHARE = 0.1
+# what the lab needs, and what that needs; in this order
+DEPENDENCIES = (
+    *("torch", "numpy", "pandas", "sympy", "networkx", "triton", "jinja2", "mpmath", "einops", "jaxtyping"),
+    *("safetensors", "click", "rich", "plotly", "ipython", "jedi"),
+)
 
 
 class Text(NamedTuple):
@@ -25,6 +31,17 @@ class Text(NamedTuple):
 
     tokens: Int[Tensor, " time"]
     corpus: str
+
+
+class LongText(NamedTuple):
+    """Text that no model here is trained on. From token `repeats_after` on it is the same again.
+
+    `corpus` is the SHA-256 of the names and contents of the files that were read.
+    """
+
+    tokens: Int[Tensor, " time"]
+    corpus: str
+    repeats_after: int
 
 
 def standard_library(split: Literal["train", "held-out"] = "train") -> Text:
@@ -38,6 +55,47 @@ def standard_library(split: Literal["train", "held-out"] = "train") -> Text:
     return Text(splits[split], digest)
 
 
+def long_text(length: int) -> LongText:
+    """`length` byte tokens: the held-out standard library, then the sources of the dependencies, file after file.
+
+    Only the files that are needed are read. Raises FileNotFoundError where no dependency has its sources.
+    """
+    start, files = standard_library("held-out"), _dependency_files()
+    if not files:
+        raise FileNotFoundError(
+            f"none of {', '.join(DEPENDENCIES)} is installed with its .py files; run `make setup` in the project"
+        )
+    digest, parts = hashlib.sha256(start.corpus.encode()), [start.tokens]
+    missing = length - len(start.tokens)
+    for name, path in files:
+        if missing <= 0:
+            break
+        content = path.read_bytes()
+        digest.update(name.encode() + b"\0" + content)
+        parts.append(_as_tokens(content + b"\0"))
+        missing -= len(content) + 1
+    tokens = torch.cat(parts)
+    if missing > 0:
+        tokens = tokens.repeat(-(-length // len(tokens)))
+    whole = len(start.tokens) + sum(path.stat().st_size + 1 for _, path in files)
+    return LongText(tokens[:length], digest.hexdigest(), whole)
+
+
+@functools.cache
+def _dependency_files() -> tuple[tuple[str, Path], ...]:
+    """Name and place of every source file of the dependencies that are there, tests left out."""
+    found = []
+    for package in DEPENDENCIES:
+        try:
+            files = distribution(package).files or []
+        except PackageNotFoundError:
+            continue
+        for file in sorted(files, key=str):
+            if file.suffix == ".py" and not SKIPPED & set(file.parts) and (place := Path(file.locate())).is_file():
+                found.append((file.as_posix(), place))
+    return tuple(found)
+
+
 def split_of(name: str) -> Literal["train", "held-out"]:
     """The split of a file, from its name alone."""
     share = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
@@ -46,8 +104,11 @@ def split_of(name: str) -> Literal["train", "held-out"]:
 
 def encode_texts(texts: Iterable[str]) -> Int[Tensor, " time"]:
     """Documents as UTF-8 bytes, a zero byte after each."""
-    joined = b"".join(text.encode() + b"\0" for text in texts)
-    return torch.from_numpy(np.frombuffer(joined, dtype=np.uint8).astype(np.int64))
+    return _as_tokens(b"".join(text.encode() + b"\0" for text in texts))
+
+
+def _as_tokens(content: bytes) -> Int[Tensor, " time"]:
+    return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).astype(np.int64))
 
 
 def hub_text(path: str, *, name: str | None = None, split: str = "train", column: str = "text", **options) -> Text:

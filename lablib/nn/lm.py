@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lablib.core.config import Config
 from lablib.nn.layers import Linear, RMSNorm, SwiGLU
-from lablib.nn.mixers import ChunkEncoder, Memory, Retriever, SelfAttention, SparseAttention
+from lablib.nn.mixers import ChunkEncoder, Memory, PatchedMemory, Retriever, SelfAttention, SparseAttention
 from lablib.ops.hsa import Fusion
 
 LAYERS = ("swa", "full", "full-nope", "hsa", "swa+hsa")
@@ -109,7 +109,7 @@ class Block(nn.Module):
     def forward(
         self,
         x: Hidden,
-        memory: Memory | None = None,
+        memory: Memory | PatchedMemory | None = None,
         positions: Int[Tensor, " time"] | None = None,
         *,
         keep: int | None = None,

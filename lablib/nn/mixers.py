@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lablib.nn.layers import Linear, RMSNorm, SwiGLU
 from lablib.ops.attention import full_attention, sliding_window_attention
-from lablib.ops.hsa import Fusion, Selection, attend_dense, attend_gathered, select_chunks
+from lablib.ops.hsa import Fusion, Patches, Selection, attend_dense, attend_gathered, select_chunks
 from lablib.ops.rope import rotary
 
 Hidden = Float[Tensor, "batch time width"]
@@ -29,6 +29,13 @@ class Memory(NamedTuple):
     landmarks: Float[Tensor, "store kv_head chunk landmark_dim"]
     keys: Float[Tensor, "store kv_head chunk size dim"]
     values: Float[Tensor, "store kv_head chunk size dim"]
+
+
+class PatchedMemory(NamedTuple):
+    """One store for many questions, and what each of them reads instead of or beyond it."""
+
+    shared: Memory
+    patches: Patches
 
 
 class SelfAttention(nn.Module):
@@ -109,12 +116,16 @@ class Retriever(nn.Module):
         self.query, self.norm = Linear(width, width), RMSNorm(width // num_kv_heads)
 
     def forward(
-        self, x: Hidden, landmarks: Float[Tensor, "store kv_head chunk dim"], positions: Int[Tensor, " time"]
+        self,
+        x: Hidden,
+        landmarks: Float[Tensor, "store kv_head chunk dim"],
+        positions: Int[Tensor, " time"],
+        patches: Patches | None = None,
     ) -> Selection:
-        return select_chunks(self.queries(x), landmarks, positions, self.chunk, self.top_k)
+        return select_chunks(self.queries(x), landmarks, positions, self.chunk, self.top_k, patches=patches)
 
     def queries(self, x: Hidden) -> Float[Tensor, "batch kv_head time dim"]:
-        """The retrieval queries, normed like the landmarks."""
+        """What the landmarks are scored against, normed like them."""
         return self.norm(rearrange(self.query(x), "b t (h d) -> b h t d", h=self.num_kv_heads))
 
 
@@ -141,16 +152,34 @@ class SparseAttention(nn.Module):
         self.query, self.out = Linear(width, width), Linear(width, width)
         self.query_norm = RMSNorm(width // num_heads)
 
-    def forward(self, x: Hidden, memory: Memory, positions: Int[Tensor, " time"], gathered: bool = False) -> Hidden:
-        """`gathered` reads only the chosen chunks (long inputs); otherwise all, the others with weight 0."""
-        selection = self.retriever(x, memory.landmarks, positions)
+    def forward(
+        self, x: Hidden, memory: Memory | PatchedMemory, positions: Int[Tensor, " time"], gathered: bool = False
+    ) -> Hidden:
+        """`gathered` reads only the chosen chunks (long inputs); otherwise all, the others with weight 0.
+
+        A patched memory is always gathered.
+        """
+        memory, patches = memory if isinstance(memory, PatchedMemory) else (memory, None)
+        selection = self.retriever(x, memory.landmarks, positions, patches)
         q = rearrange(self.query(x), "b t (h g d) -> b h g t d", h=self.num_kv_heads, d=memory.keys.shape[-1])
         q, keys = self.query_norm(q), memory.keys
         if self.theta is not None:
             q = rotary(q, positions, self.theta)
-            flat = rearrange(keys, "b h c s d -> b h (c s) d")
-            turned = rotary(flat, torch.arange(flat.shape[2], device=x.device), self.theta)
-            keys = rearrange(turned, "b h (c s) d -> b h c s d", s=self.chunk)
-        attend = attend_gathered if gathered else attend_dense
-        mixed = attend(q, keys, memory.values, selection, self.fusion)
+            keys = self._turned(keys, torch.arange(keys.shape[2], device=x.device).expand(len(keys), -1))
+            if patches is not None:
+                patches = patches._replace(keys=self._turned(patches.keys, patches.chunks))
+        if patches is not None:
+            mixed = attend_gathered(q, keys, memory.values, selection, self.fusion, patches=patches)
+        else:
+            attend = attend_gathered if gathered else attend_dense
+            mixed = attend(q, keys, memory.values, selection, self.fusion)
         return self.out(rearrange(mixed, "b h g t d -> b t (h g d)"))
+
+    def _turned(
+        self, keys: Float[Tensor, "store kv_head chunk size dim"], chunks: Int[Tensor, "store chunk"]
+    ) -> Float[Tensor, "store kv_head chunk size dim"]:
+        """Keys rotated by the absolute positions that their chunks' places give them."""
+        positions = chunks[:, :, None] * self.chunk + torch.arange(self.chunk, device=keys.device)
+        flat = rearrange(keys, "b h c s d -> h (b c s) d")
+        turned = rotary(flat, positions.flatten(), self.theta)
+        return rearrange(turned, "h (b c s) d -> b h c s d", b=keys.shape[0], s=self.chunk)

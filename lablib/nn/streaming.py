@@ -3,28 +3,39 @@
 The memory of an HSA model is made once at mid depth. So an input of any length is read in segments (each overlapping
 the last by the reach of the lower sliding windows), only the chunk store is kept, and a question costs the upper
 half over the reach of its own windows. Equal to the plain forward pass; the time-by-chunks score matrix never exists.
+
+One input read once serves many questions that change it: `edited` rewrites the store for one of them and puts it back,
+`planted` lays the few chunks that each question changes beside the one store, so that all are asked in one pass.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from lablib.core.measure import num_bytes
 from lablib.nn.lm import LanguageModel
-from lablib.nn.mixers import Memory
+from lablib.nn.mixers import Memory, PatchedMemory
+from lablib.nn.storage import empty_store
+from lablib.ops.hsa import NOWHERE, Patches
 
 
 @dataclass(frozen=True)
 class Stream:
-    """An input already read: the memory of its complete chunks, and the last tokens that a question may reach."""
+    """An input already read: the memory of its complete chunks, and the last tokens that a question may reach.
+
+    After `planted`, `recent` has a row a question, and `patches` the chunks that each changes.
+    """
 
     length: int
     memory: Memory | None
-    recent: Int[Tensor, "1 time"]
+    recent: Int[Tensor, "question time"]
+    patches: Patches | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -33,33 +44,30 @@ class Stream:
 
 
 @torch.no_grad()
-def encode(model: LanguageModel, tokens: Int[Tensor, "1 time"], segment: int = 8192) -> Stream:
+def encode(
+    model: LanguageModel, tokens: Int[Tensor, "1 time"], segment: int = 8192, folder: Path | None = None
+) -> Stream:
     """Read one input. Beyond the chunk store, memory depends on `segment` (in tokens) and not on the length.
 
+    The store lies in memory, or, where `folder` is given, in nameless files there, which are gone with the stream.
     Raises ValueError for a plan with full attention, which has no bounded reach.
     """
     _check_bounded(model)
     if tokens.shape[0] != 1:
         raise ValueError(f"encode reads one input at a time; got {tokens.shape[0]} rows")
     length, size = tokens.shape[1], model.cfg.chunk
-    recent = tokens[:, max(0, length - _recent_needed(model)) :]
+    recent = tokens[:, max(0, length - _recent_needed(model)) :].long()
     if model.encoder is None:
         return Stream(length, None, recent)
     num_chunks = length // size
     step = max(segment // size, 1) * size
     overlap = _round_up(_reach(model, model.lower), size)
-    store: Memory | None = None
+    store = empty_store(model.cfg, num_chunks, folder, model.embedding.weight.dtype)
     for start in range(0, num_chunks * size, step):
         end, begin = min(start + step, num_chunks * size), max(0, start - overlap)
-        hidden = model.run_lower(tokens[:, begin:end])[:, start - begin :]
-        part = model.encoder(hidden)
-        if store is None:
-            shape = [(1, x.shape[1], num_chunks, *x.shape[3:]) for x in part]
-            store = Memory(*(x.new_empty(s) for x, s in zip(part, shape, strict=True)))
-        for whole, piece in zip(store, part, strict=True):
+        hidden = model.run_lower(tokens[:, begin:end].long())[:, start - begin :]
+        for whole, piece in zip(store, model.encoder(hidden), strict=True):
             whole[:, :, start // size : end // size] = piece
-    if store is None:
-        store = model.encoder(model.run_lower(tokens))
     return Stream(length, store, recent)
 
 
@@ -67,7 +75,10 @@ def encode(model: LanguageModel, tokens: Int[Tensor, "1 time"], segment: int = 8
 def read(
     model: LanguageModel, stream: Stream, tails: Int[Tensor, "question tail"], keep: int | None = None
 ) -> Float[Tensor, "question kept vocab"]:
-    """Logits at the last `keep` positions (default: all) of each tail, as if it alone followed the stream."""
+    """Logits at the last `keep` positions (default: all) of each tail, as if it alone followed the stream.
+
+    A planted stream takes a tail for each of its questions.
+    """
     num_tail = tails.shape[1]
     keep = num_tail if keep is None else keep
     tokens = torch.cat([stream.recent.expand(tails.shape[0], -1), tails], dim=1)
@@ -125,28 +136,86 @@ def _read_again(model, stream, tokens, starts, edits, start: int) -> list[tuple[
     return saved
 
 
+@torch.no_grad()
+def planted(
+    model: LanguageModel,
+    stream: Stream,
+    tokens: Int[Tensor, "1 time"],
+    starts: Int[Tensor, "question plant"],
+    plants: Int[Tensor, "question plant span"],
+) -> Stream:
+    """The stream for many questions at once, each as if its own `plants` stood at its `starts` of the `tokens`.
+
+    The store is neither copied nor changed: chunks that a plant can reach are read again for its question alone.
+    """
+    begin = torch.full((starts.shape[0],), stream.length - stream.recent.shape[1])
+    recent = _cut_rows(tokens, begin, stream.recent.shape[1], starts, plants)
+    if stream.memory is None:
+        return replace(stream, recent=recent)
+    size, number = model.cfg.chunk, starts.shape[1]
+    reach = _reach(model, model.lower)
+    before = -(-reach // size)  # chunks that must be read for the first changed one to be right
+    changed = (size - 1 + plants.shape[2] + reach - 1) // size + 1  # at most, by one plant
+    first = starts // size
+    base = (first - before).clamp(min=0)
+    rows = _cut_rows(
+        tokens,
+        base.flatten() * size,
+        (before + changed) * size,
+        starts.repeat_interleave(number, dim=0),
+        plants.repeat_interleave(number, dim=0),
+    )
+    places = first[:, :, None] + torch.arange(changed)
+    row, inside = torch.arange(rows.shape[0])[:, None], (places - base[:, :, None]).flatten(0, 1)
+    memory = [
+        rearrange(x.transpose(1, 2)[row, inside], "(q p) c h ... -> q h (p c) ...", p=number)
+        for x in model.encoder(model.run_lower(rows))
+    ]
+    places = places.flatten(1)
+    again = (places[:, :, None] == places[:, None, :]).tril(-1).any(dim=-1)  # a chunk that two plants reach
+    places = places.masked_fill(again | (places >= stream.length // size), NOWHERE)
+    return replace(stream, recent=recent, patches=Patches(places, *memory))
+
+
+def _cut_rows(
+    tokens: Tensor, begin: Int[Tensor, " row"], number: int, starts: Tensor, plants: Tensor
+) -> Int[Tensor, "row time"]:
+    """`number` tokens from `begin` on in each row, with the row's plants in place; what lies beyond is arbitrary."""
+    at = begin[:, None] + torch.arange(number)
+    rows = tokens[0, at.clamp(max=tokens.shape[1] - 1)].long()
+    for plant in range(starts.shape[1]):
+        place = starts[:, plant, None] + torch.arange(plants.shape[2]) - begin[:, None]
+        row, token = ((place >= 0) & (place < number)).nonzero(as_tuple=True)
+        rows[row, place[row, token]] = plants[row, plant, token]
+    return rows
+
+
 def _cut(tokens: Tensor, starts: Tensor, edits: Tensor, begin: int, end: int) -> Int[Tensor, "1 time"]:
     """The tokens from `begin` to `end` with the edits in place."""
     at = (starts[:, None] + torch.arange(edits.shape[1])).flatten()
     inside = (at >= begin) & (at < end)
-    part = tokens[:, begin:end].clone()
+    part = tokens[:, begin:end].long().clone()
     part[0, at[inside] - begin] = edits.flatten()[inside]
     return part
 
 
-def _with_tail_chunks(model: LanguageModel, stream: Stream, hidden: Tensor, begin: int) -> Memory:
-    """The store, and after it the chunks that only the tail completes (then one store a question)."""
-    size, stored = model.cfg.chunk, stream.memory.landmarks.shape[2]
+def _with_tail_chunks(model: LanguageModel, stream: Stream, hidden: Tensor, begin: int) -> Memory | PatchedMemory:
+    """The store with the patches of the questions, and with the chunks that only their tails complete."""
+    size, stored, patches = model.cfg.chunk, stream.memory.landmarks.shape[2], stream.patches
     fresh = hidden[:, stored * size - begin :]
-    if fresh.shape[1] <= size:  # a chunk completed by the last token is visible to none
-        return stream.memory
-    new = model.encoder(fresh)
-    return Memory(
-        *(
-            torch.cat([old.expand(part.shape[0], *old.shape[1:]), part], dim=2)
-            for old, part in zip(stream.memory, new, strict=True)
-        )
-    )
+    if fresh.shape[1] > size:  # a chunk completed by the last token is visible to none
+        new = model.encoder(fresh)
+        places = stored + torch.arange(new.landmarks.shape[2]).expand(hidden.shape[0], -1)
+        patches = _joined(patches, Patches(places, *new))
+    return stream.memory if patches is None else PatchedMemory(stream.memory, patches)
+
+
+def _joined(first: Patches | None, second: Patches) -> Patches:
+    """The patches of both, question by question."""
+    if first is None:
+        return second
+    places = torch.cat([first.chunks, second.chunks], dim=1)
+    return Patches(places, *(torch.cat(pair, dim=2) for pair in zip(first[1:], second[1:], strict=True)))
 
 
 def _reach(model: LanguageModel, blocks) -> int:

@@ -24,6 +24,22 @@ Queries = Float[Tensor, "batch kv_head group time dim"]
 Memory = Float[Tensor, "store kv_head chunk size dim"]
 
 
+NOWHERE = 1 << 40  # the place of a patch that stands for no chunk: later than any position
+SCORES_AT_ONCE = 1 << 19  # of a selection: more would not stay in the cache of a core
+
+
+class Patches(NamedTuple):
+    """Chunks in which a question differs from the store that many questions share, or that only it has.
+
+    `chunks` are their places, NOWHERE where a question has fewer; no place comes twice in a question.
+    """
+
+    chunks: Int[Tensor, "question patch"]
+    landmarks: Float[Tensor, "question kv_head patch landmark_dim"]
+    keys: Float[Tensor, "question kv_head patch size dim"]
+    values: Float[Tensor, "question kv_head patch size dim"]
+
+
 class Selection(NamedTuple):
     """The chunks that each query reads, oldest first; a score of -inf marks a slot that found no visible chunk."""
 
@@ -45,14 +61,17 @@ def select_chunks(
     size: int,
     top_k: int,
     block: int = 1 << 16,
+    patches: Patches | None = None,
 ) -> Selection:
-    """The `top_k` best-scoring visible chunks of each query; `block` landmarks are scored at a time.
+    """The `top_k` best-scoring visible chunks of each query; at most `block` landmarks are scored at a time.
 
-    The landmarks' batch is that of the queries, or 1 where all queries read one store. A query that sees fewer
-    chunks gets fewer: with `k = min(top_k, chunks)` slots, the rest at -inf.
+    The landmarks' batch is that of the queries, or 1 where all queries read one store; `patches` then take the place
+    of its chunks, a question at a time. A query that sees fewer chunks gets fewer: with `k = min(top_k, chunks)`
+    slots, the rest at -inf.
     """
     num_chunks, shared = landmarks.shape[2], landmarks.shape[0] == 1
-    chosen, best = None, None
+    block = max(1, min(block, SCORES_AT_ONCE // max(queries[..., 0].numel(), 1)))
+    chosen, best = (None, None) if patches is None else _score_patches(queries, patches, positions, size, top_k)
     for start in range(0, max(num_chunks, 1), block):
         part = landmarks[:, :, start : start + block]
         # einsum: one product over all queries of a shared store, where matmul would copy the store for each
@@ -60,6 +79,9 @@ def select_chunks(
         index = torch.arange(start, start + part.shape[2], device=queries.device)
         hidden = ~visible_chunks(positions, index, size)
         scores = (scores / math.sqrt(queries.shape[-1])).masked_fill(hidden, -math.inf)
+        if patches is not None:
+            row, patch = ((patches.chunks >= start) & (patches.chunks < start + part.shape[2])).nonzero(as_tuple=True)
+            scores[row, :, :, patches.chunks[row, patch] - start] = -math.inf
         index = index.expand(scores.shape)
         if best is not None:
             scores, index = torch.cat([best, scores], dim=-1), torch.cat([chosen, index], dim=-1)
@@ -67,6 +89,14 @@ def select_chunks(
         chosen = index.gather(-1, order)
     chosen, order = chosen.sort(dim=-1)
     return Selection(chosen, best.gather(-1, order))
+
+
+def _score_patches(queries: Tensor, patches: Patches, positions: Tensor, size: int, top_k: int):
+    """Places and scores of the best patches of each query."""
+    scores = queries @ patches.landmarks.transpose(-2, -1) / math.sqrt(queries.shape[-1])
+    hidden = positions[:, None] < (patches.chunks[:, None] + 1) * size
+    best, order = scores.masked_fill(hidden[:, None], -math.inf).topk(min(top_k, scores.shape[-1]), dim=-1)
+    return patches.chunks[:, None, None].expand(scores.shape).gather(-1, order), best
 
 
 def fusion_weights(
@@ -101,25 +131,54 @@ def attend_dense(q: Queries, k: Memory, v: Memory, selection: Selection, fusion:
 
 
 def attend_gathered(
-    q: Queries, k: Memory, v: Memory, selection: Selection, fusion: Fusion = "softmax", block: int = 256
+    q: Queries,
+    k: Memory,
+    v: Memory,
+    selection: Selection,
+    fusion: Fusion = "softmax",
+    block: int = 256,
+    patches: Patches | None = None,
 ) -> Queries:
-    """The same from the chosen chunks alone: O(top_k * size) a query, `block` positions at a time."""
-    if k.shape[2] == 0:
+    """The same from the chosen chunks alone: O(top_k * size) a query, `block` positions at a time.
+
+    A chunk that `patches` hold for a question is read from there.
+    """
+    if k.shape[2] == 0 and patches is None:
         return torch.zeros_like(q)
-    store = torch.arange(k.shape[0], device=q.device)[:, None, None, None]
-    head = torch.arange(k.shape[1], device=q.device)[:, None, None]
     outputs = []
     for start in range(0, q.shape[3], block):
         here = slice(start, start + block)
         chunks, scores = selection.chunks[:, :, here], selection.scores[:, :, here]
-        logits = torch.einsum("bhgtd,bhtksd->bhgtks", q[:, :, :, here], k[store, head, chunks])
+        keys = _read_chunks(k, chunks, patches, None if patches is None else patches.keys)
+        values = _read_chunks(v, chunks, patches, None if patches is None else patches.values)
+        logits = torch.einsum("bhgtd,bhtksd->bhgtks", q[:, :, :, here], keys)
         logits = logits / math.sqrt(q.shape[-1])
         if fusion == "concat":
             weights = _joint_softmax(logits, (scores > -math.inf)[:, :, None, :, :, None])
         else:
             weights = fusion_weights(scores, fusion)[:, :, None, :, :, None] * logits.softmax(dim=-1)
-        outputs.append(torch.einsum("bhgtks,bhtksd->bhgtd", weights, v[store, head, chunks]))
+        outputs.append(torch.einsum("bhgtks,bhtksd->bhgtd", weights, values))
     return torch.cat(outputs, dim=3)
+
+
+def _read_chunks(
+    stored: Memory,
+    chunks: Int[Tensor, "batch kv_head time k"],
+    patches: Patches | None,
+    patched: Float[Tensor, "question kv_head patch size dim"] | None,
+) -> Float[Tensor, "batch kv_head time k size dim"]:
+    """The keys or values of the chosen chunks: from the store, and from `patched` where a question has its own."""
+    store = torch.arange(stored.shape[0], device=stored.device)[:, None, None, None]
+    head = torch.arange(stored.shape[1], device=stored.device)[:, None, None]
+    if patches is None or patched is None:
+        return stored[store, head, chunks]
+    question = torch.arange(chunks.shape[0], device=stored.device)[:, None, None, None]
+    same = chunks[..., None] == patches.chunks[:, None, None, None]
+    own = patched[question, head, same.int().argmax(dim=-1)]
+    if stored.shape[2] == 0:
+        return own
+    common = stored[store, head, chunks.clamp(max=stored.shape[2] - 1)]
+    return torch.where(same.any(dim=-1)[..., None, None], own, common)
 
 
 def _joint_softmax(

@@ -1,0 +1,171 @@
+"""The readers of `longcontext/far`: small models that match keys, trained on rows of 64 tokens and then of 256.
+
+Six needles a row, each asked for, so that a key has to be matched: one needle a row is found by its kind alone. Half
+of the rows have noise drawn at random, half real text. Short rows come first, since the transition to retrieval is
+quick where rivals are few; the longer rows after them hold 32 chunks and widen the margin by which a needle wins.
+"""
+
+import dataclasses
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pandas as pd
+import torch
+from safetensors.torch import save
+from torch import Generator
+
+from lablib.core.config import Config, grid
+from lablib.core.experiment import experiment
+from lablib.core.measure import count_flops, num_parameters
+from lablib.core.store import Record, lab_home, write_atomically
+from lablib.data.mixture import Mixture
+from lablib.data.retrieval import RetrievalConfig, training_batch
+from lablib.data.text import standard_library
+from lablib.longcontext.seesaw import RetrievalProbe, mean_where
+from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.train.checkpoint import FORMAT, load_model
+from lablib.train.loop import TrainConfig, fit
+
+# as many noise tokens as bytes, so that both haystacks have one vocabulary
+DATA = RetrievalConfig(num_noise=256, num_pairs=6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderConfig(Config):
+    """A reader: `train` on rows of `data`, then `more` on rows of `more_length` (None: not trained on)."""
+
+    seed: int = 0
+    model: LMConfig = LMConfig(vocab=DATA.vocab)
+    data: RetrievalConfig = DATA
+    text_share: float = 0.5  # of rows in real text
+    train: TrainConfig = TrainConfig(steps=600)
+    more: TrainConfig | None = TrainConfig(steps=600, batch=16)
+    more_length: int = 256
+
+    scales: ClassVar = {
+        "smoke": {
+            "train": TrainConfig(steps=4, batch=4, log_every=2),
+            "more": TrainConfig(steps=2, batch=2, log_every=2),
+            "more_length": 96,
+        },
+        "lab": {},
+        "full": {},
+    }
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.text_share < 1:
+            raise ValueError(f"text_share is {self.text_share}; expected a share between 0 and 1, neither of them")
+        if self.more_length < self.data.length:
+            raise ValueError(
+                f"more_length is {self.more_length}, below the {self.data.length} tokens of the first rows"
+            )
+        vocabs = {source.vocab for source in sources(self.data)}
+        if vocabs != {self.model.vocab}:
+            raise ValueError(f"model.vocab is {self.model.vocab}, but the haystacks have {sorted(vocabs)} token ids")
+
+
+def sources(data: RetrievalConfig, length: int | None = None) -> list[RetrievalConfig]:
+    """The same rows in both haystacks; in rows of another length the distances grow with it."""
+    length = length or data.length
+    data = data.replace(length=length, max_distance=data.max_distance + length - data.length)
+    return [data.replace(haystack="synthetic"), data.replace(haystack="text")]
+
+
+def rows_of(cfg: ReaderConfig, length: int, split: str) -> Mixture:
+    """Rows of one length from both haystacks; `split` of the text."""
+    synthetic, text = sources(cfg.data, length)
+    read_text = functools.partial(training_batch, text, text=standard_library(split).tokens)
+    return Mixture([functools.partial(training_batch, synthetic), read_text], [1 - cfg.text_share, cfg.text_share])
+
+
+def reader_arms(scale: str) -> list[ReaderConfig]:
+    """Five seeds; and weaker readers, which do miss needles: the first part of the training alone, whole and cut."""
+    base = ReaderConfig.at(scale)
+    if scale != "full":
+        return grid(base, seed=[0])
+    first = base.replace(more=None)
+    return [*grid(base, seed=range(5)), *grid(first, train__steps=[400, 600], seed=range(3))]
+
+
+@experiment("longcontext/reader", version=1, arms=reader_arms)
+def reader(cfg: ReaderConfig) -> pd.DataFrame:
+    """Train a reader: rows with `part` 1 and 2 by step, counted through both; `heldout_accuracy` after all."""
+    model, training, place = train_reader(cfg)
+    tokens = sum(part.steps * part.batch * length for part, length in parts(cfg))
+    table = training.assign(
+        heldout_accuracy=held_out_accuracy(model, cfg),
+        parameters=num_parameters(model),
+        train_tokens=tokens,
+        train_flops=3 * tokens * _flops_of_row(model, cfg.data.length) // cfg.data.length,
+    )
+    table.attrs |= {"corpus": standard_library("train").corpus, "keep_checkpoint": cfg.more is not None}
+    table.attrs["checkpoint"] = place.relative_to(lab_home()).as_posix()
+    return table
+
+
+def parts(cfg: ReaderConfig) -> list[tuple[TrainConfig, int]]:
+    """The parts of the training, each with the length of its rows."""
+    return [(cfg.train, cfg.data.length)] + ([] if cfg.more is None else [(cfg.more, cfg.more_length)])
+
+
+def train_reader(cfg: ReaderConfig) -> tuple[LanguageModel, pd.DataFrame, Path]:
+    """The trained model, its table, and a file with its weights below the store; resumes what is there."""
+    model, tables, done = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed)), [], 0
+    for number, (train, length) in enumerate(parts(cfg), start=1):
+        so_far = cfg if number == 2 else cfg.replace(more=None, more_length=cfg.data.length)
+        place = lab_home() / "models" / f"{so_far.digest()}.safetensors"
+        generator = Generator().manual_seed(10_000 * number + cfg.seed)
+        draw = rows_of(cfg, length, "train")
+        table = fit(model, draw, train, generator, hooks=[RetrievalProbe()], checkpoint=place)
+        if table.empty or int(table["step"].iloc[-1]) != train.steps:
+            raise RuntimeError(f"training of {place.name} ended early")
+        tables.append(table.assign(part=number, step=table["step"] + done))
+        done += train.steps
+    weights = place.with_suffix(".weights.safetensors")
+    save_weights(weights, model, cfg.digest())
+    return model.eval(), pd.concat(tables, ignore_index=True), weights
+
+
+def save_weights(path: Path, model: LanguageModel, run: str) -> None:
+    """A checkpoint without the state of a training: a third of the bytes."""
+    tensors = {f"model/{name}": value.contiguous() for name, value in model.state_dict().items()}
+    write_atomically(path, save(tensors, metadata={"json": json.dumps({"format": FORMAT, "run": run})}))
+
+
+def reader_of(cfg: ReaderConfig) -> ReaderConfig:
+    """The reader that a configuration of another experiment asks."""
+    return ReaderConfig(**{field.name: getattr(cfg, field.name) for field in dataclasses.fields(ReaderConfig)})
+
+
+def trained_reader(cfg: ReaderConfig) -> LanguageModel:
+    """The reader of a configuration: the recorded one where its checkpoint is committed, else trained here."""
+    cfg = reader_of(cfg)
+    recorded = Record().root / "checkpoints" / f"{reader.digest(cfg)}.safetensors"
+    if not recorded.exists():
+        return train_reader(cfg)[0]
+    model = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed))
+    load_model(recorded, model)
+    return model.eval()
+
+
+@torch.no_grad()
+def held_out_accuracy(model: LanguageModel, cfg: ReaderConfig, batches: int = 16) -> float:
+    """Share of right answers on fresh rows of the first length, in text that was not trained on."""
+    draw, generator = rows_of(cfg, cfg.data.length, "held-out"), Generator().manual_seed(20_000 + cfg.seed)
+    found = []
+    for _ in range(batches):
+        batch = draw(cfg.train.batch, generator)
+        hit = (model(batch.tokens).argmax(-1) == batch.targets).float()
+        found.append(mean_where(hit, batch.evidence >= 0))
+    return sum(found) / len(found)
+
+
+def _flops_of_row(model: LanguageModel, length: int) -> int:
+    """FLOPs of one forward pass over a row, in matrix products."""
+    tokens = torch.zeros(1, length, dtype=torch.long)
+    with torch.no_grad():
+        return count_flops(lambda: model(tokens))
