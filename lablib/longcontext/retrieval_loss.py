@@ -40,7 +40,7 @@ def with_retrieval_loss(share: float) -> Objective:
         finally:
             for handle in handles:
                 handle.remove()
-        for retriever, (x, landmarks, positions) in calls:
+        for retriever, (x, landmarks, positions, *_) in calls:
             loss = loss + share * retrieval_loss(
                 retriever.queries(x), landmarks, positions, retriever.chunk, batch.evidence
             )
