@@ -85,8 +85,10 @@ class Experiment:
         return arm
 
     def recorded(self) -> pd.DataFrame:
-        """The committed full-scale arms of this version, as one table; empty where none is recorded."""
+        """The committed full-scale arms of this version, as one table in the order of `arms`; empty where none is."""
+        order = {self.digest(cfg): place for place, cfg in enumerate(self.arms("full"))}
         arms = [arm for arm in Record().load(self.name) if arm.version == self.version and arm.status == "ok"]
+        arms.sort(key=lambda arm: order.get(arm.digest, len(order)))
         return pd.concat([arm.joined("recorded") for arm in arms], ignore_index=True) if arms else pd.DataFrame()
 
 

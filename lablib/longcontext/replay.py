@@ -90,7 +90,8 @@ def schedule_figure(wanted: np.ndarray, nearest: np.ndarray, name: str, exact: p
     figure.add_scatter(
         x=list(exact.index), y=list(exact), mode="lines+markers", showlegend=False, line={"color": PURPLE}, row=1, col=2
     )
-    figure.update_yaxes(type="log", title="tokens, or chunks (log scale)", row=1, col=1)
+    ticks = [2**i for i in range(2, 10)]
+    figure.update_yaxes(type="log", tickvals=ticks, title="tokens, or chunks (log scale)", row=1, col=1)
     figure.update_xaxes(title="% of the training", row=1, col=1)
     length_axis(figure, exact.index, title="tokens (log scale)", row=1, col=2)
     figure.update_yaxes(range=[-0.04, 1.06], row=1, col=2)

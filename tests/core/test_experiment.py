@@ -221,6 +221,17 @@ def test_recorded_arms_never_count_as_own(tmp_path, monkeypatch, log):
     assert log.read_text() == "3\n3\n"
 
 
+def test_recorded_arms_stand_in_the_order_of_the_sweep_whatever_the_order_of_the_record(tmp_path, monkeypatch):
+    known = square_arms("full")
+    monkeypatch.setattr(core, "Record", lambda: Record(tmp_path / "results"))
+    kept = [*known, SquareConfig(x=7)]  # the last is asked for no more
+    for cfg in kept:
+        squares(cfg)
+    for order in (kept, kept[::-1]):
+        monkeypatch.setattr(Record, "load", lambda self, name, order=order: [squares.stored(cfg) for cfg in order])
+        assert squares.recorded()["x"].drop_duplicates().tolist() == [1, 2, 7]
+
+
 def test_recorded_arms_of_another_version_are_left_out(tmp_path, monkeypatch):
     squares(SquareConfig(x=3))
     monkeypatch.setattr(core, "Record", lambda: Record(tmp_path / "results"))
