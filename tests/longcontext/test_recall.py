@@ -64,6 +64,12 @@ def test_misses_of_single_needles_stand_beside_the_forecast(table):
     assert found.loc[("whole training", 64, 0), "inside"]
 
 
+def test_a_forecast_may_lie_on_either_side_of_what_is_measured(table):
+    for foretold, inside in ((0.01, False), (0.1, True), (0.4, False)):
+        found = misses(table.assign(pareto_miss=foretold)).set_index(["reader", "length", "seed"])
+        assert found.loc[("whole training", 4096, 1), "inside"] == inside
+
+
 def test_arms_in_which_no_chunk_could_be_found_are_left_out(table):
     table.loc[table["length"] == 64, ["visible", "missed"]] = 0
     assert set(misses(table)["length"]) == {4096}

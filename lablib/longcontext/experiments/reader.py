@@ -33,6 +33,7 @@ from lablib.train.loop import TrainConfig, fit
 
 # as many noise tokens as bytes, so that both haystacks have one vocabulary
 DATA = RetrievalConfig(num_noise=256, num_pairs=6)
+STOPPED = (400, 900)  # steps of the weaker readers
 BORDER = 2  # [MARK k | v ·]: the offset of slots at which every second one lies across the border of a chunk of 8
 
 
@@ -44,9 +45,9 @@ class ReaderConfig(Config):
     model: LMConfig = LMConfig(vocab=DATA.vocab)
     data: RetrievalConfig = DATA
     text_share: float = 0.5  # of rows in real text
-    straddled: float = 0.5  # of rows with slots at the offset where chunk borders part keys from values
-    train: TrainConfig = TrainConfig(steps=600)
-    more: TrainConfig | None = TrainConfig(steps=600, batch=16)
+    straddled: float = 0.75  # of rows with slots at the offset where chunk borders part keys from values
+    train: TrainConfig = TrainConfig(steps=900)
+    more: TrainConfig | None = TrainConfig(steps=900, batch=16)
     more_length: int = 256
 
     scales: ClassVar = {
@@ -98,7 +99,7 @@ def reader_arms(scale: str) -> list[ReaderConfig]:
     if scale != "full":
         return grid(base, seed=[0])
     first = base.replace(more=None)
-    return [*grid(base, seed=range(5)), *grid(first, train__steps=[400, 600], seed=range(3))]
+    return [*grid(base, seed=range(5)), *grid(first, train__steps=STOPPED, seed=range(3))]
 
 
 @experiment("longcontext/reader", version=1, arms=reader_arms)
