@@ -25,8 +25,9 @@ _CPU_ATTENTION = {
     ),
 }
 
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
 # the limit and the use of memory in the two versions of control groups
-_CONTROL_GROUPS = (
+_LIMITS = (
     ("memory.max", "memory.current"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
 )
@@ -89,9 +90,9 @@ def available_memory() -> int:
     with contextlib.suppress(OSError, StopIteration):
         line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
         limits.append(int(line.split()[1]) * 1024)
-    for limit, used in _CONTROL_GROUPS:
+    for limit, used in _LIMITS:
         with contextlib.suppress(OSError, ValueError):  # not there, or `max`: no limit
-            group = Path("/sys/fs/cgroup")
+            group = CONTROL_GROUPS
             held = dict(line.split() for line in (group / used).with_name("memory.stat").read_text().splitlines())
             reclaimable = int(held.get("total_inactive_file", held.get("inactive_file", 0)))
             limits.append(int((group / limit).read_text()) - int((group / used).read_text()) + reclaimable)

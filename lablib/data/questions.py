@@ -56,7 +56,8 @@ def draw_questions(
     Each question plants `num_needles` needles (or chains) at random slots within `depth` (0 the beginning, 1 the
     end) and asks for the first `asked` of them.
 
-    strata          with more than one, the first needle of a question stands in its part of the depth (`stratum_of`)
+    strata          with more than one, the first needle of a question stands in its part of the depth (`stratum_of`),
+                    and each question has slots of its own offset
     distractors     needles that stand in the haystack itself; half of the keys are set apart for them
     form            how the planted needles are written: as in training, "unmarked" [· k v ·] or "gapped" [MARK k · v]
     haystack        one that is already there, of other questions; haystack and tail then have its length and the tail's
@@ -65,11 +66,12 @@ def draw_questions(
     """
     links = cfg.hops + 1 if cfg.task == "tracking" else 1
     tail = (asked - 1) * SLOT + 1 + cfg.key_tokens
-    offset = int(torch.randint(cfg.offsets, (), generator=generator))
+    each_own = () if strata == 1 else (number, 1)  # on one haystack, a single offset would make or spare straddlers
+    offset = torch.randint(cfg.offsets, each_own, generator=generator)
     room = length - tail if haystack is None else haystack.shape[1]
     if haystack is not None and distractors:
         raise ValueError(f"{distractors} distractors would change a haystack that is already there")
-    slots = (room - offset) // SLOT
+    slots = int(room - offset.max()) // SLOT
     low, high = int(depth[0] * slots), round(depth[1] * slots)
     others, own = _keys_apart(cfg, distractors, generator)
     usable = cfg.num_keys - len(others)
@@ -91,7 +93,7 @@ def draw_questions(
     asks = _slots(cfg, cfg.ask, keys[:, links - 1 :: links][:, :asked], values[:, :asked], generator, text)
     if haystack is None:
         haystack = noise(cfg, 1, room, generator, text)
-        _scatter(cfg, haystack, distractors, others, offset, generator)
+        _scatter(cfg, haystack, distractors, others, int(offset.flatten()[0]), generator)
     answer_at = torch.arange(asked) * SLOT + cfg.key_tokens
     evidence = starts[:, ::links][:, :asked] + 1 + cfg.key_tokens + (form == "gapped")
     return Questions(haystack, starts, plants, asks.flatten(1)[:, :tail], values[:, :asked], answer_at, evidence)

@@ -124,10 +124,17 @@ def training_batch(
     text: Tensor | None = None,
     *,
     answers_only: bool = True,
+    offset: int | None = None,
 ) -> Batch:
-    """Rows full of needles and queries; with `answers_only` only the answers count, else every next token."""
+    """Rows full of needles and queries; with `answers_only` only the answers count, else every next token.
+
+    Slots begin at an offset drawn for each row, or at the one given.
+    """
+    if offset is not None and not 0 <= offset < cfg.offsets:
+        raise ValueError(f"offset is {offset}; expected one of 0 to {cfg.offsets - 1}")
     tokens = noise(cfg, batch, cfg.length, generator, text)
-    offset = torch.randint(cfg.offsets, (batch, 1), generator=generator)
+    if offset is None:
+        offset = torch.randint(cfg.offsets, (batch, 1), generator=generator)
     row = torch.arange(batch)
     weight = torch.zeros(batch, cfg.length)
     evidence, value_at = torch.full((batch, cfg.length), -1), row

@@ -154,7 +154,7 @@ def pareto_tail(sample: ScoreSample, share: float = TAIL) -> Float[Tensor, " que
     return torch.where(needle > threshold, number / noise.shape[1] * beyond, counted)
 
 
-def miss_rate(tail: Float[Tensor, " question"], chunks: float, top_k: int) -> float:
+def miss_rate(tail: Float[Tensor, " question"], chunks: int, top_k: int) -> float:
     """P(a needle is not among the top-k) in an input of so many noise chunks, from P(s > t) of each needle."""
     mean = (chunks * tail.double()).clamp(min=1e-300)
     # P(Poisson(m) >= k) is the regularised lower incomplete gamma function

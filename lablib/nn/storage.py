@@ -43,7 +43,7 @@ def check_room(cfg: LMConfig, length: int, folder: Path | None = None) -> None:
         raise ValueError(
             f"length={length} needs {_gigabytes(memory)} of memory, but {_gigabytes(free)} are free: {way}"
         )
-    if folder and store > (free := shutil.disk_usage(folder).free):
+    if folder and store > (free := _free_disk(folder)):
         raise ValueError(
             f"length={length} needs {_gigabytes(store)} of disk for its store, but {_gigabytes(free)} are free there: "
             "give a smaller length, or set LAB_HOME to a folder on a larger disk"
@@ -78,6 +78,12 @@ def _mapped(shape: tuple[int, ...], folder: Path, dtype: torch.dtype) -> torch.T
         return torch.from_file(name, shared=True, size=number, dtype=dtype).reshape(shape)
     finally:
         os.unlink(name)
+
+
+def _free_disk(folder: Path) -> int:
+    """Free bytes where the folder is, or will be."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(there).free
 
 
 def _gigabytes(number: int) -> str:

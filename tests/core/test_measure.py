@@ -10,7 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lablib.core.measure import count_flops, cpu_seconds, in_fresh_process, num_bytes, num_parameters, peak_memory
+from lablib.core import measure
+from lablib.core.measure import (
+    available_memory,
+    count_flops,
+    cpu_seconds,
+    forget_peak_memory,
+    in_fresh_process,
+    num_bytes,
+    num_parameters,
+    peak_memory,
+)
 from lablib.nn.lm import LanguageModel, LMConfig
 from lablib.nn.surgery import freeze
 
@@ -116,3 +126,25 @@ def test_the_peak_of_memory_is_in_bytes_and_covers_what_the_kernel_says():
     kernel = int(status["VmHWM"].split()[0]) * 1024
     assert kernel <= peak_memory() * 1.01
     assert num_bytes(held) < peak_memory() < 100 * kernel
+
+
+def test_available_memory_is_more_than_nothing_and_less_than_there_is():
+    found = available_memory()
+    assert 0 < found <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_a_control_group_may_allow_less(monkeypatch, tmp_path):
+    for name, text in {"max": "5000", "current": "3000", "stat": "anon 10\ninactive_file 1000\n"}.items():
+        (tmp_path / f"memory.{name}").write_text(text)
+    monkeypatch.setattr(measure, "CONTROL_GROUPS", tmp_path)
+    assert available_memory() == 3000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available_memory() > 3000
+
+
+def test_the_peak_of_before_can_be_forgotten():
+    block = torch.ones(30_000_000)
+    high = peak_memory()
+    del block
+    if forget_peak_memory():
+        assert peak_memory() < high - 50_000_000

@@ -18,7 +18,7 @@ from lablib.core.measure import cpu_seconds, forget_peak_memory, peak_memory
 from lablib.core.store import lab_home
 from lablib.data.questions import draw_questions
 from lablib.longcontext.experiments.forecast import HAYSTACKS, LENGTHS, ForecastConfig, foretell, text_for
-from lablib.longcontext.experiments.reader import trained_reader
+from lablib.longcontext.experiments.reader import STOPPED, trained_reader
 from lablib.longcontext.far import answer_all, by_depth
 from lablib.nn.lm import LanguageModel
 from lablib.nn.storage import check_room
@@ -73,12 +73,12 @@ def far_arms(scale: str, longest: int | None = None) -> list[FarConfig]:
     if scale != "full":
         lengths = LENGTHS[:2] if scale == "smoke" else [n for n in LENGTHS if n <= 1 << 20]
         return [arm for n in lengths for arm in _at(base, n, **both)]
-    weak = {"more": [None], "train__steps": [400, 600], "seed": range(3)}
+    weak = {"more": [None], "train__steps": STOPPED, "seed": range(3)}
     return [
         *(arm for n in LENGTHS if n <= IN_MEMORY for arm in _at(base, n, **both, seed=range(5))),
         *_at(base.replace(questions=50), LENGTHS[-1], seed=range(3)),
         *(arm for n in (4096, 65_536, 1 << 20) for arm in _at(base, n, **weak, **both)),
-        *_at(base, IN_MEMORY, **weak | {"train__steps": [600]}),
+        *_at(base, IN_MEMORY, **weak | {"train__steps": STOPPED[-1:]}),
     ]
 
 

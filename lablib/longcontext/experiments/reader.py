@@ -3,6 +3,8 @@
 Six needles a row, each asked for, so that a key has to be matched: one needle a row is found by its kind alone. Half
 of the rows have noise drawn at random, half real text. Short rows come first, since the transition to retrieval is
 quick where rivals are few; the longer rows after them hold 32 chunks and widen the margin by which a needle wins.
+A share of the rows has only needles that a chunk border parts between key and value. One needle in eight of the other
+rows does so too, and left to them these are learnt last or never: found in short rows, lost in long ones.
 """
 
 import dataclasses
@@ -31,6 +33,8 @@ from lablib.train.loop import TrainConfig, fit
 
 # as many noise tokens as bytes, so that both haystacks have one vocabulary
 DATA = RetrievalConfig(num_noise=256, num_pairs=6)
+STOPPED = (400, 900)  # steps of the weaker readers
+BORDER = 2  # [MARK k | v ·]: the offset of slots at which every second one lies across the border of a chunk of 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +45,9 @@ class ReaderConfig(Config):
     model: LMConfig = LMConfig(vocab=DATA.vocab)
     data: RetrievalConfig = DATA
     text_share: float = 0.5  # of rows in real text
-    train: TrainConfig = TrainConfig(steps=600)
-    more: TrainConfig | None = TrainConfig(steps=600, batch=16)
+    straddled: float = 0.75  # of rows with slots at the offset where chunk borders part keys from values
+    train: TrainConfig = TrainConfig(steps=900)
+    more: TrainConfig | None = TrainConfig(steps=900, batch=16)
     more_length: int = 256
 
     scales: ClassVar = {
@@ -59,6 +64,8 @@ class ReaderConfig(Config):
         super().__post_init__()
         if not 0 < self.text_share < 1:
             raise ValueError(f"text_share is {self.text_share}; expected a share between 0 and 1, neither of them")
+        if not 0 <= self.straddled < 1:
+            raise ValueError(f"straddled is {self.straddled}; expected a share from 0 to less than 1")
         if self.more_length < self.data.length:
             raise ValueError(
                 f"more_length is {self.more_length}, below the {self.data.length} tokens of the first rows"
@@ -76,10 +83,14 @@ def sources(data: RetrievalConfig, length: int | None = None) -> list[RetrievalC
 
 
 def rows_of(cfg: ReaderConfig, length: int, split: str) -> Mixture:
-    """Rows of one length from both haystacks; `split` of the text."""
-    synthetic, text = sources(cfg.data, length)
-    read_text = functools.partial(training_batch, text, text=standard_library(split).tokens)
-    return Mixture([functools.partial(training_batch, synthetic), read_text], [1 - cfg.text_share, cfg.text_share])
+    """Rows of one length from both haystacks, with slots anywhere and at the border; `split` of the text."""
+    draws, weights = [], []
+    for source, share in zip(sources(cfg.data, length), (1 - cfg.text_share, cfg.text_share), strict=True):
+        text = standard_library(split).tokens if source.haystack == "text" else None
+        for offset, part in ((None, 1 - cfg.straddled), (BORDER, cfg.straddled)):
+            draws.append(functools.partial(training_batch, source, text=text, offset=offset))
+            weights.append(share * part)
+    return Mixture(draws, weights)
 
 
 def reader_arms(scale: str) -> list[ReaderConfig]:
@@ -88,7 +99,7 @@ def reader_arms(scale: str) -> list[ReaderConfig]:
     if scale != "full":
         return grid(base, seed=[0])
     first = base.replace(more=None)
-    return [*grid(base, seed=range(5)), *grid(first, train__steps=[400, 600], seed=range(3))]
+    return [*grid(base, seed=range(5)), *grid(first, train__steps=STOPPED, seed=range(3))]
 
 
 @experiment("longcontext/reader", version=1, arms=reader_arms)
