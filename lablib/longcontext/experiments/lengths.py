@@ -1,6 +1,6 @@
 """Curriculum, long rows from the beginning, or random lengths? And three ingredients of the training.
 
-`longcontext/lengths` gives four ways to spend the same training tokens on rows of 64 to 512 tokens, each at three
+`longcontext/lengths` gives four ways to spend the same training tokens on rows of 64 to 512 tokens, each at four
 learning rates: generalisation, stability and cost. Only retrieval is trained, with two needles in a row, whatever its
 length; the control has as many needles in a long row as eight short ones have, so that questions are equal too.
 `longcontext/ingredients` (exploratory) changes one thing at a time at equal row length: how far the needles lie,
@@ -25,7 +25,7 @@ WAYS: dict[str, tuple[tuple[float, dict[str, Any]], ...]] = {
     "random lengths": ((1.0, {"lengths": LENGTHS}),),
     "long from the beginning": ((1.0, {"lengths": (512,)}),),
 }
-RATES = (2e-3, 4e-3, 1.6e-2)
+RATES = (1e-3, 2e-3, 4e-3, 1.6e-2)
 
 
 def way(scale: str, name: str, *parts: tuple[float, dict[str, Any]], rate: float = 4e-3, **fields) -> RecipeConfig:
@@ -38,7 +38,7 @@ def way(scale: str, name: str, *parts: tuple[float, dict[str, Any]], rate: float
 
 
 def lengths_arms(scale: str) -> list[RecipeConfig]:
-    """Four ways at three rates and the control at the middle one, five seeds each."""
+    """Four ways at four rates and the control at 4e-3, five seeds each."""
     if scale != "full":
         return [way(scale, name, *WAYS[name]) for name in list(WAYS)[1 : {"smoke": 3, "lab": 4}[scale]]]
     control = way(scale, "long, as many questions", *WAYS["long from the beginning"], per_token=True)
