@@ -66,11 +66,9 @@ def draw_questions(
     """
     links = cfg.hops + 1 if cfg.task == "tracking" else 1
     tail = (asked - 1) * SLOT + 1 + cfg.key_tokens
-    each_own = () if strata == 1 else (number, 1)  # on one haystack, a single offset would make or spare straddlers
-    offset = torch.randint(cfg.offsets, each_own, generator=generator)
+    # on a haystack of many strata, a single offset would make all needles straddle chunks, or spare them all
+    offset = torch.randint(cfg.offsets, () if strata == 1 else (number, 1), generator=generator)
     room = length - tail if haystack is None else haystack.shape[1]
-    if haystack is not None and distractors:
-        raise ValueError(f"{distractors} distractors would change a haystack that is already there")
     slots = int(room - offset.max()) // SLOT
     low, high = int(depth[0] * slots), round(depth[1] * slots)
     others, own = _keys_apart(cfg, distractors, generator)
@@ -82,18 +80,17 @@ def draw_questions(
             f"{room + tail} tokens at depth {depth} ({strata} strata) beside {distractors} distractors, "
             f"or the {usable} keys"
         )
-    _check_form(cfg, form)
     keys = draw_keys(cfg, number, num_needles * links, generator, own)
     values = cfg.first_value + torch.randint(cfg.num_values, (number, num_needles), generator=generator)
     order = _draw_slots(number, high - low, num_needles * links, strata, generator)
     starts = (low + order) * SLOT + offset
-    contents = keys[:, :, 0].roll(1, dims=1)  # a later link holds the key of the link before it
-    contents[:, ::links] = values
-    plants = _rewritten(_slots(cfg, cfg.mark, keys, contents, generator, text), form)
+    plants = _write_plants(cfg, keys, values, form, generator, text)
     asks = _slots(cfg, cfg.ask, keys[:, links - 1 :: links][:, :asked], values[:, :asked], generator, text)
     if haystack is None:
         haystack = noise(cfg, 1, room, generator, text)
         _scatter(cfg, haystack, distractors, others, int(offset.flatten()[0]), generator)
+    elif distractors:
+        raise ValueError(f"{distractors} distractors would change a haystack that is already there")
     answer_at = torch.arange(asked) * SLOT + cfg.key_tokens
     evidence = starts[:, ::links][:, :asked] + 1 + cfg.key_tokens + (form == "gapped")
     return Questions(haystack, starts, plants, asks.flatten(1)[:, :tail], values[:, :asked], answer_at, evidence)
@@ -126,6 +123,21 @@ def _keys_apart(cfg: RetrievalConfig, distractors: int, generator: Generator) ->
     if distractors == 0:
         return torch.empty(0, dtype=torch.long), None
     return torch.randperm(cfg.num_keys, generator=generator).tensor_split([cfg.num_keys // 2])
+
+
+def _write_plants(
+    cfg: RetrievalConfig,
+    keys: Int[Tensor, "question plant part"],
+    values: Int[Tensor, "question needle"],
+    form: Form,
+    generator: Generator,
+    text: Tensor | None,
+) -> Int[Tensor, "question plant slot"]:
+    """Needles, or the links of chains, in the form that is asked for."""
+    _check_form(cfg, form)
+    contents = keys[:, :, 0].roll(1, dims=1)  # a later link holds the key of the link before it
+    contents[:, :: keys.shape[1] // values.shape[1]] = values
+    return _rewritten(_slots(cfg, cfg.mark, keys, contents, generator, text), form)
 
 
 def _slots(

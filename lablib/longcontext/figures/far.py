@@ -22,7 +22,7 @@ def far_figure(table: pd.DataFrame) -> go.Figure:
     haystacks = list(rows["haystack"].unique())
     figure = make_subplots(
         rows=len(tasks), cols=len(haystacks), shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.04,
-        vertical_spacing=0.09, subplot_titles=[f"{task}:<br>{name}" for task in tasks for name in haystacks],
+        vertical_spacing=0.12, subplot_titles=[f"{task.partition(',')[0]}<br>{name}" for task in tasks for name in haystacks],
     )  # fmt: skip
     lengths = sorted(rows["length"].unique())
     for row, task in enumerate(tasks, start=1):
@@ -39,7 +39,7 @@ def far_figure(table: pd.DataFrame) -> go.Figure:
     figure.update_yaxes(title="depth", col=1)
     figure.update_xaxes(title="input length (tokens)", row=len(tasks))
     title = f"Needles found at {spell_length(lengths[0])} to {spell_length(lengths[-1])} tokens"
-    return dress(figure, title=title, source=_source(rows), height=140 + 210 * len(tasks))
+    return dress(figure, title=title, source=_source(rows), height=140 + 240 * len(tasks))
 
 
 def length_figure(table: pd.DataFrame) -> go.Figure:

@@ -36,7 +36,7 @@ def forecast_figure(table: pd.DataFrame) -> go.Figure:
         length_axis(
             figure, sorted(rows["length"].unique())[::2], title="input length (tokens, log scale)", row=1, col=col
         )
-    figure.update_yaxes(type="log", range=[-4.1, 0.1], exponentformat="power")
+    figure.update_yaxes(type="log", range=[-4.1, 0.1], exponentformat="power", dtick=1)
     figure.update_yaxes(title="predicted miss rate (log scale)", col=1)
     kind = " and ".join(f"{store} runs" for store in sorted(rows["store"].unique()))
     source = f"{kind}, scores at {int(rows['sampled_length'].iloc[0])} tokens · solid: Pareto tail, dotted: normal tail"
@@ -68,7 +68,7 @@ def misses_figure(table: pd.DataFrame) -> go.Figure:
                 "predicted %{x:.4f}, measured %{y:.4f}<extra></extra>",
             )  # fmt: skip
     for axis in (figure.update_xaxes, figure.update_yaxes):
-        axis(type="log", range=[-4.2, 0.1], exponentformat="power")
+        axis(type="log", range=[-4.2, 0.1], exponentformat="power", dtick=1)
     figure.update_xaxes(title="miss rate predicted from 4K tokens")
     figure.update_yaxes(title="miss rate measured")
     kind = " and ".join(f"{store} runs" for store in sorted(table["store"].unique()))
