@@ -56,8 +56,7 @@ def draw_questions(
     Each question plants `num_needles` needles (or chains) at random slots within `depth` (0 the beginning, 1 the
     end) and asks for the first `asked` of them.
 
-    strata          with more than one, the first needle of a question stands in its part of the depth (`stratum_of`),
-                    and each question has slots of its own offset
+    strata          parts of the depth, a question's first needle in its own (`stratum_of`); offsets then differ too
     distractors     needles that stand in the haystack itself; half of the keys are set apart for them
     form            how the planted needles are written: as in training, "unmarked" [· k v ·] or "gapped" [MARK k · v]
     haystack        one that is already there, of other questions; haystack and tail then have its length and the tail's
@@ -66,31 +65,24 @@ def draw_questions(
     """
     links = cfg.hops + 1 if cfg.task == "tracking" else 1
     tail = (asked - 1) * SLOT + 1 + cfg.key_tokens
-    # on a haystack of many strata, a single offset would make all needles straddle chunks, or spare them all
     offset = torch.randint(cfg.offsets, () if strata == 1 else (number, 1), generator=generator)
     room = length - tail if haystack is None else haystack.shape[1]
     slots = int(room - offset.max()) // SLOT
     low, high = int(depth[0] * slots), round(depth[1] * slots)
-    others, own = _keys_apart(cfg, distractors, generator)
+    others, own = _keys_apart(cfg, distractors, haystack, generator)
     usable = cfg.num_keys - len(others)
     fits = low >= 0 and high <= slots and num_needles * links <= min(high - low, usable) and distractors <= slots
     if not fits or not 1 <= asked <= num_needles or not 1 <= strata <= high - low:
-        raise ValueError(
-            f"{num_needles} needles of {links} slots, {asked} of them asked for, do not fit the {high - low} slots of "
-            f"{room + tail} tokens at depth {depth} ({strata} strata) beside {distractors} distractors, "
-            f"or the {usable} keys"
-        )
+        wanted = f"{num_needles} needles of {links} slots, {asked} of them asked for, do not fit the {high - low} slots"
+        where = f"of {room + tail} tokens at depth {depth} ({strata} strata) beside {distractors} distractors"
+        raise ValueError(f"{wanted} {where}, or the {usable} keys")
     keys = draw_keys(cfg, number, num_needles * links, generator, own)
     values = cfg.first_value + torch.randint(cfg.num_values, (number, num_needles), generator=generator)
-    order = _draw_slots(number, high - low, num_needles * links, strata, generator)
-    starts = (low + order) * SLOT + offset
+    starts = (low + _draw_slots(number, high - low, num_needles * links, strata, generator)) * SLOT + offset
     plants = _write_plants(cfg, keys, values, form, generator, text)
     asks = _slots(cfg, cfg.ask, keys[:, links - 1 :: links][:, :asked], values[:, :asked], generator, text)
     if haystack is None:
-        haystack = noise(cfg, 1, room, generator, text)
-        _scatter(cfg, haystack, distractors, others, int(offset.flatten()[0]), generator)
-    elif distractors:
-        raise ValueError(f"{distractors} distractors would change a haystack that is already there")
+        haystack = _with_distractors(cfg, noise(cfg, 1, room, generator, text), distractors, others, offset, generator)
     answer_at = torch.arange(asked) * SLOT + cfg.key_tokens
     evidence = starts[:, ::links][:, :asked] + 1 + cfg.key_tokens + (form == "gapped")
     return Questions(haystack, starts, plants, asks.flatten(1)[:, :tail], values[:, :asked], answer_at, evidence)
@@ -116,8 +108,12 @@ def _draw_slots(number: int, slots: int, each: int, strata: int, generator: Gene
     return chosen
 
 
-def _keys_apart(cfg: RetrievalConfig, distractors: int, generator: Generator) -> tuple[Tensor, Tensor | None]:
+def _keys_apart(
+    cfg: RetrievalConfig, distractors: int, haystack: Tensor | None, generator: Generator
+) -> tuple[Tensor, Tensor | None]:
     """The keys of the distractors and those that are left for the needles (None: all)."""
+    if haystack is not None and distractors:
+        raise ValueError(f"{distractors} distractors would change a haystack that is already there")
     if distractors < 0:
         raise ValueError(f"distractors is {distractors}: fewer than none do not fit")
     if distractors == 0:
@@ -157,12 +153,21 @@ def _slots(
     return written
 
 
-def _scatter(
-    cfg: RetrievalConfig, haystack: Tensor, number: int, among: Tensor, offset: int, generator: Generator
-) -> None:
-    """Write needles with keys `among` into slots of the haystack; keys may come more than once, values are random."""
+def _with_distractors(
+    cfg: RetrievalConfig,
+    haystack: Int[Tensor, "1 time"],
+    number: int,
+    among: Tensor,
+    offsets: Tensor,
+    generator: Generator,
+) -> Int[Tensor, "1 time"]:
+    """A fresh haystack with needles of the keys `among` in some slots; keys may come more than once, values are random.
+
+    The slots have the first of the offsets.
+    """
     if number == 0:
-        return
+        return haystack
+    offset = int(offsets.flatten()[0])
     slots = (haystack.shape[1] - offset) // SLOT
     starts = torch.randperm(slots, generator=generator)[:number] * SLOT + offset
     keys = draw_keys(cfg, number, 1, generator, among)
@@ -170,6 +175,7 @@ def _scatter(
     written = 2 + cfg.key_tokens  # the rest of a slot stays as it is
     needles = torch.cat([torch.full((number, 1), cfg.mark), keys[:, 0], values], dim=1)
     haystack[0, (starts[:, None] + torch.arange(written)).flatten()] = needles.flatten()
+    return haystack
 
 
 def _rewritten(plants: Int[Tensor, "question plant slot"], form: Form) -> Int[Tensor, "question plant slot"]:

@@ -22,7 +22,8 @@ def far_figure(table: pd.DataFrame) -> go.Figure:
     haystacks = list(rows["haystack"].unique())
     figure = make_subplots(
         rows=len(tasks), cols=len(haystacks), shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.04,
-        vertical_spacing=0.12, subplot_titles=[f"{task.partition(',')[0]}<br>{name}" for task in tasks for name in haystacks],
+        vertical_spacing=0.12,
+        subplot_titles=[f"{task.partition(',')[0]}<br>{name}" for task in tasks for name in haystacks],
     )  # fmt: skip
     lengths = sorted(rows["length"].unique())
     for row, task in enumerate(tasks, start=1):
