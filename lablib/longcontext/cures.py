@@ -9,14 +9,15 @@ MEASURED_NEAR = ("local_loss", "accuracy", "accuracy_reasoning", "window_alone",
 MEASURED_FAR = ("exact", "exact_reasoning", "chunk_recall")
 
 
-def outcomes(table: pd.DataFrame, length: int) -> pd.DataFrame:
-    """A row an arm: what it measures at a length, and on held-out rows of its longest training length.
+def outcomes(table: pd.DataFrame, length: int, near: int | None = None) -> pd.DataFrame:
+    """A row an arm: what it measures at a length, and on held-out rows of `near` tokens (its longest training rows).
 
-    Where an arm was asked with several top-k, that of its last stage counts. A diverged arm answers nothing.
+    Where an arm was asked with several top-k, the smallest counts. A diverged arm answers nothing.
     """
     own = [name for name in ("recipe", "seed", "curriculum.optim.lr", "cpu_seconds", "store") if name in table]
     arms = table.groupby("arm", sort=False)[[*own, "diverged", "train_answers"]].first()
-    held = table[table["phase"] == "heldout"].sort_values("length").groupby("arm").last()
+    held = table[(table["phase"] == "heldout") & ((table["length"] == near) | (near is None))]
+    held = held.sort_values("length").groupby("arm").last()
     far = table[(table["phase"] == "test") & (table["length"] == length)]
     far = far.sort_values("asked_top_k").groupby("arm").first()
     for source, names in ((held, MEASURED_NEAR), (far, MEASURED_FAR)):
@@ -25,10 +26,12 @@ def outcomes(table: pd.DataFrame, length: int) -> pd.DataFrame:
     return arms.reset_index()
 
 
-def by_recipe(table: pd.DataFrame, length: int, by: tuple[str, ...] = ("recipe",)) -> pd.DataFrame:
+def by_recipe(
+    table: pd.DataFrame, length: int, by: tuple[str, ...] = ("recipe",), near: int | None = None
+) -> pd.DataFrame:
     """Means over seeds of `outcomes`, with the interval of recall at the length, in the order of the table."""
     found = []
-    arms = outcomes(table, length)
+    arms = outcomes(table, length, near)
     shown = [name for name in (*MEASURED_NEAR, "exact_reasoning", "chunk_recall") if name in arms]
     for names, group in arms.groupby(list(by), sort=False):
         interval = bootstrap_mean(group["exact"])

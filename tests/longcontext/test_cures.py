@@ -43,6 +43,7 @@ def test_an_outcome_is_that_of_the_longest_training_rows_and_the_last_top_k():
     arms = cures.outcomes(TWO, 4096).set_index(["recipe", "seed"])
     assert arms.loc[("a", 1), "exact"] == 0.6, "asked with the smallest top-k"
     assert arms.loc[("b", 0), "local_loss"] == 3.0, "not that of the shorter rows"
+    assert cures.outcomes(TWO, 4096, near=64)["local_loss"].tolist() == [9.0] * 4, "unless they are asked for"
 
 
 def test_means_stand_in_the_order_of_the_table_with_an_interval_that_holds_them():
