@@ -28,6 +28,7 @@ def lengths_figure(table: pd.DataFrame, length: int = 65_536) -> go.Figure:
         look = {"colour": COLOURS[i % 7], "dash": DASHES[i % 6], "symbol": SYMBOLS[i % 6]}
         mine = middle[middle["recipe"] == name]
         add_seeds(figure, mine, "step", f"recall_{probe}", name=name, **look, row=1, col=1)
+    figure.update_traces(offsetgroup="lines", row=1, col=1)  # bars group marks, but lines stay where they are
     arms = outcomes(table, length)
     for rate, colour, symbol in zip(rates, ramp(max(len(rates), 2)), SYMBOLS, strict=False):
         mine = arms[arms["curriculum.optim.lr"] == rate]
