@@ -49,7 +49,7 @@ def train_curriculum(
     """Train `model` in place through all stages; a row a logged step, as `fit` returns it.
 
     `hooks` come after the stages and have the last word on window, top-k and weights. At the end the model reads what
-    the last stage (or they) let it read. Resumes from `checkpoint` as `fit` does, across joints too, and refuses one
+    it read in the last step. Resumes from `checkpoint` as `fit` does, across joints too, and refuses one
     of another curriculum or another task.
     """
     cfg = TrainConfig(
@@ -61,18 +61,17 @@ def train_curriculum(
         schedule=curriculum.schedule,
     )
     stages = FollowStages(curriculum, rows)
-    everyone = [stages, *hooks]
     table = fit(
         model,
         rows,
         cfg,
         generator,
-        hooks=everyone,
+        hooks=[stages, *hooks],
         checkpoint=checkpoint,
         run=curriculum.digest(rows.data.digest()),
         rate=curriculum.rate_at,
         objective=objective,
     )
-    for hook in everyone:  # a finished run that was only read has not set them
-        hook.before_step(curriculum.steps - 1, model)
+    last = table.iloc[-1]  # a finished run that was only read has not been set to what its last step let it read
+    model.set_reading(int(last["window"]), int(last["top_k"]))
     return table

@@ -109,6 +109,19 @@ def test_a_finished_curriculum_is_read_with_its_last_window(tmp_path):
     assert (model.cfg.window, model.cfg.top_k) == (16, 2)
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["trained", "read"])
+def test_a_look_after_the_last_step_does_not_change_what_was_trained(again, tmp_path):
+    """The adaptive window would widen at each look, also at the last one: no step was trained with that."""
+
+    def widen(rows):
+        return [AdaptiveWindow(rows, [4, 8, 12, 16, 20], every=3, seed=3, batch=4, enough=0.0, little=0.0)]
+
+    for _ in range(1 + again):
+        model, table = run(tmp_path / "run", widen)
+    assert table["window"].tolist() == [4] * 3 + [8] * 3 + [12] * 3 + [16] * 3
+    assert model.cfg.window == 16
+
+
 def test_a_checkpoint_of_other_stages_other_rows_or_other_hooks_is_refused(tmp_path):
     run(tmp_path / "run")
     other = CURRICULUM.replace(stages=(CURRICULUM.stages[0], CURRICULUM.stages[1].replace(window=8)))
