@@ -58,8 +58,12 @@ def against(table: pd.DataFrame, measure: str, length: int, first: str, second: 
 
 
 def after_joint(table: pd.DataFrame) -> pd.DataFrame:
-    """The probes of the last stage, with `since`, the steps since it began (0: the last probe before it)."""
-    rows = table[(table["phase"] == "train") & table["global_share"].notna()].sort_values("step")
+    """The probes of the last stage, with `since`, the steps since it began (0: the last probe before it).
+
+    Rows with phase "before" are probes of a model that the training began with.
+    """
+    rows = table[table["phase"].isin(["before", "train"]) & table["global_share"].notna()].sort_values("step", kind="stable")
+    rows = rows.assign(stage=rows["stage"].fillna(-1))
     last = rows.groupby("arm")["stage"].transform("max")
     begins = rows.loc[rows["stage"] == last].groupby("arm")["step"].min()
     before = rows[rows["stage"] < last].groupby("arm")["step"].max()
@@ -68,7 +72,7 @@ def after_joint(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def decay(table: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """By recipe: a measure at the end of the warm-up and at the end of the training, and the difference by seed."""
+    """By recipe: a measure at the last joint and at the end of the training, and the difference, paired by seed."""
     rows = after_joint(table)
     found = []
     for name, group in rows.groupby("recipe", sort=False):

@@ -3,6 +3,7 @@
 import pytest
 
 from lablib.longcontext import cures
+from lablib.longcontext.experiments.finetuning import finetuning
 from lablib.longcontext.experiments.lengths import RATES, lengths
 from lablib.longcontext.experiments.warmup import RECIPES, warmup
 
@@ -62,3 +63,30 @@ def test_long_rows_from_the_beginning_teach_least_at_every_rate():
     assert best["curriculum"] > 0.9
     assert best["long from the beginning"] < 0.6
     assert set(table["curriculum.optim.lr"]) == set(RATES)
+
+
+# ---- d: fine-tuning
+
+
+@pytest.fixture(scope="module")
+def tuned():
+    return finetuning.recorded()
+
+
+def test_short_rows_harm_what_they_do_not_ask_for_and_a_share_of_long_rows_keeps_it(tuned):
+    lost = cures.decay(tuned, "recall_16384").set_index("recipe")
+    assert lost["seeds"].tolist() == [5] * 5
+    assert lost.loc["short rows", "high"] < -0.05
+    for kept in ("a tenth of long rows", "a third of long rows", "narrow window, short rows"):
+        assert lost.loc[kept, "low"] > -0.05
+    near = cures.by_recipe(tuned, FAR, near=64).set_index("recipe")
+    assert near.loc["short rows", "accuracy"] > 0.99
+    assert near.loc["short rows", "exact"] < 0.8
+    assert near.loc["a third of long rows", "exact"] > 0.99
+    assert abs(near.loc["a third of long rows", "local_loss"] - near.loc["short rows", "local_loss"]) < 0.02
+
+
+def test_rows_without_needles_unlearn_them_near_and_far(tuned):
+    near = cures.by_recipe(tuned, FAR, near=64).set_index("recipe").loc["short rows, no needles"]
+    assert near["accuracy"] < 0.1
+    assert near["exact"] < 0.1

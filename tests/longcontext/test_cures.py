@@ -84,6 +84,15 @@ def test_the_probes_after_a_joint_are_counted_from_the_last_one_before_it():
     assert found["difference"] == pytest.approx(-0.5)
 
 
+def test_a_model_that_was_trained_before_is_the_beginning():
+    before = pd.DataFrame([{"phase": "before", "step": 0, "recall_4096": 0.7, "global_share": 0.5}])
+    tuned = arm("a", 0, exact=1, recalls=(0.9, 0.4)).assign(stage=0)
+    tuned = tables(before.assign(arm="a 0 0.004", recipe="a", seed=0), tuned)
+    assert cures.after_joint(tuned)["since"].tolist() == [0, 10, 20, 30, 40]
+    found = cures.decay(tuned, "recall_4096").iloc[0]
+    assert (found["first"], found["last"]) == (0.7, 0.4)
+
+
 def test_a_run_of_one_stage_is_counted_from_its_beginning():
     table = arm("a", 0, exact=1).assign(stage=0)
     assert cures.after_joint(table)["since"].tolist() == [10, 20, 30, 40]
