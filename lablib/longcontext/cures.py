@@ -62,8 +62,8 @@ def after_joint(table: pd.DataFrame) -> pd.DataFrame:
 
     Rows with phase "before" are probes of a model that the training began with.
     """
-    rows = table[table["phase"].isin(["before", "train"]) & table["global_share"].notna()].sort_values("step", kind="stable")
-    rows = rows.assign(stage=rows["stage"].fillna(-1))
+    rows = table[table["phase"].isin(["before", "train"]) & table["global_share"].notna()]
+    rows = rows.assign(stage=rows["stage"].fillna(-1)).sort_values("step", kind="stable")
     last = rows.groupby("arm")["stage"].transform("max")
     begins = rows.loc[rows["stage"] == last].groupby("arm")["step"].min()
     before = rows[rows["stage"] < last].groupby("arm")["step"].max()
