@@ -42,8 +42,8 @@ class Config:
             value, hint = getattr(self, field.name), hints[field.name]
             if not _matches(value, hint):
                 raise TypeError(f"{type(self).__name__}.{field.name} is {value!r}; expected {_spell(hint)}")
-            if hint is float:  # 1 == 1.0, so both must have one digest
-                object.__setattr__(self, field.name, float(value))
+            if (same := _floats(value, hint)) is not value:  # 1 == 1.0, so both must have one digest
+                object.__setattr__(self, field.name, same)
 
     @classmethod
     def at(cls: type[C], scale: str, **changes: Any) -> C:
@@ -123,6 +123,20 @@ def _matches(value: Any, hint: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)
+
+
+def _floats(value: Any, hint: Any) -> Any:
+    """The value with whole numbers made floats where the hint says float, also inside tuples and unions."""
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is float:
+        return float(value)
+    if origin in (Union, UnionType):
+        return next(_floats(value, arg) for arg in args if _matches(value, arg))
+    if origin is tuple:
+        items = args[:1] * len(value) if args[-1] is Ellipsis else args
+        same = tuple(_floats(v, t) for v, t in zip(value, items, strict=True))
+        return same if any(a is not b for a, b in zip(same, value, strict=True)) else value
+    return value
 
 
 def _spell(hint: Any) -> str:

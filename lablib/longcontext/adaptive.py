@@ -65,7 +65,8 @@ class AdaptiveMix(Hook):
             return
         for kind in self.asked_kinds():
             for length in self.rows.lengths:
-                rows = self.rows.source(kind, length)(self.batch, Generator().manual_seed(self.seed + length))
+                measured = "chains" if kind == "reasoning" else kind
+                rows = self.rows.source(measured, length)(self.batch, Generator().manual_seed(self.seed + length))
                 hits = (model(rows.tokens).argmax(-1) == rows.targets).float()
                 self.accuracy[f"{kind} {length}"] = row[f"accuracy_{kind}_{length}"] = mean_where(hits, rows.weight > 0)
 
@@ -158,7 +159,10 @@ class LengthBandit(Hook):
         row["drawn_length"] = self.drawn
         if (step + 1) % self.every:
             return
-        reward = min(max(self.loss_before - self.loss(model, self.drawn), -1.0), 1.0)
+        progress = self.loss_before - self.loss(model, self.drawn)
+        if math.isnan(progress):  # a stage without questions
+            return
+        reward = min(max(progress, -1.0), 1.0)
         share = self.probabilities()[self.rows.lengths.index(self.drawn)]
         self.logits[str(self.drawn)] = self.logits.get(str(self.drawn), 0.0) + self.rate * reward / share
         for length, probability in zip(self.rows.lengths, self.probabilities(), strict=True):

@@ -43,17 +43,23 @@ def by_recipe(
                 "low": interval.low,
                 "high": interval.high,
                 **group[shown].mean(),
-                "CPU-s an arm": group["cpu_seconds"].mean(),
+                "CPU-s an arm (most)": group["cpu_seconds"].max(),
             }
         )
     return pd.DataFrame(found)
 
 
 def against(table: pd.DataFrame, measure: str, length: int, first: str, second: str) -> Interval:
-    """The recipe `second` less `first`, paired by seed: the mean difference of a measure with its interval."""
-    arms = outcomes(table, length).pivot(index="seed", columns="recipe", values=measure)[[first, second]].dropna()
-    if arms.empty:
-        raise ValueError(f"no seed has both {first!r} and {second!r}; check the names of the recipes")
+    """The recipe `second` less `first`, paired by seed: the mean difference of a measure with its interval.
+
+    Raises ValueError for a recipe that is not there, and where one has several arms a seed (such as several rates).
+    """
+    arms = outcomes(table, length)
+    arms = arms[arms["recipe"].isin([first, second])]
+    if set(arms["recipe"]) != {first, second} or arms.duplicated(["recipe", "seed"]).any():
+        there = arms["recipe"].value_counts().to_dict()
+        raise ValueError(f"expected one arm a seed of {first!r} and of {second!r}; the table has {there}")
+    arms = arms.pivot(index="seed", columns="recipe", values=measure)[[first, second]].dropna()
     return paired_difference(arms[first], arms[second])
 
 
@@ -84,10 +90,14 @@ def decay(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     return pd.DataFrame(found).rename(columns={"estimate": "difference"})
 
 
-def num_spikes(run: pd.DataFrame, before: int = 10, height: float = 0.5) -> int:
-    """Logged losses that lie more than `height` nats above all of the `before` logged ones in front of them."""
-    losses = run.sort_values("step")["loss"].reset_index(drop=True)
-    return int((losses > losses.shift(1).rolling(before).max() + height).sum())
+def num_drops(run: pd.DataFrame, measure: str, height: float = 0.2) -> float:
+    """Probes at which a recall lies by `height` or more below the best one before; NaN for a run without probes.
+
+    A probe asks the same number of questions in every run. The loss of a batch does not: with few questions in a batch
+    a single confident mistake is a spike.
+    """
+    recalls = run.sort_values("step")[measure].dropna()
+    return float((recalls <= recalls.cummax().shift(1) - height).sum()) if len(recalls) else float("nan")
 
 
 def steps_to(run: pd.DataFrame, measure: str, level: float) -> float:
@@ -96,44 +106,40 @@ def steps_to(run: pd.DataFrame, measure: str, level: float) -> float:
     return float(reached.min()) if len(reached) else float("nan")
 
 
-def ways_compared(table: pd.DataFrame, length: int) -> pd.DataFrame:
+def ways_compared(table: pd.DataFrame, length: int, chosen_at: int, probe: str) -> pd.DataFrame:
     """Generalisation, stability and cost of each way at its best learning rate, and what other rates do to it.
 
-    The best rate has the highest mean recall at the length. `worst rate` is that recall at the worst rate; `spread`
-    the standard deviation over seeds at the best one; spikes and diverged runs are counted over all rates.
+    The best rate has the highest mean recall at the length `chosen_at`, another than the one that is reported.
+    `worst rate` is the mean recall at the worst rate; `spread` the standard deviation over seeds at the best one;
+    drops of the recall `probe` during training and diverged runs are counted over all rates.
     """
-    arms = outcomes(table, length)
-    spikes = table[table["phase"] == "train"].groupby("arm").apply(num_spikes, include_groups=False)
-    arms["spikes"] = arms["arm"].map(spikes).fillna(0)
+    arms, chosen = outcomes(table, length), outcomes(table, chosen_at).set_index("arm")["exact"]
+    train = table[table["phase"] == "train"]
+    drops = {arm: num_drops(run, probe) for arm, run in train.groupby("arm")}
+    arms = arms.assign(drops=arms["arm"].map(drops), chosen=arms["arm"].map(chosen))
     found = []
     for name, group in arms.groupby("recipe", sort=False):
-        means = group.groupby("curriculum.optim.lr")["exact"].mean()
-        best = group[group["curriculum.optim.lr"] == means.idxmax()]
+        by_rate = group.groupby("curriculum.optim.lr")
+        rate = by_rate["chosen"].mean().idxmax()
+        best = group[group["curriculum.optim.lr"] == rate]
         interval = bootstrap_mean(best["exact"])
         found.append(
             {
                 "way": name,
-                "best rate": means.idxmax(),
+                "best rate": rate,
                 "exact": interval.estimate,
                 "low": interval.low,
                 "high": interval.high,
-                "worst rate": means.min(),
+                "worst rate": by_rate["exact"].mean().min(),
                 "spread": best["exact"].std(ddof=1) if len(best) > 1 else 0.0,
                 "in-domain": best["accuracy"].mean(),
-                "spikes a run": group["spikes"].mean(),
+                "drops a run": group["drops"].mean(),
                 "diverged": f"{int(group['diverged'].sum())} of {len(group)}",
                 "questions": best["train_answers"].mean(),
-                "CPU-s an arm": best["cpu_seconds"].mean(),
+                "CPU-s an arm (most)": best["cpu_seconds"].max(),
             }
         )
     return pd.DataFrame(found)
-
-
-def best_fixed(table: pd.DataFrame, length: int, steered: tuple[str, ...], measure: str = "exact") -> str:
-    """The recipe with the highest mean of a measure among those that are not steered."""
-    arms = outcomes(table, length)
-    means = arms[~arms["recipe"].isin(steered)].groupby("recipe")[measure].mean()
-    return str(means.idxmax())
 
 
 def balanced(arms: pd.DataFrame) -> pd.Series:

@@ -85,14 +85,15 @@ def check_score_gradient(answer) -> None:
 
 @exercise("Exercise 1 (a slope between two windows)")
 def check_slope(answer) -> None:
-    """`answer(step, start, steps, before, after)`: the window at `step` on a linear slope that begins at `start`.
+    """`answer(step, start, steps, before, after)`: the window at `step` on a linear slope of `steps` steps.
 
-    `before` at steps before `start`, `after` from `start + steps` on, in between a share of the way, rounded.
+    `before` at steps before `start`, `after` from `start + steps` on. The `steps` between divide the way evenly: the
+    first of them is already 1 / (steps + 1) of it away. Rounded.
     """
     for start, steps, before, after in ((100, 10, 8, 64), (0, 4, 8, 16), (50, 5, 64, 8)):
         for step in range(start + steps + 3):
             found = attempt(answer, step, start, steps, before, after)
-            share = min(max((step - start) / steps, 0.0), 1.0)
+            share = min(max((step - start + 1) / (steps + 1), 0.0), 1.0)
             expected = round(before + share * (after - before))
             if found == expected:
                 continue
@@ -100,11 +101,11 @@ def check_slope(answer) -> None:
                 raise Mistake(f"A window is a whole number of tokens; at step {step} you say {found!r}. Round it.")
             if step < start:
                 raise Mistake(f"At step {step} the slope from {start} on has not begun: the window is {before}.")
-            if step > start + steps:
+            if step >= start + steps:
                 raise Mistake(f"At step {step} the slope is over since step {start + steps}: the window is {after}.")
             raise Mistake(
                 f"At step {step} of a slope from step {start} over {steps} steps, from {before} to {after}, you say "
-                f"{found}. Which share of the way is done?"
+                f"{found}. Which share of the way is done? The step before the slope has none of it, the one after it all."
             )
 
 

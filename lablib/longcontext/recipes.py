@@ -83,8 +83,29 @@ class RecipeConfig(Config):
                 f"probe_every is {self.probe_every}, but a row is logged every {self.curriculum.log_every} steps only; "
                 "set it to a multiple"
             )
-        if min(self.lengths + self.probe_lengths) < min(self.data.length, 64):
+        if min(self.lengths + self.probe_lengths) < self.data.length:
             raise ValueError(f"lengths {self.lengths} and {self.probe_lengths} begin below {self.data.length} tokens")
+        _check_rows(self)
+
+
+def _check_rows(cfg: RecipeConfig) -> None:
+    """Every row of every stage can be drawn: refused now, not when a late stage begins."""
+    rows = Rows(cfg.data, per_token=cfg.per_token)
+    for number, stage in enumerate(cfg.curriculum.stages):
+        for length in stage.lengths:
+            if cfg.curriculum.tokens % length:
+                raise ValueError(
+                    f"stages[{number}].lengths has {length}, which does not divide the {cfg.curriculum.tokens} tokens "
+                    "of a batch; batches would differ in tokens"
+                )
+            try:
+                rows.needles(length)
+                if stage.mix.copied:
+                    rows.needles(length // 2)
+                if stage.mix.reasoning:
+                    rows.needles(length).replace(**CHAINS)
+            except ValueError as error:
+                raise ValueError(f"stages[{number}] has rows of {length} tokens: {error}") from error
 
 
 def stages_to(total: int, *parts: tuple[float, dict[str, Any]]) -> tuple[Stage, ...]:
@@ -188,7 +209,7 @@ def held_out(model: LanguageModel, cfg: RecipeConfig, length: int) -> dict[str, 
             found.setdefault("hsa_alone", []).append(share_right(model, asked))
         found.setdefault("accuracy", []).append(share_right(model, asked))
         if asks_chains(cfg):
-            chains = rows.source("reasoning", length)(32, generator)
+            chains = rows.source("chains", length)(32, generator)
             found.setdefault("accuracy_reasoning", []).append(share_right(model, chains))
     return {name: float(np.mean(values)) for name, values in found.items()}
 

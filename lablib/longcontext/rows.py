@@ -36,12 +36,15 @@ class Rows:
         return Mixture(sources, self.kind_weights)(tokens // length, generator)
 
     def source(self, kind: str, length: int) -> Source:
-        """Rows of one kind and length, each with weights that sum to one."""
+        """Rows of one kind and length, each with weights that sum to one.
+
+        Beside KINDS there are "chains": those of "reasoning" without a definition restated, to measure by.
+        """
         data = self.needles(length)
-        chains = data.replace(**CHAINS)
         draw: dict[str, Source] = {
             "retrieval": functools.partial(training_batch, data, text=self.text),
-            "reasoning": functools.partial(_chains_batch, chains, self.text),
+            "reasoning": functools.partial(_chains_batch, data, self.text),
+            "chains": lambda rows, generator: training_batch(data.replace(**CHAINS), rows, generator, self.text),
             "plain": functools.partial(_plain_batch, data, self.text),
             "copied": lambda rows, generator: copied_batch(
                 training_batch(self.needles(length // 2), rows, generator, self.text)
@@ -71,8 +74,9 @@ def _plain_batch(data: RetrievalConfig, text: Tensor | None, rows: int, generato
     return Batch(tokens, tokens.roll(-1, dims=1), weight, torch.full_like(tokens, -1))
 
 
-def _chains_batch(chains: RetrievalConfig, text: Tensor | None, rows: int, generator: Generator) -> Batch:
+def _chains_batch(data: RetrievalConfig, text: Tensor | None, rows: int, generator: Generator) -> Batch:
     """Chains, half of them with a definition restated, as one look-up must be learnt before two (notebook 01)."""
+    chains = data.replace(**CHAINS)
     kinds = [functools.partial(draw, chains, text=text) for draw in (training_batch, restated_batch)]
     return Mixture(kinds, [1.0, 1.0])(rows, generator)
 

@@ -52,6 +52,7 @@ class Stage(Config):
     top_k       chunks that a token reads; None is dense: as many as the longest row has
     joint       how window and top-k come from the stage before: at once, or over `joint_steps`
     rate        of learning at the joint: one schedule goes through, is warmed up again, or starts anew for this stage
+                (then the schedule of the stages before ends at the joint)
     shrinks     says that a shorter row or a narrower window than before is meant
     """
 
@@ -80,7 +81,8 @@ class Stage(Config):
         if not self.lengths or min(self.lengths) < 1:
             raise ValueError(f"lengths is {self.lengths}; expected at least one length of at least one token")
         weights = self.weights
-        if len(weights) != len(self.lengths) or min(weights) < 0 or sum(weights) <= 0:
+        finite = all(0 <= weight < math.inf for weight in weights)
+        if len(weights) != len(self.lengths) or not finite or sum(weights) == 0:
             raise ValueError(
                 f"length_weights is {weights} for the lengths {self.lengths}: expected one weight >= 0 for each, "
                 "not all of them zero"

@@ -41,7 +41,7 @@ def save_checkpoint(
     tensors["generator/data"] = generator.get_state()
     tensors["generator/global"] = torch.get_rng_state()
     facts = {"format": FORMAT, "run": run, "step": step, "rows": rows, "groups": state["param_groups"]}
-    facts["hooks"] = [hook.state() for hook in hooks if hook.state()]
+    facts["hooks"] = [[type(hook).__name__, hook.state()] for hook in hooks if hook.state()]
     tensors = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
     write_atomically(path, save(tensors, metadata={"json": json.dumps(facts)}))
 
@@ -64,15 +64,16 @@ def load_checkpoint(
             f"{path.name} belongs to run {facts['run']}, not to {run}: the configuration has changed; "
             "delete the file or give another folder"
         )
-    with_state, states = [hook for hook in hooks if hook.state()], facts.get("hooks", [])
-    if len(with_state) != len(states):
+    with_state, kept = [hook for hook in hooks if hook.state()], facts.get("hooks", [])
+    names, expected = [name for name, _ in kept], [type(hook).__name__ for hook in with_state]
+    if names != expected:
         raise CheckpointError(
-            f"{path.name} holds the state of {len(states)} hooks, this run has {len(with_state)} with one; "
+            f"{path.name} holds the state of the hooks {names}, this run has {expected}; "
             "give the same hooks, or delete the file to start anew"
         )
     _load_model(path, model, tensors)
-    for hook, kept in zip(with_state, states, strict=True):
-        hook.restore(kept)
+    for hook, (_, state) in zip(with_state, kept, strict=True):
+        hook.restore(state)
     slots: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer/"):

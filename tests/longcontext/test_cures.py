@@ -52,14 +52,16 @@ def test_means_stand_in_the_order_of_the_table_with_an_interval_that_holds_them(
     assert found["exact"].tolist() == pytest.approx([0.55, 1.0])
     assert (found["low"] <= found["exact"]).all()
     assert (found["exact"] <= found["high"]).all()
-    assert found["CPU-s an arm"].tolist() == [10.5, 10.5]
+    assert found["CPU-s an arm (most)"].tolist() == [11.0, 11.0]
 
 
 def test_a_difference_is_paired_by_seed_and_second_less_first():
     found = cures.against(TWO, "exact", 4096, "a", "b")
     assert found == pytest.approx((0.45, 0.4, 0.5))
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="expected one arm a seed of 'a' and of 'c'"):
         cures.against(TWO, "exact", 4096, "a", "c")
+    with pytest.raises(ValueError, match="'a': 4"):
+        cures.against(tables(TWO, *(arm("a", s, exact=0.5, rate=0.1) for s in (0, 1))), "exact", 4096, "a", "b")
 
 
 def test_a_diverged_arm_answers_nothing():
@@ -69,7 +71,7 @@ def test_a_diverged_arm_answers_nothing():
     )  # fmt: skip
     arms = cures.outcomes(tables(TWO, gone), 4096).set_index("arm")
     assert arms.loc["x", "exact"] == 0.0
-    compared = cures.ways_compared(tables(TWO, gone), 4096).set_index("way")
+    compared = cures.ways_compared(tables(TWO, gone), 4096, 64, "recall_4096").set_index("way")
     assert compared.loc["a", "diverged"] == "1 of 3"
     assert compared.loc["a", "best rate"] == 4e-3
     assert compared.loc["a", "worst rate"] == 0.0
@@ -99,29 +101,27 @@ def test_a_run_of_one_stage_is_counted_from_its_beginning():
 
 
 @pytest.mark.parametrize(
-    ("losses", "spikes"),
-    [
-        ([2.0] * 10 + [2.4] + [2.0] * 5, 0),
-        ([2.0] * 10 + [2.6] + [2.0] * 5, 1),
-        ([2.0] * 10 + [2.6, 3.2], 2),
-        ([9.0] + [2.0] * 8 + [5.0], 0),
-        ([2.0] * 5, 0),
-    ],
+    ("recalls", "drops"),
+    [([0.1, 0.5, 0.9, 1.0], 0), ([0.1, 0.9, 0.8, 1.0], 0), ([0.1, 0.9, 0.6, 1.0], 1), ([0.9, 0.5, 0.5], 2)],
 )
-def test_a_spike_lies_well_above_all_that_came_shortly_before(losses, spikes):
-    shuffled = pd.DataFrame({"step": range(len(losses)), "loss": losses}).sample(frac=1, random_state=0)
-    assert cures.num_spikes(shuffled) == spikes
+def test_a_drop_lies_well_below_the_best_look_before(recalls, drops):
+    run = pd.DataFrame({"step": range(len(recalls)), "recall": recalls})
+    blank = pd.DataFrame({"step": [0.5, 1.5], "recall": math.nan})
+    assert cures.num_drops(tables(run, blank).sample(frac=1, random_state=0), "recall") == drops
+    assert math.isnan(cures.num_drops(blank, "recall")), "nothing was looked at"
+
+
+def test_the_best_rate_is_chosen_at_another_length_than_the_one_reported():
+    slow, fast = arm("a", 0, exact=0.2, rate=1e-3), arm("a", 0, exact=0.9, rate=1e-2)
+    fast.loc[fast["length"] == 64, "exact"] = 0.5
+    found = cures.ways_compared(tables(slow, fast), 4096, 64, "recall_4096").iloc[0]
+    assert (found["best rate"], found["exact"], found["worst rate"]) == (1e-3, 0.2, 0.2)
 
 
 def test_the_steps_to_a_level_are_those_of_its_first_probe_or_nan():
     run = pd.DataFrame({"step": [10, 20, 30], "recall": [0.1, 0.9, 0.95]})
     assert cures.steps_to(run, "recall", 0.9) == 20
     assert math.isnan(cures.steps_to(run, "recall", 0.99))
-
-
-def test_the_best_fixed_recipe_is_none_that_is_steered():
-    assert cures.best_fixed(TWO, 4096, steered=()) == "b"
-    assert cures.best_fixed(TWO, 4096, steered=("b",)) == "a"
 
 
 def test_a_balance_is_as_good_as_its_weaker_side():

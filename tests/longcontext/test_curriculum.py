@@ -128,8 +128,14 @@ def test_a_checkpoint_of_other_stages_other_rows_or_other_hooks_is_refused(tmp_p
     for change in ({"curriculum": other}, {"data": DATA.replace(num_pairs=2)}):
         with pytest.raises(CheckpointError, match="configuration has changed"):
             run(tmp_path / "run", **change)
-    with pytest.raises(CheckpointError, match="state of 0 hooks, this run has 4"):
+    with pytest.raises(CheckpointError, match=r"state of the hooks \[\], this run has \['AdaptiveMix', 'LengthBandit'"):
         run(tmp_path / "run", everything)
+
+
+def test_the_state_of_another_kind_of_hook_is_refused(tmp_path):
+    run(tmp_path / "run", lambda rows: [LengthBandit(rows, every=2, seed=2, batch=4)])
+    with pytest.raises(CheckpointError, match=r"\['LengthBandit'\], this run has \['AdaptiveWindow'\]"):
+        run(tmp_path / "run", lambda rows: [AdaptiveWindow(rows, [4, 8], every=2, seed=3, batch=4)])
 
 
 def test_without_a_share_the_retrieval_loss_is_off():

@@ -15,7 +15,7 @@ def gain(outputs, upstream):
 
 
 def slope(step, start, steps, before, after):
-    return round(before + min(max((step - start) / steps, 0), 1) * (after - before))
+    return round(before + min(max((step - start + 1) / (steps + 1), 0), 1) * (after - before))
 
 
 def alarm(recalls, drop):
@@ -62,7 +62,7 @@ MISTAKES = {
         "Round it": lambda step, start, steps, before, after: before + (after - before) / 3,
         "has not begun": lambda step, start, steps, before, after: round(before + step * (after - before) / steps),
         "slope is over": lambda step, start, steps, before, after: round(
-            before + max(step - start, 0) * (after - before) / steps
+            before + max(step - start + 1, 0) * (after - before) / (steps + 1)
         ),
         "share of the way": lambda step, start, steps, before, after: before if step < start else after,
     },

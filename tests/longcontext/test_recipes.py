@@ -5,8 +5,9 @@ import math
 import pandas as pd
 import pytest
 import torch
+from torch import Generator
 
-from lablib.core.config import grid
+from lablib.core.experiment import all_experiments
 from lablib.longcontext import recipes
 from lablib.longcontext.experiments import finetuning as tuning
 from lablib.longcontext.experiments.lengths import way
@@ -14,6 +15,8 @@ from lablib.longcontext.experiments.warmup import RECIPES, SELF_COPY, WIDE, reci
 from lablib.longcontext.recipes import RecipeConfig, curriculum_at, stages_to, train_and_ask, train_answers
 from lablib.longcontext.stages import Curriculum, Mix, Stage
 from lablib.train.optim import OptimConfig
+
+RECIPE_EXPERIMENTS = ("warmup", "aftermath", "schedules", "lengths", "ingredients", "steered", "balance")
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +93,9 @@ def test_every_way_of_steering_runs_and_leaves_its_trace(steering):
     table = train_and_ask(smoke(steering=steering))
     trace = {"mix": "accuracy_retrieval_64", "window": "hsa_alone", "bandit": "drawn_length"}.get(steering, "faded")
     assert table.loc[table["phase"] == "train", trace].notna().any()
+    cfg = smoke(steering=steering)
+    acts = {"monitor holds": "hold", "monitor raises": "raise"}
+    assert recipes.steering(cfg, recipes.Rows(cfg.data))[-1].act == acts.get(steering, "warn")
 
 
 def test_questions_in_the_training_are_counted_by_stage():
@@ -103,9 +109,11 @@ def test_questions_in_the_training_are_counted_by_stage():
     assert math.isnan(train_answers(smoke(steering="mix")))
 
 
-def test_dense_chunks_cost_more_operations():
-    flops = [train_and_ask(smoke(name))["train_flops"].iloc[0] for name in ("narrow throughout", "wide from scratch")]
-    assert flops[0] < flops[1]
+def test_more_to_read_costs_more_operations():
+    cheap, wide = (
+        train_and_ask(smoke(name))["train_flops"].iloc[0] for name in ("narrow throughout", "wide from scratch")
+    )
+    assert cheap < wide
 
 
 def test_a_probe_that_no_logged_step_meets_is_refused():
@@ -146,7 +154,40 @@ def test_fine_tuning_begins_where_the_base_ended_and_trains_it_once(monkeypatch)
 
 def test_all_ways_to_fine_tune_start_from_one_of_two_bases():
     arms = tuning.finetuning_arms("full")
-    assert len({arm.base for arm in arms}) == 2
-    assert {stage.shrinks for arm in arms for stage in arm.curriculum.stages} == {False}
-    assert len(arms) == 5 * len(grid(arms[0], seed=range(5)))
-    assert isinstance(arms[0].base.stages[0], Stage)
+    assert {arm.base for arm in arms} == {
+        recipe("full", name, *RECIPES[name]).curriculum for name in tuning.BASES.values()
+    }
+
+
+# ---- rows that cannot be drawn
+
+
+@pytest.mark.parametrize(
+    "experiment", [e for e in all_experiments().values() if e.name.split("/")[1] in RECIPE_EXPERIMENTS]
+)
+def test_every_stage_of_every_arm_can_draw_its_rows(experiment):
+    seen = set()
+    for cfg in experiment.arms("full"):
+        key = (cfg.curriculum.stages, cfg.data, cfg.per_token)
+        if key in seen:
+            continue
+        seen.add(key)
+        rows = recipes.Rows(cfg.data, per_token=cfg.per_token)
+        for stage in cfg.curriculum.stages:
+            rows.kind_weights = list(stage.mix.weights)
+            for length in stage.lengths:
+                rows.lengths = (length,)
+                assert rows(2048, Generator().manual_seed(0)).tokens.shape == (2048 // length, length)
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ({"lengths": (8,)}, r"stages\[0\] has rows of 8 tokens: .*do not fit"),
+        ({"lengths": (100,)}, r"stages\[0\].lengths has 100, which does not divide the 2048 tokens"),
+        ({"lengths": (16,), "mix": Mix(copied=1.0)}, r"rows of 16 tokens"),
+    ],
+)
+def test_rows_that_cannot_be_drawn_are_refused_before_training(stage, words):
+    with pytest.raises(ValueError, match=words):
+        RecipeConfig(recipe="x", curriculum=Curriculum(stages=(Stage(start=0, stop=9, **stage),)))

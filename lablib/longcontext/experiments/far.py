@@ -5,6 +5,7 @@ both leave the number of distractors as it is when the input grows. The third ta
 key stands every 64 tokens, and that is what a real input is more like.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -102,11 +103,11 @@ def far(cfg: FarConfig) -> pd.DataFrame:
     if long is not None:
         facts["repeats_after"] = long.repeats_after
     rows = []
-    forget_peak_memory()
+    known = forget_peak_memory()  # else the peak is that of whatever this process did before
     for tasks in (("six needles, two asked", "one needle"), ("growing distractors",)):
         if "growing distractors" not in tasks or cfg.length <= cfg.longest_with_distractors:
             rows += ask_tasks(model, cfg, tasks, None if long is None else long.tokens)
-    table = pd.DataFrame(rows).assign(**facts, peak_megabytes=peak_memory() / 2**20)
+    table = pd.DataFrame(rows).assign(**facts, peak_megabytes=peak_memory() / 2**20 if known else math.nan)
     if long is not None:
         table.attrs["corpus"] = long.corpus
     return table

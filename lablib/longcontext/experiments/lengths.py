@@ -52,7 +52,7 @@ def ingredients_arms(scale: str) -> list[RecipeConfig]:
     long = {"lengths": (128,)}
     arms = [
         way(scale, "sparse, needles anywhere", (1.0, long), **both, data=four, needles=4),
-        way(scale, "needles in the last quarter", (1.0, long), data=four.replace(max_distance=16), needles=4),
+        way(scale, "needles near their question", (1.0, long), data=four.replace(max_distance=16), needles=4),
         way(scale, "dense top-k", (1.0, {**long, "top_k": None}), **both, data=four, needles=4),
     ]
     shared = TWO.replace(key_tokens=2, shared_keys=True)

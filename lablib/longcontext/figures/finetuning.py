@@ -1,4 +1,4 @@
-"""The figure of `longcontext/finetuning`: long recall while the short rows are answered as well as ever."""
+"""The figure of `longcontext/finetuning`: recall near and far while a trained model goes on."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -30,6 +30,6 @@ def finetuning_figure(table: pd.DataFrame) -> go.Figure:
     kind = " and ".join(f"{store} runs" for store in sorted(rows["store"].unique()))
     questions = int(rows["probe_questions"].iloc[0])
     source = f"{kind}, {rows['seed'].nunique()} seeds a line, {questions} questions a point and seed"
-    title = "Fine-tuning on short rows harms what they do not ask for"
+    title = "Going on at a renewed rate, on rows that the window covers or not"
     figure = dress(figure, title=title, source=source, height=420 + 21 * len(names))
     return figure.update_layout(legend={"orientation": "v"}, margin={"b": 74 + 21 * len(names)})

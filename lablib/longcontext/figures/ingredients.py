@@ -1,4 +1,4 @@
-"""The figures of `longcontext/ingredients` and `longcontext/schedules`: recall by length, a line a recipe."""
+"""The figure of `longcontext/ingredients`: recall by length, a line a recipe."""
 
 import pandas as pd
 import plotly.graph_objects as go

@@ -1,4 +1,4 @@
-"""The figure of `longcontext/lengths`: four ways to spend the same tokens, at three learning rates."""
+"""The figure of `longcontext/lengths`: four ways to spend the same tokens, at several learning rates."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -12,17 +12,25 @@ COLOURS = (BLUE, GREEN, ORANGE, VERMILLION, PURPLE, SKY, GREY)
 
 
 def lengths_figure(table: pd.DataFrame, length: int = 65_536) -> go.Figure:
-    """Left: recall in the longest training rows by step, at the middle rate. Right: recall at a length, by rate."""
+    """Left: recall of a single needle by training step, at one rate. Right: recall at a length, by rate.
+
+    Dotted: a guess among the needles.
+    """
     if table.empty:
         return missing(NOTHING)
     tested = table.loc[table["phase"] == "test", "length"]
     length = length if (tested == length).any() else int(tested.max())
     probes = [int(text) for text in str(table["probe_lengths"].iloc[0]).split()]
     probe, rates = probes[min(1, len(probes) - 1)], sorted(table["curriculum.optim.lr"].unique())
-    titles = (f"recall at {spell_length(probe)} tokens, by step", f"recall at {spell_length(length)} tokens, by rate")
+    rate = rates[len(rates) // 2]
+    needles = int(table["needles"].iloc[0])
+    titles = (
+        f"one needle at {spell_length(probe)} tokens, by step, rate {rate:g}",
+        f"one of {needles} needles at {spell_length(length)} tokens, by rate",
+    )
     figure = make_subplots(cols=2, subplot_titles=titles, horizontal_spacing=0.28, column_widths=[0.5, 0.5])
     names = list(table["recipe"].unique())
-    middle = table[(table["phase"] == "train") & (table["curriculum.optim.lr"] == rates[len(rates) // 2])]
+    middle = table[(table["phase"] == "train") & (table["curriculum.optim.lr"] == rate)]
     middle = middle.dropna(subset=[f"recall_{probe}"]).sort_values("step")
     for i, name in enumerate(names):
         look = {"colour": COLOURS[i % 7], "dash": DASHES[i % 6], "symbol": SYMBOLS[i % 6]}
@@ -34,12 +42,13 @@ def lengths_figure(table: pd.DataFrame, length: int = 65_536) -> go.Figure:
         mine = arms[arms["curriculum.optim.lr"] == rate]
         look = {"name": f"rate {rate:g}", "colour": colour, "symbol": symbol}
         add_bars(figure, mine, "recipe", "exact", order=names, **look, row=1, col=2)
+    figure.add_vline(x=1 / needles, line={"dash": "dot", "color": "#555", "width": 1}, row=1, col=2)
     figure.update_xaxes(title="training step", row=1, col=1)
     figure.update_xaxes(range=[-0.04, 1.06], tickvals=[0, 0.5, 1], row=1, col=2)
     figure.update_yaxes(range=[-0.04, 1.06], row=1, col=1)
     kind = " and ".join(f"{store} runs" for store in sorted(table["store"].unique()))
     questions = int(table["haystacks"].iloc[0] * table["questions"].iloc[0])
     source = f"{kind}, {arms['seed'].nunique()} seeds, {questions} questions a seed (right), equal training tokens"
-    title = "Start short: long rows from the beginning teach next to nothing"
+    title = "Four ways to spend the same training tokens"
     figure = dress(figure, title=title, source=source, height=440 + 21 * (len(names) + len(rates)))
     return figure.update_layout(legend={"orientation": "v"}, margin={"b": 74 + 21 * (len(names) + len(rates))})

@@ -13,7 +13,7 @@ COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, GREY, BLACK)
 
 def warmup_figure(table: pd.DataFrame, own: pd.DataFrame | None = None, length: int = 16_384) -> go.Figure:
     """Local loss against exact recall at one length: a faint mark a seed, a large one the mean of a recipe."""
-    return plane(table, length, own, title="A narrow start gives the wide window both: local loss and retrieval")
+    return plane(table, length, own, title="A narrow start gives the wide window both sides, while the rate decays")
 
 
 def plane(table: pd.DataFrame, length: int, own: pd.DataFrame | None = None, *, title: str) -> go.Figure:
