@@ -105,7 +105,7 @@ def check_slope(answer) -> None:
                 raise Mistake(f"At step {step} the slope is over since step {start + steps}: the window is {after}.")
             raise Mistake(
                 f"At step {step} of a slope from step {start} over {steps} steps, from {before} to {after}, you say "
-                f"{found}. Which share of the way is done? The step before the slope has none of it, the one after it all."
+                f"{found}. Which share of the way is done? Before the slope none of it is, after it all."
             )
 
 
