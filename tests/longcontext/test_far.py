@@ -198,7 +198,7 @@ def test_an_arm_beyond_the_room_is_refused_before_a_reader_is_trained(own_store,
     ("changes", "match"),
     [
         ({"text_share": 1.0}, "text_share is 1.0"),
-        ({"more_length": 32}, "more_length is 32, below the 64 tokens"),
+        ({"more_length": 32}, "more_length is 32, expected more than the 64 tokens"),
         ({"straddled": 1.5}, "straddled is 1.5"),
         ({"model": LMConfig(vocab=99)}, r"model.vocab is 99, but the haystacks have \[290\] token ids"),
     ],

@@ -66,9 +66,8 @@ class ReaderConfig(Config):
             raise ValueError(f"text_share is {self.text_share}; expected a share between 0 and 1, neither of them")
         if not 0 <= self.straddled < 1:
             raise ValueError(f"straddled is {self.straddled}; expected a share from 0 to less than 1")
-        if (
-            self.more_length <= self.data.length
-        ):  # nor equal: its rows would share a generator's seed with held-out ones
+        # not equal either: the rows of the second part would share a seed with the held-out ones
+        if self.more is not None and self.more_length <= self.data.length:
             raise ValueError(
                 f"more_length is {self.more_length}, expected more than the {self.data.length} tokens of the first rows"
             )
