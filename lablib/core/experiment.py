@@ -18,6 +18,7 @@ from lablib.core.config import Config
 from lablib.core.provenance import provenance
 from lablib.core.scrub import scrub, scrubber
 from lablib.core.store import Arm, Record, Store, lab_home
+from lablib.core.trained import training_anew
 
 SUBJECTS = ("longcontext",)
 _registry: dict[str, "Experiment"] = {}
@@ -57,11 +58,15 @@ class Experiment:
         arm = Store(lab_home()).load(self.name, self.digest(cfg))
         return arm if arm is not None and arm.status == "ok" else None
 
-    def compute(self, cfg: Config) -> Arm:
-        """Run the function and keep what came of it: a table, or the error and no number."""
+    def compute(self, cfg: Config, fresh: bool = False) -> Arm:
+        """Run the function and keep what came of it: a table, or the error and no number.
+
+        `fresh`: train again, too, instead of reading weights that are kept.
+        """
         start, table, error = time.process_time(), None, None
         try:
-            table = self.function(cfg)
+            with training_anew(fresh):
+                table = self.function(cfg)
             json.dumps(table.to_dict(orient="list"))  # what cannot be kept is an error of this arm
             table = table.reset_index(drop=True)
             if clash := set(table.columns) & {*cfg.flat(), "arm", "cpu_seconds", "store"}:
@@ -132,9 +137,11 @@ def run_all(
     tell = progress or (lambda done, total, label: None)
     tell(0, len(missing), f"{len(set(arms)) - len(missing)} of {len(set(arms))} arms already there")
     if in_process:
-        finished = (experiment.compute(cfg) for cfg in missing)
+        finished = (experiment.compute(cfg, fresh) for cfg in missing)
+    elif missing:
+        finished = _over(executor or worker_pool(worker_count()), experiment, missing, fresh)
     else:
-        finished = _over(executor or worker_pool(worker_count()), experiment, missing) if missing else iter(())
+        finished = iter(())
     failed = []
     for done, arm in enumerate(finished, start=1):
         if Store(lab_home()).load(arm.experiment, arm.digest) is None:  # computed where the store is another
@@ -164,10 +171,10 @@ def worker_pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
 
 
-def _over(executor: Executor, experiment: Experiment, missing: Sequence[Config]):
+def _over(executor: Executor, experiment: Experiment, missing: Sequence[Config], fresh: bool):
     futures = []
     try:
-        futures += [executor.submit(experiment.compute, cfg) for cfg in missing]
+        futures += [executor.submit(experiment.compute, cfg, fresh) for cfg in missing]
         for future in as_completed(futures):
             yield future.result()
     except BrokenExecutor as broken:

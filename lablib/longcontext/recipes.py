@@ -16,7 +16,7 @@ from torch import Generator
 
 from lablib.core.config import Config
 from lablib.core.measure import count_flops, num_parameters
-from lablib.core.store import lab_home
+from lablib.core.trained import weights_place
 from lablib.data.batch import Batch
 from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.ablation import windows_cut, without_retrieval
@@ -141,7 +141,7 @@ def train_and_ask(cfg: RecipeConfig) -> pd.DataFrame:
     A run whose loss is no longer finite is a result, not an error: its rows say `diverged` 1 and hold no answers.
     """
     model, rows = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed)), Rows(cfg.data, per_token=cfg.per_token)
-    place = lab_home() / "models" / f"{cfg.replace(lengths=(64,), haystacks=1, questions=1).digest()}.safetensors"
+    place = weights_place(cfg.replace(lengths=(64,), haystacks=1, questions=1).digest())
     try:
         table = train_curriculum(
             model,

@@ -14,7 +14,7 @@ from torch import Generator
 from lablib.core.config import grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import num_parameters
-from lablib.core.store import lab_home
+from lablib.core.trained import weights_place
 from lablib.longcontext.curriculum import train_curriculum
 from lablib.longcontext.experiments.warmup import NARROW, RECIPES, STEPS, WIDE
 from lablib.longcontext.monitor import SeesawMonitor
@@ -60,7 +60,7 @@ def tuned(scale: str, name: str, base: str, stage: dict[str, Any]) -> Finetuning
 def finetuning(cfg: FinetuningConfig) -> pd.DataFrame:
     """Rows with phase "before" and "train" (the fine-tuning) by step, "heldout" and "test" by length, of its end."""
     model, rows = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed)), Rows(cfg.data)
-    place = lab_home() / "models" / f"{cfg.model.digest(cfg.seed, cfg.data.digest(), cfg.base.digest())}.safetensors"
+    place = weights_place(cfg.model.digest(cfg.seed, cfg.data.digest(), cfg.base.digest()))
     train_curriculum(model, cfg.base, rows, Generator().manual_seed(10_000 + cfg.seed), checkpoint=place)
     monitor = SeesawMonitor(rows, cfg.probe_lengths, cfg.probe_every, 40_000 + cfg.seed, questions=cfg.probe_questions)
     before: dict[str, float | str] = {"phase": "before", "step": 0}

@@ -23,6 +23,7 @@ from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import count_flops, num_parameters
 from lablib.core.store import Record, lab_home, write_atomically
+from lablib.core.trained import weights_place
 from lablib.data.mixture import Mixture
 from lablib.data.retrieval import RetrievalConfig, training_batch
 from lablib.data.text import standard_library
@@ -129,7 +130,7 @@ def train_reader(cfg: ReaderConfig) -> tuple[LanguageModel, pd.DataFrame, Path]:
     model, tables, done = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed)), [], 0
     for number, (train, length) in enumerate(parts(cfg), start=1):
         so_far = cfg if number == 2 else cfg.replace(more=None, more_length=cfg.data.length)
-        place = lab_home() / "models" / f"{so_far.digest()}.safetensors"
+        place = weights_place(so_far.digest())
         generator = Generator().manual_seed(10_000 * number + cfg.seed)
         draw = rows_of(cfg, length, "train")
         table = fit(model, draw, train, generator, hooks=[RetrievalProbe()], checkpoint=place)

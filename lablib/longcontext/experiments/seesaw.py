@@ -19,6 +19,7 @@ from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import count_flops, num_parameters
 from lablib.core.store import lab_home
+from lablib.core.trained import weights_place
 from lablib.data.batch import Batch
 from lablib.data.retrieval import RetrievalConfig, training_batch
 from lablib.data.text import standard_library
@@ -70,7 +71,7 @@ class SeesawConfig(Config):
 
 def train_seesaw(cfg: SeesawConfig) -> tuple[LanguageModel, pd.DataFrame, Path]:
     """The trained model of an arm, its training table, and its checkpoint below the store; resumes what is there."""
-    place = lab_home() / "models" / f"{cfg.replace(lengths=(), haystacks=1, questions=1).digest()}.safetensors"
+    place = weights_place(cfg.replace(lengths=(), haystacks=1, questions=1).digest())
     model = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed))
     table = fit(
         model,
