@@ -49,7 +49,7 @@ class RecipeConfig(Config):
     ask_top_k         chunks read when asked, each in turn (empty: as at the end of the training)
     """
 
-    recipe: str
+    recipe: str = "one stage"
     seed: int = 0
     curriculum: Curriculum = Curriculum()
     model: LMConfig = LMConfig(vocab=LOCAL.vocab)
@@ -68,11 +68,18 @@ class RecipeConfig(Config):
     questions: int = 50  # on each haystack
 
     scales: ClassVar = {
-        "smoke": {"probe_every": 2, "probe_lengths": (64, 128), "probe_questions": 4, "lengths": (64, 256),
-                  "haystacks": 1, "questions": 4},
+        "smoke": {
+            "curriculum": Curriculum(stages=(Stage(start=0, stop=16),), tokens=256, log_every=2),
+            "probe_every": 2,
+            "probe_lengths": (64, 128),
+            "probe_questions": 4,
+            "lengths": (64, 256),
+            "haystacks": 1,
+            "questions": 4,
+        },
         "lab": {"haystacks": 2, "questions": 25, "lengths": (64, 4096, 16_384)},
         "full": {},
-    }  # fmt: skip
+    }
 
     def __post_init__(self):
         super().__post_init__()
