@@ -100,12 +100,6 @@ def num_drops(run: pd.DataFrame, measure: str, height: float = 0.2) -> float:
     return float((recalls <= recalls.cummax().shift(1) - height).sum()) if len(recalls) else float("nan")
 
 
-def steps_to(run: pd.DataFrame, measure: str, level: float) -> float:
-    """The first step at which a probe reaches a level; NaN where none does."""
-    reached = run.loc[run[measure] >= level, "step"]
-    return float(reached.min()) if len(reached) else float("nan")
-
-
 def ways_compared(table: pd.DataFrame, length: int, chosen_at: int, probe: str) -> pd.DataFrame:
     """Generalisation, stability and cost of each way at its best learning rate, and what other rates do to it.
 

@@ -118,12 +118,6 @@ def test_the_best_rate_is_chosen_at_another_length_than_the_one_reported():
     assert (found["best rate"], found["exact"], found["worst rate"]) == (1e-3, 0.2, 0.2)
 
 
-def test_the_steps_to_a_level_are_those_of_its_first_probe_or_nan():
-    run = pd.DataFrame({"step": [10, 20, 30], "recall": [0.1, 0.9, 0.95]})
-    assert cures.steps_to(run, "recall", 0.9) == 20
-    assert math.isnan(cures.steps_to(run, "recall", 0.99))
-
-
 def test_a_balance_is_as_good_as_its_weaker_side():
     arms = pd.DataFrame({"exact": [1.0, 0.2], "exact_reasoning": [0.4, 0.9]})
     assert cures.balanced(arms).tolist() == [0.4, 0.2]

@@ -14,16 +14,13 @@ from lablib.core.config import grid
 from lablib.core.experiment import experiment
 from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.experiments.lengths import LENGTHS, way
+from lablib.longcontext.experiments.tracking import TrackingConfig
 from lablib.longcontext.experiments.warmup import RECIPES, WIDE, recipe
 from lablib.longcontext.recipes import RecipeConfig, Steering, curriculum_at, train_and_ask
 from lablib.longcontext.stages import Mix
-from lablib.nn.lm import LMConfig
 
 CHAIN_DATA = RetrievalConfig(num_pairs=2)
-CHAIN_MODEL = LMConfig(
-    vocab=CHAIN_DATA.vocab, plan="swa memory swa+hsa swa+hsa", num_kv_heads=2, bypass=False,
-    retrieval_init="identity-read",
-)  # fmt: skip
+CHAIN_MODEL = TrackingConfig().model  # two HSA groups, reads that start as the identity
 
 
 def steered_arms(scale: str) -> list[RecipeConfig]:
