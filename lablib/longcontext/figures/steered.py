@@ -7,20 +7,27 @@ from lablib.longcontext.cures import outcomes
 from lablib.viz.marks import NOTHING, add_bars, missing, spell_length
 from lablib.viz.style import BLUE, dress
 
+Look = tuple[str, str, str]  # name, colour and symbol of a measure
+
 
 def steered_figure(table: pd.DataFrame, length: int = 16_384) -> go.Figure:
     """Exact recall at a length, a bar a recipe and a dot a seed."""
+    measures = {"exact": ("mean, and every seed", BLUE, "circle")}
+    return recall_bars(table, length, measures, title="Fixed recipes, and some that follow the model")
+
+
+def recall_bars(table: pd.DataFrame, length: int, measures: dict[str, Look], *, title: str) -> go.Figure:
+    """Measures of recall at a length (the longest, where it was not asked), bars a recipe and a dot a seed."""
     if table.empty:
         return missing(NOTHING)
     tested = table.loc[table["phase"] == "test", "length"]
     length = length if (tested == length).any() else int(tested.max())
     arms, figure = outcomes(table, length), go.Figure()
     names = list(arms["recipe"].unique())
-    add_bars(figure, arms, "recipe", "exact", order=names, name="mean, and every seed", colour=BLUE)
+    for measure, (name, colour, symbol) in measures.items():
+        add_bars(figure, arms, "recipe", measure, order=names, name=name, colour=colour, symbol=symbol)
     figure.update_xaxes(range=[-0.04, 1.06], title=f"exact recall at {spell_length(length)} tokens")
     kind = " and ".join(f"{store} runs" for store in sorted(table["store"].unique()))
     questions = int(table["haystacks"].iloc[0] * table["questions"].iloc[0])
     source = f"{kind}, {arms['seed'].nunique()} seeds a recipe, {questions} questions a seed"
-    return dress(
-        figure, title="Fixed recipes, and some that follow the model", source=source, height=150 + 40 * len(names)
-    )
+    return dress(figure, title=title, source=source, height=150 + (20 + 20 * len(measures)) * len(names))
