@@ -2,7 +2,8 @@
 
 The model of "short and dense, then wide" goes on with a new schedule, as supervised fine-tuning does, on rows that its
 windows cover whole: recall at long lengths is watched while the rows are answered as well as ever. Then the same with
-a share of rows in which needles lie beyond the reach of the windows.
+a share of rows in which needles lie beyond the reach of the windows. And both once more after a training that had such
+rows itself, as the paper's has: there the short rows are something new.
 """
 
 from dataclasses import dataclass
@@ -16,14 +17,19 @@ from lablib.core.experiment import experiment
 from lablib.core.measure import num_parameters
 from lablib.core.trained import weights_place
 from lablib.longcontext.curriculum import train_curriculum
-from lablib.longcontext.experiments.warmup import NARROW, RECIPES, STEPS, WIDE
+from lablib.longcontext.experiments.warmup import NARROW, RECIPES, SHORT_DENSE, STEPS, WARM, WIDE
 from lablib.longcontext.monitor import SeesawMonitor
 from lablib.longcontext.recipes import RecipeConfig, ask_everything, curriculum_at, train_answers, train_flops
 from lablib.longcontext.rows import Rows
 from lablib.longcontext.stages import Curriculum, Mix
 from lablib.nn.lm import LanguageModel
 
-BASES = {"wide": "short and dense, then wide", "narrow": "narrow throughout"}
+THIRD: dict[str, Any] = {**WIDE, "lengths": (64, 256), "length_weights": (0.67, 0.33)}  # shares of the tokens
+BASES: dict[str, tuple[tuple[float, dict[str, Any]], ...]] = {
+    "wide": RECIPES["short and dense, then wide"],
+    "wide, long rows": ((WARM, SHORT_DENSE), (1 - WARM, THIRD)),
+    "narrow": RECIPES["narrow throughout"],
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +40,14 @@ class FinetuningConfig(RecipeConfig):
 
 
 def finetuning_arms(scale: str) -> list[FinetuningConfig]:
-    """Short rows, short rows without needles, and a share of long rows; the narrow model on short rows as control."""
-    far = {**WIDE, "lengths": (64, 256)}
+    """Short rows, with needles and without, shares of long rows, both bases; the narrow model on short rows as control."""
     arms = [
         tuned(scale, "short rows", "wide", WIDE),
         tuned(scale, "short rows, no needles", "wide", {**WIDE, "mix": Mix(retrieval=0.0, plain=1.0)}),
-        tuned(scale, "a tenth of long rows", "wide", {**far, "length_weights": (0.9, 0.1)}),
-        tuned(scale, "a third of long rows", "wide", {**far, "length_weights": (0.67, 0.33)}),
+        tuned(scale, "a tenth of long rows", "wide", {**THIRD, "length_weights": (0.9, 0.1)}),
+        tuned(scale, "a third of long rows", "wide", THIRD),
+        tuned(scale, "after long rows: short rows", "wide, long rows", WIDE),
+        tuned(scale, "after long rows: a third of long rows", "wide, long rows", THIRD),
         tuned(scale, "narrow window, short rows", "narrow", NARROW),
     ]
     if scale != "full":
@@ -50,7 +57,7 @@ def finetuning_arms(scale: str) -> list[FinetuningConfig]:
 
 def tuned(scale: str, name: str, base: str, stage: dict[str, Any]) -> FinetuningConfig:
     """One way to fine-tune one of the BASES, with seed 0."""
-    before = curriculum_at(scale, STEPS, *RECIPES[BASES[base]])
+    before = curriculum_at(scale, STEPS, *BASES[base])
     probes = {"probe_every": 60, "probe_lengths": (64, 256, 4096, 16_384)} if scale != "smoke" else {}
     cfg = FinetuningConfig.at(scale, recipe=name, base=before, curriculum=curriculum_at(scale, 600, (1.0, stage)))
     return cfg.replace(model__window=stage["window"], **probes)
