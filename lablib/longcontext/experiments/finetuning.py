@@ -40,7 +40,7 @@ class FinetuningConfig(RecipeConfig):
 
 
 def finetuning_arms(scale: str) -> list[FinetuningConfig]:
-    """Short rows, with needles and without, shares of long rows, both bases; the narrow model on short rows as control."""
+    """Short rows, with and without needles, shares of long rows, three bases; the narrow model as control."""
     arms = [
         tuned(scale, "short rows", "wide", WIDE),
         tuned(scale, "short rows, no needles", "wide", {**WIDE, "mix": Mix(retrieval=0.0, plain=1.0)}),
