@@ -26,8 +26,6 @@ def image_path(record: Record, name: str) -> Path:
 
 def figure_of(experiment: Experiment, record: Record):
     """The figure by convention `lablib.<subject>.figures.<experiment>.<experiment>_figure(table)`; None without one."""
-    import pandas as pd
-
     subject, _, name = experiment.name.partition("/")
     if importlib.util.find_spec(f"lablib.{subject}.figures") is None:
         return None
@@ -35,10 +33,8 @@ def figure_of(experiment: Experiment, record: Record):
     if importlib.util.find_spec(module) is None:
         return None
     function = getattr(importlib.import_module(module), f"{name}_figure", None)
-    arms = [arm for arm in record.load(experiment.name) if arm.version == experiment.version]
-    if function is None or not arms:
-        return None
-    return function(pd.concat([arm.joined("recorded") for arm in arms], ignore_index=True))
+    table = experiment.recorded(record)
+    return None if function is None or table.empty else function(table)
 
 
 def still(figure: dict[str, Any]) -> bytes:

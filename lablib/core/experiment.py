@@ -89,10 +89,11 @@ class Experiment:
         Store(lab_home()).save(arm)
         return arm
 
-    def recorded(self) -> pd.DataFrame:
+    def recorded(self, record: Record | None = None) -> pd.DataFrame:
         """The committed full-scale arms of this version, as one table in the order of `arms`; empty where none is."""
+        record = record or Record()
         order = {self.digest(cfg): place for place, cfg in enumerate(self.arms("full"))}
-        arms = [arm for arm in Record().load(self.name) if arm.version == self.version and arm.status == "ok"]
+        arms = [arm for arm in record.load(self.name) if arm.version == self.version and arm.status == "ok"]
         arms.sort(key=lambda arm: order.get(arm.digest, len(order)))
         return pd.concat([arm.joined("recorded") for arm in arms], ignore_index=True) if arms else pd.DataFrame()
 

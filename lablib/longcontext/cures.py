@@ -26,6 +26,12 @@ def outcomes(table: pd.DataFrame, length: int, near: int | None = None) -> pd.Da
     return arms.reset_index()
 
 
+def asked_length(table: pd.DataFrame, length: int) -> int:
+    """The length, or the longest that the arms of the table were asked at, where they were not asked at it."""
+    tested = table.loc[table["phase"] == "test", "length"]
+    return length if (tested == length).any() else int(tested.max())
+
+
 def by_recipe(
     table: pd.DataFrame, length: int, by: tuple[str, ...] = ("recipe",), near: int | None = None
 ) -> pd.DataFrame:

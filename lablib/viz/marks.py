@@ -20,6 +20,19 @@ def spell_length(tokens: Real) -> str:
     return f"{tokens:g}"
 
 
+def runs_and_seeds(rows: pd.DataFrame, each: str = "", by: str | list[str] | None = None) -> str:
+    """What a figure is drawn from: "recorded runs, 3 to 5 seeds a line", with the seeds of each group of `by`."""
+    runs = " and ".join(f"{store} runs" for store in sorted(rows["store"].unique()))
+    seeds = rows.groupby(by)["seed"].nunique() if by else pd.Series(rows["seed"].nunique())
+    span = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
+    return f"{runs}, {span} seeds" + (f" a {each}" if each else "")
+
+
+def questions_asked(rows: pd.DataFrame) -> str:
+    """How many questions each arm was asked at a length, for the line under a title."""
+    return f"{int(rows['haystacks'].iloc[0] * rows['questions'].max())} questions a seed"
+
+
 def add_seeds(
     figure: go.Figure,
     table: pd.DataFrame,

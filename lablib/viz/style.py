@@ -1,5 +1,6 @@
 """One look for every figure: a colour-blind-safe palette, one name and colour a model family, one template."""
 
+from collections.abc import Sequence
 from textwrap import wrap
 
 import plotly.graph_objects as go
@@ -21,6 +22,7 @@ FAMILIES = {
 END_COLOURS = (BLUE, VERMILLION)  # where only a narrow and a wide window are compared
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
+COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, GREY, BLACK)  # of things without a colour of their own
 
 # narrow to wide: cividis from dark to light, without its palest end
 RAMP = ("#00224E", "#2A3F6D", "#575C6D", "#7D7C78", "#A59C74", "#CFB958", "#E8D34A")
@@ -31,6 +33,15 @@ def ramp(number: int) -> list[str]:
     if number == 1:
         return [RAMP[0]]
     return [RAMP[round(i * (len(RAMP) - 1) / (number - 1))] for i in range(number)]
+
+
+def look(place: int, colours: Sequence[str] = COLOURS) -> dict[str, str]:
+    """Colour, dash and symbol of the line at a place of a figure: no two alike among the first two dozen."""
+    return {
+        "colour": colours[place % len(colours)],
+        "dash": DASHES[place % len(DASHES)],
+        "symbol": SYMBOLS[place % len(SYMBOLS)],
+    }
 
 
 def rgba(colour: str, alpha: float) -> str:
@@ -44,13 +55,14 @@ LINE = 21  # pixels
 TITLE, SOURCE, PANEL = 47, 62, 18
 
 
-def dress(figure: go.Figure, *, title: str, source: str, height: int = 430) -> go.Figure:
+def dress(figure: go.Figure, *, title: str, source: str, height: int = 430, legend_rows: int = 0) -> go.Figure:
     """The lab's template: white ground, readable sizes, and under the title what the figure is drawn from.
 
-    `height` is that of a figure with one line of title and one of source; more lines make it higher.
+    `height` is that of a figure with one line of title and one of source; more lines make it higher. A legend of long
+    names stands in a column at the foot, if `legend_rows` says of how many.
     """
     titles, sources = wrap(title, TITLE), wrap(source, SOURCE)
-    height += LINE * (len(titles) + len(sources) - 2)
+    height += LINE * (len(titles) + len(sources) - 2 + legend_rows)
     head = LINE * len(titles + sources) + _fold_panel_titles(figure)
     small = [f'<span style="font-size:12px">{line}</span>' for line in sources]
     figure.update_layout(
@@ -61,9 +73,15 @@ def dress(figure: go.Figure, *, title: str, source: str, height: int = 430) -> g
         paper_bgcolor="white",
         plot_bgcolor="white",
         height=height,
-        margin={"l": 64, "r": 20, "t": head + 30, "b": 64},
+        margin={"l": 64, "r": 20, "t": head + 30, "b": 74 + LINE * legend_rows if legend_rows else 64},
         # at the foot of the figure, so that the title of an axis is never under it, however high the plot is
-        legend={"orientation": "h", "x": 0, "y": 8 / height, "yref": "container", "yanchor": "bottom"},
+        legend={
+            "orientation": "v" if legend_rows else "h",
+            "x": 0,
+            "y": 8 / height,
+            "yref": "container",
+            "yanchor": "bottom",
+        },
         hoverlabel={"font": {"size": 12}},
         modebar={"remove": ["sendChartToCloud"]},  # the lab sends nothing anywhere
     )

@@ -5,10 +5,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lablib.longcontext.cures import after_joint
-from lablib.viz.marks import NOTHING, add_seeds, missing, spell_length
-from lablib.viz.style import BLUE, DASHES, GREEN, GREY, ORANGE, PURPLE, SKY, SYMBOLS, VERMILLION, dress
-
-COLOURS = (GREEN, ORANGE, BLUE, VERMILLION, PURPLE, SKY, GREY)
+from lablib.viz.marks import NOTHING, add_seeds, missing, runs_and_seeds, spell_length
+from lablib.viz.style import dress, look
 
 
 def aftermath_figure(table: pd.DataFrame) -> go.Figure:
@@ -29,13 +27,10 @@ def probes_figure(rows: pd.DataFrame, title: str, axis: str) -> go.Figure:
     names = list(rows["recipe"].unique())
     for col, measure in enumerate(panels, start=1):
         for i, name in enumerate(names):
-            look = {"colour": COLOURS[i % 7], "dash": DASHES[i % 6], "symbol": SYMBOLS[i % 6], "legend": col == 1}
-            add_seeds(figure, rows[rows["recipe"] == name], "since", measure, name=name, **look, row=1, col=col)
+            mine = rows[rows["recipe"] == name]
+            add_seeds(figure, mine, "since", measure, name=name, **look(i), legend=col == 1, row=1, col=col)
         figure.update_xaxes(title=axis, row=1, col=col)
     figure.update_yaxes(range=[-0.04, 1.06], row=1, col=1)
-    kind = " and ".join(f"{store} runs" for store in sorted(rows["store"].unique()))
-    seeds = rows.groupby("recipe")["seed"].nunique()
-    span = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
-    source = f"{kind}, {span} seeds a line, {int(rows['probe_questions'].iloc[0])} questions a point and seed"
-    figure = dress(figure, title=title, source=source, height=440 + 21 * len(names))
-    return figure.update_layout(legend={"orientation": "v"}, margin={"b": 74 + 21 * len(names)})
+    asked = f"{int(rows['probe_questions'].iloc[0])} questions a point and seed"
+    source = f"{runs_and_seeds(rows, 'line', 'recipe')}, {asked}"
+    return dress(figure, title=title, source=source, height=440, legend_rows=len(names))

@@ -4,7 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from lablib.longcontext.summaries import PLAIN
-from lablib.viz.marks import NOTHING, add_seeds, length_axis, missing
+from lablib.viz.marks import NOTHING, add_seeds, length_axis, missing, runs_and_seeds
 from lablib.viz.style import DASHES, FAMILIES, GREEN, SYMBOLS, VERMILLION, dress
 
 
@@ -19,5 +19,9 @@ def cost_figure(table: pd.DataFrame) -> go.Figure:
         add_seeds(figure, mine, "length", "work_seconds", name=work, colour=colour, symbol=symbol, dash=dash)
     length_axis(figure, table["length"], title="input length (tokens, log scale)")
     figure.update_yaxes(type="log", title="CPU seconds (log scale)", exponentformat="power")
-    kind = " and ".join(f"{store} runs" for store in sorted(table["store"].unique()))
-    return dress(figure, title="What it costs to read a long input once", source=f"{kind}, one thread", height=420)
+    return dress(
+        figure,
+        title="What it costs to read a long input once",
+        source=f"{runs_and_seeds(table)}, one thread",
+        height=420,
+    )

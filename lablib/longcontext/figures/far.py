@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lablib.longcontext.recall import recall_by_length, whole_readers
-from lablib.viz.marks import NOTHING, add_seeds, length_axis, missing, spell_length
+from lablib.viz.marks import NOTHING, add_seeds, length_axis, missing, runs_and_seeds, spell_length
 from lablib.viz.style import BLUE, DASHES, GREEN, RAMP, SYMBOLS, VERMILLION, dress
 
 TASKS = ("one needle", "six needles, two asked", "growing distractors")
@@ -66,8 +66,5 @@ def length_figure(table: pd.DataFrame) -> go.Figure:
 
 
 def _source(rows: pd.DataFrame) -> str:
-    kind = " and ".join(f"{store} runs" for store in sorted(rows["store"].unique()))
-    seeds = rows.groupby("length")["seed"].nunique()
-    span = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     asked = f"{int(rows['questions'].max())} questions a task, {int(rows['strata'].iloc[0])} depths"
-    return f"{kind}, {span} seeds a length, {asked}"
+    return f"{runs_and_seeds(rows, 'length', 'length')}, {asked}"

@@ -4,10 +4,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lablib.viz.marks import NOTHING, add_seeds, missing, spell_length
-from lablib.viz.style import BLUE, DASHES, GREEN, ORANGE, PURPLE, SYMBOLS, VERMILLION, dress
-
-COLOURS = (VERMILLION, PURPLE, ORANGE, GREEN, BLUE)
+from lablib.viz.marks import NOTHING, add_seeds, missing, runs_and_seeds, spell_length
+from lablib.viz.style import dress, look
 
 
 def finetuning_figure(table: pd.DataFrame) -> go.Figure:
@@ -22,14 +20,12 @@ def finetuning_figure(table: pd.DataFrame) -> go.Figure:
     names = list(rows["recipe"].unique())
     for col, length in enumerate(ends, start=1):
         for i, name in enumerate(names):
-            look = {"colour": COLOURS[i % 5], "dash": DASHES[i % 6], "symbol": SYMBOLS[i % 6], "legend": col == 1}
             mine = rows[rows["recipe"] == name].sort_values("step")
-            add_seeds(figure, mine, "step", f"recall_{length}", name=name, **look, row=1, col=col)
+            look_here = look(i) | {"legend": col == 1, "row": 1, "col": col}
+            add_seeds(figure, mine, "step", f"recall_{length}", name=name, **look_here)
         figure.update_xaxes(title="steps of fine-tuning", row=1, col=col)
     figure.update_yaxes(range=[-0.04, 1.06])
-    kind = " and ".join(f"{store} runs" for store in sorted(rows["store"].unique()))
-    questions = int(rows["probe_questions"].iloc[0])
-    source = f"{kind}, {rows['seed'].nunique()} seeds a line, {questions} questions a point and seed"
+    asked = f"{int(rows['probe_questions'].iloc[0])} questions a point and seed"
+    source = f"{runs_and_seeds(rows, 'line', 'recipe')}, {asked}"
     title = "Going on at a renewed rate, on rows that the window covers or not"
-    figure = dress(figure, title=title, source=source, height=420 + 21 * len(names))
-    return figure.update_layout(legend={"orientation": "v"}, margin={"b": 74 + 21 * len(names)})
+    return dress(figure, title=title, source=source, height=420, legend_rows=len(names))

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lablib.longcontext.recall import LAWS, misses, with_reader
-from lablib.viz.marks import NOTHING, add_seeds, length_axis, missing
+from lablib.viz.marks import NOTHING, add_seeds, length_axis, missing, runs_and_seeds
 from lablib.viz.style import BLUE, DASHES, GREY, ORANGE, SYMBOLS, dress
 
 COLOURS = (BLUE, ORANGE, GREY)
@@ -38,8 +38,8 @@ def forecast_figure(table: pd.DataFrame) -> go.Figure:
         )
     figure.update_yaxes(type="log", range=[-4.1, 0.1], exponentformat="power", dtick=1)
     figure.update_yaxes(title="predicted miss rate (log scale)", col=1)
-    kind = " and ".join(f"{store} runs" for store in sorted(rows["store"].unique()))
-    source = f"{kind}, scores at {int(rows['sampled_length'].iloc[0])} tokens · solid: Pareto tail, dotted: normal tail"
+    scores = f"scores at {int(rows['sampled_length'].iloc[0])} tokens"
+    source = f"{runs_and_seeds(rows)}, {scores} · solid: Pareto tail, dotted: normal tail"
     return dress(figure, title="What the scores at 4K foretell of longer inputs", source=source, height=430)
 
 
@@ -71,6 +71,7 @@ def misses_figure(table: pd.DataFrame) -> go.Figure:
         axis(type="log", range=[-4.2, 0.1], exponentformat="power", dtick=1)
     figure.update_xaxes(title="miss rate predicted from 4K tokens")
     figure.update_yaxes(title="miss rate measured")
-    kind = " and ".join(f"{store} runs" for store in sorted(table["store"].unique()))
-    source = f"{kind}; bars: 95 % Wilson intervals; nothing predicted or missed is drawn at the lower end"
+    source = (
+        f"{runs_and_seeds(table)}; bars: 95 % Wilson intervals; nothing predicted or missed is drawn at the lower end"
+    )
     return dress(figure, title="Misses foretold and misses counted", source=source, height=520)

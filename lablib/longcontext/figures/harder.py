@@ -5,7 +5,17 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lablib.longcontext.doubts import TRAINED_ON, with_training
-from lablib.viz.marks import NOTHING, add_bars, add_seeds, length_axis, missing, reference_line, spell_length
+from lablib.viz.marks import (
+    NOTHING,
+    add_bars,
+    add_seeds,
+    length_axis,
+    missing,
+    questions_asked,
+    reference_line,
+    runs_and_seeds,
+    spell_length,
+)
 from lablib.viz.style import BLUE, DASHES, END_COLOURS, GREEN, PURPLE, SYMBOLS, VERMILLION, dress
 
 CONDITIONS = (
@@ -40,7 +50,12 @@ def harder_figure(table: pd.DataFrame, length: int = 16_384) -> go.Figure:
     figure.update_xaxes(range=[-0.04, 1.06], tickvals=[0, 0.5, 1])
     figure.update_xaxes(title=f"exact recall at {spell_length(length)} tokens", row=1, col=1)
     title = "A needle is easy to find while nothing else looks like one"
-    return dress(figure, title=title, source=_source(rows), height=180 + 56 * len(conditions))
+    return dress(
+        figure,
+        title=title,
+        source=f"{runs_and_seeds(rows)}, {questions_asked(rows)}",
+        height=180 + 56 * len(conditions),
+    )
 
 
 def growing_figure(table: pd.DataFrame) -> go.Figure:
@@ -59,7 +74,7 @@ def growing_figure(table: pd.DataFrame) -> go.Figure:
     reference_line(figure, 1 / rows["data.num_values"].iloc[0], "chance")
     every = int(rows["tokens_per_distractor"].iloc[0])
     title = f"One distractor every {every} tokens, window {ends[0]}: by what the model was trained on"
-    return dress(figure, title=title, source=_source(rows), height=420)
+    return dress(figure, title=title, source=f"{runs_and_seeds(rows)}, {questions_asked(rows)}", height=420)
 
 
 def _kinds(rows: pd.DataFrame) -> list[str]:
@@ -69,9 +84,3 @@ def _kinds(rows: pd.DataFrame) -> list[str]:
 
 def _ends(rows: pd.DataFrame) -> tuple[int, int]:
     return int(rows["model.window"].min()), int(rows["model.window"].max())
-
-
-def _source(rows: pd.DataFrame) -> str:
-    kind = " and ".join(f"{store} runs" for store in sorted(rows["store"].unique()))
-    questions = int(rows["haystacks"].iloc[0] * rows["questions"].iloc[0])
-    return f"{kind}, {rows['seed'].nunique()} seeds, {questions} questions a seed"

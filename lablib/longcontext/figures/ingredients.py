@@ -3,10 +3,8 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from lablib.viz.marks import NOTHING, add_seeds, length_axis, missing
-from lablib.viz.style import BLUE, DASHES, GREEN, GREY, ORANGE, PURPLE, SKY, SYMBOLS, VERMILLION, dress
-
-COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, GREY)
+from lablib.viz.marks import NOTHING, add_seeds, length_axis, missing, questions_asked, runs_and_seeds
+from lablib.viz.style import dress, look
 
 
 def ingredients_figure(table: pd.DataFrame) -> go.Figure:
@@ -24,12 +22,8 @@ def recall_figure(table: pd.DataFrame, *, title: str) -> go.Figure:
     rows = rows.assign(line=rows["recipe"] + asked.where(several, ""))
     figure, names = go.Figure(), list(rows["line"].unique())
     for i, name in enumerate(names):
-        look = {"colour": COLOURS[i % 7], "dash": DASHES[i % 6], "symbol": SYMBOLS[i % 6]}
-        add_seeds(figure, rows[rows["line"] == name], "length", "exact", name=name, **look)
+        add_seeds(figure, rows[rows["line"] == name], "length", "exact", name=name, **look(i))
     length_axis(figure, rows["length"], title="input length (tokens, log scale)")
     figure.update_yaxes(range=[-0.04, 1.06], title="exact recall")
-    kind = " and ".join(f"{store} runs" for store in sorted(rows["store"].unique()))
-    questions = int(rows["haystacks"].iloc[0] * rows["questions"].iloc[0])
-    source = f"{kind}, {rows['seed'].nunique()} seeds a line, {questions} questions a seed"
-    figure = dress(figure, title=title, source=source, height=420 + 21 * len(names))
-    return figure.update_layout(legend={"orientation": "v"}, margin={"b": 74 + 21 * len(names)})
+    source = f"{runs_and_seeds(rows, 'line', 'line')}, {questions_asked(rows)}"
+    return dress(figure, title=title, source=source, height=420, legend_rows=len(names))

@@ -4,11 +4,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lablib.longcontext.cures import outcomes
-from lablib.viz.marks import NOTHING, add_bars, add_seeds, missing, spell_length
-from lablib.viz.style import BLUE, DASHES, GREEN, GREY, ORANGE, PURPLE, SKY, SYMBOLS, VERMILLION, dress, ramp
-
-COLOURS = (BLUE, GREEN, ORANGE, VERMILLION, PURPLE, SKY, GREY)
+from lablib.longcontext.cures import asked_length, outcomes
+from lablib.viz.marks import NOTHING, add_bars, add_seeds, missing, questions_asked, runs_and_seeds, spell_length
+from lablib.viz.style import SYMBOLS, dress, look, ramp
 
 
 def lengths_figure(table: pd.DataFrame, length: int = 65_536) -> go.Figure:
@@ -18,8 +16,7 @@ def lengths_figure(table: pd.DataFrame, length: int = 65_536) -> go.Figure:
     """
     if table.empty:
         return missing(NOTHING)
-    tested = table.loc[table["phase"] == "test", "length"]
-    length = length if (tested == length).any() else int(tested.max())
+    length = asked_length(table, length)
     probes = [int(text) for text in str(table["probe_lengths"].iloc[0]).split()]
     probe, rates = probes[min(1, len(probes) - 1)], sorted(table["curriculum.optim.lr"].unique())
     rate = rates[len(rates) // 2]
@@ -33,22 +30,18 @@ def lengths_figure(table: pd.DataFrame, length: int = 65_536) -> go.Figure:
     middle = table[(table["phase"] == "train") & (table["curriculum.optim.lr"] == rate)]
     middle = middle.dropna(subset=[f"recall_{probe}"]).sort_values("step")
     for i, name in enumerate(names):
-        look = {"colour": COLOURS[i % 7], "dash": DASHES[i % 6], "symbol": SYMBOLS[i % 6]}
         mine = middle[middle["recipe"] == name]
-        add_seeds(figure, mine, "step", f"recall_{probe}", name=name, **look, row=1, col=1)
+        add_seeds(figure, mine, "step", f"recall_{probe}", name=name, **look(i), row=1, col=1)
     figure.update_traces(offsetgroup="lines", row=1, col=1)  # bars group marks, but lines stay where they are
     arms = outcomes(table, length)
     for rate, colour, symbol in zip(rates, ramp(max(len(rates), 2)), SYMBOLS, strict=False):
         mine = arms[arms["curriculum.optim.lr"] == rate]
-        look = {"name": f"rate {rate:g}", "colour": colour, "symbol": symbol}
-        add_bars(figure, mine, "recipe", "exact", order=names, **look, row=1, col=2)
+        bars = {"name": f"rate {rate:g}", "colour": colour, "symbol": symbol}
+        add_bars(figure, mine, "recipe", "exact", order=names, **bars, row=1, col=2)
     figure.add_vline(x=1 / needles, line={"dash": "dot", "color": "#555", "width": 1}, row=1, col=2)
     figure.update_xaxes(title="training step", row=1, col=1)
     figure.update_xaxes(range=[-0.04, 1.06], tickvals=[0, 0.5, 1], row=1, col=2)
     figure.update_yaxes(range=[-0.04, 1.06], row=1, col=1)
-    kind = " and ".join(f"{store} runs" for store in sorted(table["store"].unique()))
-    questions = int(table["haystacks"].iloc[0] * table["questions"].iloc[0])
-    source = f"{kind}, {arms['seed'].nunique()} seeds, {questions} questions a seed (right), equal training tokens"
+    source = f"{runs_and_seeds(table)}, {questions_asked(table)} (right), equal training tokens"
     title = "Four ways to spend the same training tokens"
-    figure = dress(figure, title=title, source=source, height=440 + 21 * (len(names) + len(rates)))
-    return figure.update_layout(legend={"orientation": "v"}, margin={"b": 74 + 21 * (len(names) + len(rates))})
+    return dress(figure, title=title, source=source, height=440, legend_rows=len(names) + len(rates))

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lablib.longcontext.doubts import with_group
-from lablib.viz.marks import NOTHING, add_seeds, missing, spell_length
+from lablib.viz.marks import NOTHING, add_seeds, missing, questions_asked, runs_and_seeds, spell_length
 from lablib.viz.style import BLACK, BLUE, GREEN, VERMILLION, dress
 
 CURVES = {
@@ -38,11 +38,8 @@ def race_figure(table: pd.DataFrame) -> go.Figure:
         figure.update_xaxes(title="training step", **place)
     figure.update_yaxes(range=[-0.04, 1.06])
     figure.update_yaxes(title="exact recall", col=1)
-    seeds = rows.groupby("group")["seed"].nunique()
-    kind = " and ".join(f"{store} runs" for store in sorted(rows["store"].unique()))
-    questions = int(rows["haystacks"].iloc[0] * rows["questions"].iloc[0])
     source = (
-        f"{kind}, {seeds.min()} to {seeds.max()} seeds, {questions} questions a point · dotted: the second part begins"
+        f"{runs_and_seeds(rows, 'group', 'group')}, {questions_asked(rows)} and point · dotted: the second part begins"
     )
     title = "The race: who answers first keeps the answer"
     return dress(figure, title=title, source=source, height=120 + 300 * (-(-len(groups) // columns)))

@@ -4,7 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from lablib.longcontext.recall import with_reader
-from lablib.viz.marks import NOTHING, add_seeds, missing
+from lablib.viz.marks import NOTHING, add_seeds, missing, runs_and_seeds
 from lablib.viz.style import BLUE, DASHES, GREY, ORANGE, SYMBOLS, dress
 
 COLOURS = (BLUE, ORANGE, GREY)
@@ -27,6 +27,5 @@ def reader_figure(table: pd.DataFrame) -> go.Figure:
         note = f" · dotted: from rows of {first} tokens to rows of {then}"
     figure.update_yaxes(range=[-0.04, 1.06], title="accuracy on training rows")
     figure.update_xaxes(title="training step")
-    kind = " and ".join(f"{store} runs" for store in sorted(rows["store"].unique()))
-    source = f"{kind}, {rows['seed'].nunique()} seeds{note}"
+    source = f"{runs_and_seeds(rows)}{note}"
     return dress(figure, title="Six needles a row: the readers learn to match keys", source=source, height=430)

@@ -6,7 +6,17 @@ from plotly.subplots import make_subplots
 
 from lablib.core.stats import bootstrap_mean
 from lablib.longcontext.summaries import PLAIN, VARIANTS, by_length, gradient_mass, in_domain, with_variant
-from lablib.viz.marks import NOTHING, add_bars, add_seeds, length_axis, missing, reference_line, spell_length
+from lablib.viz.marks import (
+    NOTHING,
+    add_bars,
+    add_seeds,
+    length_axis,
+    missing,
+    questions_asked,
+    reference_line,
+    runs_and_seeds,
+    spell_length,
+)
 from lablib.viz.style import DASHES, END_COLOURS, FAMILIES, ORANGE, SYMBOLS, VERMILLION, dress, ramp
 
 
@@ -186,10 +196,7 @@ def _add_own(figure: go.Figure, own: pd.DataFrame | None, longest: int) -> None:
 
 def _source(rows: pd.DataFrame, own: pd.DataFrame | None = None) -> str:
     """Recorded or own runs, and how many seeds and questions stand behind a point."""
-    seeds = rows.groupby(["variant", "model.window"])["seed"].nunique()
-    span = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
-    kind = " and ".join(f"{store} runs" for store in sorted(rows["store"].unique()))
-    text = f"{kind}, {span} seeds a point"
+    text = runs_and_seeds(rows, "point", ["variant", "model.window"])
     if (rows["phase"] == "test").all():
-        text += f", {int(rows['haystacks'].iloc[0] * rows['questions'].max())} questions a seed"
+        text += f", {questions_asked(rows)}"
     return text + (" · open diamonds: your own runs" if own is not None and not own.empty else "")

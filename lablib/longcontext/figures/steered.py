@@ -3,8 +3,8 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from lablib.longcontext.cures import outcomes
-from lablib.viz.marks import NOTHING, add_bars, missing, spell_length
+from lablib.longcontext.cures import asked_length, outcomes
+from lablib.viz.marks import NOTHING, add_bars, missing, questions_asked, runs_and_seeds, spell_length
 from lablib.viz.style import BLUE, dress
 
 Look = tuple[str, str, str]  # name, colour and symbol of a measure
@@ -20,14 +20,11 @@ def recall_bars(table: pd.DataFrame, length: int, measures: dict[str, Look], *, 
     """Measures of recall at a length (the longest, where it was not asked), bars a recipe and a dot a seed."""
     if table.empty:
         return missing(NOTHING)
-    tested = table.loc[table["phase"] == "test", "length"]
-    length = length if (tested == length).any() else int(tested.max())
+    length = asked_length(table, length)
     arms, figure = outcomes(table, length), go.Figure()
     names = list(arms["recipe"].unique())
     for measure, (name, colour, symbol) in measures.items():
         add_bars(figure, arms, "recipe", measure, order=names, name=name, colour=colour, symbol=symbol)
     figure.update_xaxes(range=[-0.04, 1.06], title=f"exact recall at {spell_length(length)} tokens")
-    kind = " and ".join(f"{store} runs" for store in sorted(table["store"].unique()))
-    questions = int(table["haystacks"].iloc[0] * table["questions"].iloc[0])
-    source = f"{kind}, {arms['seed'].nunique()} seeds a recipe, {questions} questions a seed"
+    source = f"{runs_and_seeds(table, 'recipe', 'recipe')}, {questions_asked(table)}"
     return dress(figure, title=title, source=source, height=150 + (20 + 20 * len(measures)) * len(names))

@@ -4,7 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from lablib.longcontext.doubts import with_chain_model
-from lablib.viz.marks import NOTHING, add_seeds, length_axis, missing, reference_line
+from lablib.viz.marks import NOTHING, add_seeds, length_axis, missing, questions_asked, reference_line, runs_and_seeds
 from lablib.viz.style import BLUE, DASHES, GREY, ORANGE, PURPLE, SYMBOLS, VERMILLION, dress
 
 COLOURS = (BLUE, VERMILLION, ORANGE, PURPLE, GREY)
@@ -24,9 +24,5 @@ def tracking_figure(table: pd.DataFrame) -> go.Figure:
     figure.update_yaxes(range=[-0.04, 1.06], title="exact recall")
     chains = int(rows["data.num_pairs"].iloc[0])
     reference_line(figure, 1 / chains, f"one of the {chains} values in sight")
-    seeds = rows.groupby("chain_model")["seed"].nunique()
-    kind = " and ".join(f"{store} runs" for store in sorted(rows["store"].unique()))
-    questions = int(rows["haystacks"].iloc[0] * rows["questions"].iloc[0])
-    span = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
-    source = f"{kind}, {span} seeds a line, {questions} questions a seed"
+    source = f"{runs_and_seeds(rows, 'line', 'chain_model')}, {questions_asked(rows)}"
     return dress(figure, title="Two look-ups in a row: one group of HSA layers, or two", source=source, height=450)

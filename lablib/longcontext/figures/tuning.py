@@ -3,7 +3,7 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from lablib.viz.marks import NOTHING, add_bars, missing, spell_length
+from lablib.viz.marks import NOTHING, add_bars, missing, questions_asked, runs_and_seeds, spell_length
 from lablib.viz.style import END_COLOURS, SYMBOLS, dress
 
 
@@ -26,8 +26,6 @@ def tuning_figure(table: pd.DataFrame, length: int = 16_384) -> go.Figure:
         look = {"name": f"window {window}", "colour": colour, "symbol": symbol}
         add_bars(figure, mine, "setting", "exact", order=settings, **look)
     figure.update_xaxes(range=[-0.02, 1.04], title=f"exact recall at {spell_length(length)} tokens")
-    kind = " and ".join(f"{store} runs" for store in sorted(rows["store"].unique()))
-    questions = int(rows["haystacks"].iloc[0] * rows["questions"].iloc[0])
-    source = f"{kind}, {rows['seed'].nunique()} seeds, {questions} questions a seed"
+    source = f"{runs_and_seeds(rows)}, {questions_asked(rows)}"
     title = "Does the ranking hang on how the models were tuned?"
     return dress(figure, title=title, source=source, height=150 + 44 * len(settings))

@@ -4,11 +4,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from lablib.core.stats import bootstrap_mean
-from lablib.longcontext.cures import outcomes
-from lablib.viz.marks import NOTHING, missing, spell_length
-from lablib.viz.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, SYMBOLS, VERMILLION, dress, rgba
-
-COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, GREY, BLACK)
+from lablib.longcontext.cures import asked_length, outcomes
+from lablib.viz.marks import NOTHING, missing, questions_asked, runs_and_seeds, spell_length
+from lablib.viz.style import GREY, dress, look, rgba
 
 
 def warmup_figure(table: pd.DataFrame, own: pd.DataFrame | None = None, length: int = 16_384) -> go.Figure:
@@ -23,10 +21,9 @@ def plane(table: pd.DataFrame, length: int, own: pd.DataFrame | None = None, *, 
     """
     if table.empty:
         return missing(NOTHING)
-    tested = table.loc[table["phase"] == "test", "length"]
-    length = length if (tested == length).any() else int(tested.max())
+    length = asked_length(table, length)
     arms, figure = outcomes(table, length), go.Figure()
-    looks = {name: (COLOURS[i % 8], SYMBOLS[i % 6]) for i, name in enumerate(arms["recipe"].unique())}
+    looks = {name: (look(i)["colour"], look(i)["symbol"]) for i, name in enumerate(arms["recipe"].unique())}
     for name, group in arms.groupby("recipe", sort=False):
         colour, symbol = looks[name]
         figure.add_scatter(
@@ -51,13 +48,10 @@ def plane(table: pd.DataFrame, length: int, own: pd.DataFrame | None = None, *, 
         )  # fmt: skip
     figure.update_xaxes(title="loss of the next token on plain rows (nats; left is better)")
     figure.update_yaxes(title=f"exact recall at {spell_length(length)} tokens", range=[-0.04, 1.08])
-    kind = " and ".join(f"{store} runs" for store in sorted(table["store"].unique()))
-    seeds = arms.groupby("recipe")["seed"].nunique()
-    span = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
-    questions = int(table["haystacks"].iloc[0] * table["questions"].iloc[0])
-    source = f"{kind}, {span} seeds a recipe, {questions} questions a seed · bars: 95 % intervals of the means"
-    figure = dress(figure, title=title, source=source, height=480 + 21 * len(seeds))
-    return figure.update_layout(legend={"orientation": "v"}, margin={"b": 74 + 21 * len(seeds)})
+    source = (
+        f"{runs_and_seeds(table, 'recipe', 'recipe')}, {questions_asked(table)} · bars: 95 % intervals of the means"
+    )
+    return dress(figure, title=title, source=source, height=480, legend_rows=len(looks))
 
 
 def _bar(interval, colour: str) -> dict:
