@@ -53,16 +53,19 @@ def recorded_curves(table: pd.DataFrame) -> dict[str, np.ndarray]:
 def schedule_explorer(table: pd.DataFrame) -> Explorer:
     """Sliders for a schedule; drawn beside it, the recorded schedule nearest to it and how that one ended.
 
-    `table`: recorded recipes that were trained on one task (rows with phase "train" and "test").
+    `table`: recorded recipes, each at one learning rate (rows with phase "train", "heldout" and "test"). Of recipes with
+    the same window, top-k and lengths the first counts.
     """
     known, tests = recorded_curves(table), table[table["phase"] == "test"]
     tests = tests.groupby(["recipe", "length"])["exact"].mean().unstack(0)
-    local = table[table["phase"] == "heldout"].groupby("recipe")["local_loss"].mean()
+    plain = table.filter(regex=r"mix\.plain$").max(axis=1) > 0  # the others never saw the local rule
+    local = table[(table["phase"] == "heldout") & plain].groupby("recipe")["local_loss"].mean()
 
     def draw(warm_up: int, first_window: int, first_top_k: str, window: int, rows: str) -> go.Figure:
         wanted = curves_of(drawn(warm_up, first_window, first_top_k, window, rows))
         name = min(known, key=lambda recipe: float(np.square(known[recipe] - wanted).sum()))
-        return schedule_figure(wanted, known[name], name, tests[name].dropna(), float(local[name]))
+        skill = f"local loss {local[name]:.2f} nats" if name in local else "trained on needles alone"
+        return schedule_figure(wanted, known[name], name, tests[name].dropna(), skill)
 
     sliders = {
         "warm_up": [0, 10, 20, 40, 60],
@@ -75,7 +78,7 @@ def schedule_explorer(table: pd.DataFrame) -> Explorer:
     return Explorer(draw, sliders, start=start)
 
 
-def schedule_figure(wanted: np.ndarray, nearest: np.ndarray, name: str, exact: pd.Series, local: float) -> go.Figure:
+def schedule_figure(wanted: np.ndarray, nearest: np.ndarray, name: str, exact: pd.Series, skill: str) -> go.Figure:
     """Left: the drawn schedule and the nearest recorded one. Right: recall of that one by length."""
     titles = ("window, top-k and row length over the training", "its exact recall by length")
     figure = make_subplots(cols=2, subplot_titles=titles, column_widths=[0.6, 0.4], horizontal_spacing=0.12)
@@ -96,7 +99,7 @@ def schedule_figure(wanted: np.ndarray, nearest: np.ndarray, name: str, exact: p
     length_axis(figure, exact.index, title="tokens (log scale)", row=1, col=2)
     figure.update_yaxes(range=[-0.04, 1.06], row=1, col=2)
     far = int(max(exact.index))
-    source = f"recorded: {exact[far]:.2f} at {spell_length(far)} tokens, local loss {local:.2f} nats"
+    source = f"recorded: {exact[far]:.2f} at {spell_length(far)} tokens, {skill}"
     return dress(figure, title=f"Nearest: {name}", source=source, height=470)
 
 

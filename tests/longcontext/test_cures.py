@@ -28,7 +28,7 @@ def arm(recipe: str, seed: int, *, exact: float, local: float = 2.0, rate: float
     name = f"{recipe} {seed} {rate}"
     facts = {"arm": name, "recipe": recipe, "seed": seed, RATE: rate, "cpu_seconds": 10.0 + seed, "store": "own",
              "diverged": 0.0, "train_answers": 100.0, "probe_lengths": "64 4096", "probe_questions": 50,
-             "haystacks": 1, "questions": 50}  # fmt: skip
+             "haystacks": 1, "questions": 50, "curriculum.stages.0.mix.plain": 0.5}  # fmt: skip
     return pd.concat([train, near, far], ignore_index=True).assign(**facts, **extra)
 
 
@@ -146,6 +146,12 @@ def test_the_nearest_recorded_schedule_is_found_and_its_outcome_shown():
         titles[warm_up] = explorer.figure.layout.title.text
     assert "Nearest: wide from scratch" in titles[0]
     assert "Nearest: warm" in titles[40]
+
+
+def test_a_schedule_that_never_showed_the_local_rule_shows_no_local_loss():
+    for plain, skill in ((0.0, "trained on needles alone"), (0.5, "local loss")):
+        table = arm("warm", 0, exact=0.9).assign(**{"curriculum.stages.0.mix.plain": plain})
+        assert skill in replay.schedule_explorer(table).figure.layout.title.text
 
 
 def test_the_curves_of_a_recorded_run_are_those_that_were_logged():
