@@ -53,8 +53,8 @@ def recorded_curves(table: pd.DataFrame) -> dict[str, np.ndarray]:
 def schedule_explorer(table: pd.DataFrame) -> Explorer:
     """Sliders for a schedule; drawn beside it, the recorded schedule nearest to it and how that one ended.
 
-    `table`: recorded recipes, each at one learning rate (rows with phase "train", "heldout" and "test"). Of recipes with
-    the same window, top-k and lengths the first counts.
+    `table`: recorded recipes, each at one learning rate (rows with phase "train", "heldout" and "test"). Of recipes
+    with the same window, top-k and lengths the first counts.
     """
     known, tests = recorded_curves(table), table[table["phase"] == "test"]
     tests = tests.groupby(["recipe", "length"])["exact"].mean().unstack(0)
