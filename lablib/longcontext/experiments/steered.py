@@ -24,16 +24,17 @@ CHAIN_MODEL = TrackingConfig().model  # two HSA groups, reads that start as the 
 
 
 def steered_arms(scale: str) -> list[RecipeConfig]:
-    """Windows three ways, lengths two ways, five seeds each."""
+    """Windows three ways; lengths two ways, at the rate of the windows and at the best of the fixed ways; five seeds."""
     all_lengths: tuple[float, dict[str, Any]] = (1.0, {"lengths": LENGTHS})
     undone = RECIPES["short and dense, then wide with a new schedule"]  # what a monitor is for
     arms = [
         recipe(scale, "window widens while retrieval holds", (1.0, WIDE), steering="window"),
         recipe(scale, "monitor holds the window", *undone, steering="monitor holds"),
         recipe(scale, "monitor raises retrieval", *undone, steering="monitor raises"),
-        way(scale, "lengths by need", all_lengths, steering="mix"),
-        way(scale, "lengths by a bandit", all_lengths, steering="bandit"),
     ]
+    for rate in (4e-3, 2e-3):
+        arms.append(way(scale, "lengths by need", all_lengths, steering="mix", rate=rate))
+        arms.append(way(scale, "lengths by a bandit", all_lengths, steering="bandit", rate=rate))
     if scale != "full":
         return arms if scale == "smoke" else arms[:1]
     return [arm for cfg in arms for arm in grid(cfg, seed=range(5))]
