@@ -7,6 +7,9 @@ from pathlib import Path
 
 from lablib.core.store import lab_home
 
+# Raise it when what a checkpoint holds changes: older ones then count as not there, instead of as broken.
+FORMAT = 2
+
 # inside `training_anew(True)`, the names whose old weights are gone already
 _renewed: ContextVar[set[str] | None] = ContextVar("renewed", default=None)
 
@@ -26,7 +29,7 @@ def weights_place(name: str) -> Path:
 
     Asked for the first time inside `training_anew(True)`, it is removed.
     """
-    place, renewed = lab_home() / "models" / f"{name}.safetensors", _renewed.get()
+    place, renewed = lab_home() / "models" / f"format-{FORMAT}" / f"{name}.safetensors", _renewed.get()
     if renewed is not None and name not in renewed:
         renewed.add(name)
         place.unlink(missing_ok=True)
