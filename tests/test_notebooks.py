@@ -39,7 +39,7 @@ def code_of(notebook) -> list[str]:
 
 
 def test_there_are_notebooks():
-    assert [path.stem for path in NOTEBOOKS][:2] == ["00_start_here", "01_seesaw_effect"]
+    assert [path.stem for path in NOTEBOOKS][:3] == ["00_start_here", "01_seesaw_effect", "02_swa_warmup"]
 
 
 def test_headings_are_the_eight_in_order(notebook):
