@@ -146,3 +146,11 @@ def test_no_share_of_reasoning_is_told_from_the_one_that_follows_need():
     for share in ("25%", "50%", "75%"):
         difference = paired_difference(weaker[f"reasoning {share}"], weaker["reasoning by need"])
         assert difference.low < 0 < difference.high
+
+
+def test_no_way_to_steer_lengths_comes_up_to_short_rows_at_their_best_rate():
+    both = pd.concat([lengths.recorded(), steered.recorded()]).query("`curriculum.optim.lr` == 0.002")
+    for steered_by in ("lengths by need", "lengths by a bandit"):
+        assert cures.against(both, "exact", FAR, "short throughout", steered_by).high < 0
+    as_random = cures.against(both, "exact", FAR, "random lengths", "lengths by need")
+    assert as_random.low < 0 < as_random.high
