@@ -6,10 +6,13 @@ from torch import Tensor, nn
 
 
 class Linear(nn.Linear):
-    """A linear map without bias."""
+    """A linear map without bias. With weights (batch, out, in) in its place, each sequence of a batch has its own."""
 
     def __init__(self, num_in: int, num_out: int):
         super().__init__(num_in, num_out, bias=False)
+
+    def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch out"]:
+        return super().forward(x) if self.weight.ndim == 2 else x @ self.weight.mT
 
 
 class RMSNorm(nn.Module):

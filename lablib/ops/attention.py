@@ -24,7 +24,12 @@ def window_mask(time: int, window: int, device: torch.device | None = None) -> B
     return (j <= i) & (j > i - window)
 
 
-def attention_reference(q: Queries, k: Keys, v: Keys, mask: Bool[Tensor, "time time"]) -> Queries:
+def attention_reference(
+    q: Queries,
+    k: Float[Tensor, "batch kv_head keys dim"],
+    v: Float[Tensor, "batch kv_head keys dim"],
+    mask: Bool[Tensor, "time keys"],
+) -> Queries:
     """The definition, with the whole matrix on the page: softmax(q k^T / sqrt(dim) + mask) v."""
     group = q.shape[1] // k.shape[1]
     k, v = (repeat(x, "b h t d -> b (h g) t d", g=group) for x in (k, v))
@@ -38,6 +43,30 @@ def full_attention(q: Queries, k: Keys, v: Keys, *, theta: float | None = None) 
         positions = torch.arange(q.shape[-2], device=q.device)
         q, k = rotary(q, positions, theta), rotary(k, positions, theta)
     return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+
+
+def continued_attention(
+    q: Float[Tensor, "batch head time dim"],
+    k: Float[Tensor, "batch kv_head past_time dim"],
+    v: Float[Tensor, "batch kv_head past_time dim"],
+    window: int | None,
+    *,
+    theta: float | None = None,
+) -> Float[Tensor, "batch head time dim"]:
+    """The queries stand at the last positions of the keys, behind a cache: by the definition, matrix and all.
+
+    RoPE counts from the first key given: phases are relative, so a cache of the last keys is enough for a window. Made of
+    operations that can be differentiated twice, which the fused ones cannot.
+    """
+    time, length = q.shape[-2], k.shape[-2]
+    places = torch.arange(length, device=q.device)
+    last = places[length - time :]
+    if theta is not None:
+        q, k = rotary(q, last, theta), rotary(k, places, theta)
+    mask = places <= last[:, None]
+    if window is not None:
+        mask &= places > last[:, None] - window
+    return attention_reference(q, k, v, mask)
 
 
 def sliding_window_attention(

@@ -1,0 +1,70 @@
+"""State space duality: the recurrence of Mamba-2, and the same in chunks (Dao and Gu, arXiv 2405.21060, section 6).
+
+    S_t = a_t S_{t-1} + v_t k_t^T        a state of dim x state per head, a_t in (0, 1] one number a head
+    o_t = S_t q_t                        in the paper's letters q is C, k is B, v is dt * x, a is exp(dt * A)
+
+With a_t = 1 this is linear attention. Layout: (batch, head, time, dim), as everywhere in `ops`.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+Queries = Float[Tensor, "batch head time state"]
+Values = Float[Tensor, "batch head time dim"]
+Decays = Float[Tensor, "batch head time"]  # log a_t, at most 0
+State = Float[Tensor, "batch head dim state"]
+
+
+def ssd_recurrence(
+    q: Queries, k: Queries, v: Values, log_decay: Decays, state: State | None = None
+) -> tuple[Values, State]:
+    """The definition, token by token. Returns the outputs and the state after the last token."""
+    state = _no_state(q, v) if state is None else state
+    out = []
+    for t in range(q.shape[2]):
+        state = log_decay[:, :, t, None, None].exp() * state + v[:, :, t, :, None] * k[:, :, t, None, :]
+        out.append(state @ q[:, :, t, :, None])
+    return torch.cat(out, dim=-1).mT, state
+
+
+def ssd_chunked(
+    q: Queries, k: Queries, v: Values, log_decay: Decays, state: State | None = None, *, chunk: int = 64
+) -> tuple[Values, State]:
+    """The same by matrix products: inside a chunk as attention with decay, between chunks through the state.
+
+    Any length: a ragged end is padded with tokens that write nothing and do not decay. Raises ValueError below 1 a chunk.
+    """
+    if chunk < 1:
+        raise ValueError(f"chunk is {chunk}; expected at least 1 token")
+    state = _no_state(q, v) if state is None else state
+    time = q.shape[2]
+    padding = -time % chunk
+    q, k, v = (rearrange(F.pad(x, (0, 0, 0, padding)), "b h (c s) d -> b h c s d", s=chunk) for x in (q, k, v))
+    decay = rearrange(F.pad(log_decay, (0, padding)), "b h (c s) -> b h c s", s=chunk).cumsum(-1)
+    # what a token reads of its own chunk
+    within = ((q @ k.mT) * decay_matrix(decay)) @ v
+    # what each chunk writes, and what is left of the state at its end
+    written = (v * (decay[..., -1:] - decay).exp()[..., None]).mT @ k
+    kept = decay[..., -1].exp()
+    before = []
+    for c in range(q.shape[2]):
+        before.append(state)
+        state = kept[:, :, c, None, None] * state + written[:, :, c]
+    across = (q * decay.exp()[..., None]) @ torch.stack(before, dim=2).mT
+    return rearrange(within + across, "b h c s d -> b h (c s) d")[:, :, :time], state
+
+
+def decay_matrix(decay: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch size size"]:
+    """exp(decay_i - decay_j) for j <= i, else 0, from cumulated log decays. Masked before exp: above the diagonal it overflows."""
+    difference = decay[..., :, None] - decay[..., None, :]
+    below = torch.ones(difference.shape[-2:], dtype=torch.bool, device=decay.device).tril()
+    return difference.masked_fill(~below, -math.inf).exp()
+
+
+def _no_state(q: Queries, v: Values) -> State:
+    return q.new_zeros(*q.shape[:2], v.shape[-1], q.shape[-1])
