@@ -55,13 +55,20 @@ class DecoderConfig(Config):
         super().__post_init__()
         words = [part for word in self.plan.split() for part in word.split("+")]
         if unknown := [word for word in words if word not in (*MIXERS, "prime", "mlp")]:
-            raise ValueError(f"plan {self.plan!r} has the unknown parts {unknown}; expected {', '.join(MIXERS)}, mlp, prime")
+            raise ValueError(
+                f"plan {self.plan!r} has the unknown parts {unknown}; expected {', '.join(MIXERS)}, mlp, prime"
+            )
         if not words:
             raise ValueError("plan is empty; expected at least one block, such as 'swa'")
-        if min(self.vocab, self.width, self.hidden, self.prime, self.num_heads, self.window, self.chunk, self.state) < 1:
+        if (
+            min(self.vocab, self.width, self.hidden, self.prime, self.num_heads, self.window, self.chunk, self.state)
+            < 1
+        ):
             raise ValueError(f"sizes, window and chunk must be at least 1; got {self}")
         if self.width % self.num_heads or self.width // self.num_heads % 2:
-            raise ValueError(f"width {self.width} must be a multiple of num_heads {self.num_heads} with an even quotient")
+            raise ValueError(
+                f"width {self.width} must be a multiple of num_heads {self.num_heads} with an even quotient"
+            )
 
 
 class Sandwich(nn.Module):

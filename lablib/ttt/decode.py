@@ -1,0 +1,73 @@
+"""Token after token: read a prompt, then sample, learning from each b tokens as they become complete.
+
+A token costs the sliding windows and the fast MLPs; every b tokens one inner step is paid, on the tokens that were given
+or decoded. So the cost of a token does not grow with the text (arXiv 2512.23675, section 2.3).
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from lablib.nn.decoder import States
+from lablib.ttt.reading import Carry, TTTModel
+
+Tokens = Int[Tensor, "batch time"]
+
+
+class Progress(NamedTuple):
+    """Where a text stands. The pending tokens are those of the last chunk, at most b, which nothing was learnt from yet.
+
+    `lower` and `now` are the caches of the lower and the upper blocks after all tokens; `carry` holds the fast weights and
+    the upper caches from before the pending ones.
+    """
+
+    lower: States | None
+    now: States | None
+    carry: Carry
+    pending: Tokens
+    hidden: Float[Tensor, "batch pending width"]
+
+
+def begin(model: TTTModel, batch: int) -> Progress:
+    """Before the first token."""
+    weight = model.decoder.embedding.weight
+    carry = Carry({name: w.detach() for name, w in model.fast_weights(batch).items()}, None)
+    nothing = torch.zeros(batch, 0, dtype=torch.long, device=weight.device)
+    return Progress(None, None, carry, nothing, weight.new_zeros(batch, 0, weight.shape[1]))
+
+
+@torch.no_grad()
+def feed(model: TTTModel, progress: Progress, tokens: Tokens) -> tuple[Float[Tensor, "batch time vocab"], Progress]:
+    """Read further tokens: the logits of what follows each, and where the text stands then.
+
+    A chunk is learnt from when the token behind it is known. In whatever pieces a text is fed, the logits are those of
+    `TTTModel.forward` on the whole.
+    """
+    hidden, lower = model.read_lower(tokens, progress.lower)
+    carry, now, pending, waiting, parts = progress.carry, progress.now, progress.pending, progress.hidden, []
+    size, at = model.inner.chunk, 0
+    while at < tokens.shape[1]:
+        if pending.shape[1] == size:
+            targets = torch.cat([pending[:, 1:], tokens[:, at : at + 1]], 1)
+            _, carry = model.read_chunk(carry, waiting, targets, learn=True)
+            now, pending, waiting = carry.states, pending[:, :0], waiting[:, :0]
+        piece = slice(at, at + size - pending.shape[1])
+        logits, now = model.run_upper(carry.fast, hidden[:, piece], now)
+        pending, waiting = torch.cat([pending, tokens[:, piece]], 1), torch.cat([waiting, hidden[:, piece]], 1)
+        parts.append(logits)
+        at += logits.shape[1]
+    return torch.cat(parts, 1), Progress(lower, now, carry, pending, waiting)
+
+
+def sample(model: TTTModel, prompt: Tokens, number: int, generator: Generator, *, temperature: float = 1.0) -> Tokens:
+    """`number` tokens behind a prompt of at least one token, drawn at a temperature above 0."""
+    if prompt.shape[1] < 1 or not temperature > 0:
+        raise ValueError(f"prompt has {prompt.shape[1]} tokens, temperature is {temperature}; expected >= 1 and > 0")
+    logits, progress = feed(model, begin(model, len(prompt)), prompt)
+    drawn = []
+    for _ in range(number):
+        drawn.append(torch.multinomial((logits[:, -1] / temperature).softmax(-1), 1, generator=generator))
+        logits, progress = feed(model, progress, drawn[-1])
+    return torch.cat(drawn, 1) if drawn else prompt[:, :0]

@@ -1,0 +1,113 @@
+"""What cannot be read with an inner loop is refused before anything runs, with the field and the way out."""
+
+import pytest
+import torch
+from torch import Generator, nn
+
+from lablib.nn.decoder import Decoder, DecoderConfig
+from lablib.nn.surgery import freeze
+from lablib.ttt.reading import InnerConfig, TTTModel
+
+SMALL = DecoderConfig(plan="swa swa+prime", vocab=7, width=8, hidden=8, prime=8, window=6)
+INNER = InnerConfig(chunk=4)
+
+
+def decoder() -> Decoder:
+    return Decoder(SMALL, Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"rate": float("nan")}, "rate is nan; expected a finite number >= 0"),
+        ({"rate": float("inf")}, "rate is inf"),
+        ({"rate": -0.1}, "rate is -0.1"),
+        ({"clip": 0.0}, "clip is 0.0; expected more than 0"),
+        ({"chunk": 0}, "chunk=0"),
+        ({"group": -1}, "group=-1"),
+    ],
+)
+def test_a_bad_inner_loop_is_refused(fields, said):
+    with pytest.raises(ValueError, match=said):
+        InnerConfig(**fields)
+
+
+def test_a_window_shorter_than_a_chunk_is_refused_where_there_is_a_window():
+    with pytest.raises(ValueError, match="window=6 is shorter than chunk=7"):
+        TTTModel(decoder(), INNER.replace(chunk=7))
+    without = Decoder(SMALL.replace(plan="mlp mlp"))
+    TTTModel(without, INNER.replace(chunk=7, fast="blocks.*.mlp.part", count=2))
+
+
+@pytest.mark.parametrize(
+    ("selector", "count", "said"),
+    [
+        ("blocks.*.primed", 1, "matches 0 modules, expected 1"),
+        ("blocks.*.mlp.part", 1, "matches 2 modules, expected 1"),
+        ("head", 1, "head cannot be fast"),
+    ],
+)
+def test_a_selector_must_match_what_it_says_it_matches(selector, count, said):
+    with pytest.raises(ValueError, match=said):
+        TTTModel(decoder(), INNER.replace(fast=selector, count=count))
+
+
+def test_frozen_weights_cannot_be_fast():
+    model = decoder()
+    freeze(model, "blocks.*.prime.part", count=1)
+    with pytest.raises(ValueError, match=r"blocks.1.prime.part is frozen"):
+        TTTModel(model, INNER)
+
+
+class OneDerivative(torch.autograd.Function):
+    """Stands for a kernel with a hand-written backward: torch drops its second derivative without a word."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.tanh()
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        with torch.no_grad():
+            return grad * (1 - x.tanh() ** 2)
+
+
+class Kernel(nn.Module):
+    def forward(self, x):
+        return OneDerivative.apply(x)
+
+
+class Fused(nn.Module):
+    def forward(self, x):
+        heads = x[:, None]
+        return nn.functional.scaled_dot_product_attention(heads, heads, heads)[:, 0]
+
+
+@pytest.mark.parametrize("part", [Kernel, Fused])
+def test_an_operation_without_a_second_derivative_is_refused_above_the_fast_weights_only(part):
+    for place, refused in ((1, True), (0, False)):
+        model = decoder()
+        model.blocks[place].mlp.part = nn.Sequential(model.blocks[place].mlp.part, part())
+        if refused:
+            with pytest.raises(ValueError, match="no second derivative, or a wrong one"):
+                TTTModel(model, INNER)
+            TTTModel(model, INNER.replace(order="first"))
+        else:
+            TTTModel(model, INNER)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")  # torch.compile imports what torch itself calls deprecated
+def test_what_is_compiled_is_refused():
+    model = decoder()
+    model.blocks[1] = torch.compile(model.blocks[1])
+    with pytest.raises(ValueError, match=r"blocks.1 is compiled"):
+        TTTModel(model, INNER)
+
+
+def test_reading_inside_torch_compile_is_refused(monkeypatch):
+    model, tokens = TTTModel(decoder(), INNER), torch.zeros(1, 9, dtype=torch.long)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    with pytest.raises(RuntimeError, match="drops its second derivative"):
+        model.read(tokens, tokens)
