@@ -26,7 +26,7 @@ Losses = Float[Tensor, "batch time"]
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageConfig(Config):
-    """A language over `vocab` tokens; `concentration` is that of the Dirichlet prior of a row (small: few successors)."""
+    """A language over `vocab` tokens; `concentration`: of the Dirichlet prior of a row (small: few successors)."""
 
     kind: Literal["topics", "rows", "own tables"] = "rows"
     vocab: int = 16
