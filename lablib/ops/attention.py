@@ -55,8 +55,8 @@ def continued_attention(
 ) -> Float[Tensor, "batch head time dim"]:
     """The queries stand at the last positions of the keys, behind a cache: by the definition, matrix and all.
 
-    RoPE counts from the first key given: phases are relative, so a cache of the last keys is enough for a window. Made of
-    operations that can be differentiated twice, which the fused ones cannot.
+    RoPE counts from the first key given: phases are relative, so a cache of the last keys is enough for a window. Made
+    of operations that can be differentiated twice, which the fused ones cannot.
     """
     time, length = q.shape[-2], k.shape[-2]
     places = torch.arange(length, device=q.device)

@@ -3,9 +3,9 @@
     S_t = a_t (I - b_t k_t k_t^T) S_{t-1} + b_t k_t v_t^T       a state of state x dim per head
     o_t = S_t^T q_t
 
-b_t in [0, 1] says how much of the value stored under k_t is replaced, a_t in (0, 1] how much of everything is kept. With
-a_t = 1 it is DeltaNet (arXiv 2406.06484): one gradient step of rate b_t on |S^T k_t - v_t|^2 / 2. Keys should have
-length 1. Layout: (batch, head, time, dim).
+b_t in [0, 1] says how much of the value stored under k_t is replaced, a_t in (0, 1] how much of everything is kept.
+With a_t = 1 it is DeltaNet (arXiv 2406.06484): one gradient step of rate b_t on |S^T k_t - v_t|^2 / 2. Keys should
+have length 1. Layout: (batch, head, time, dim).
 """
 
 import torch
@@ -42,7 +42,8 @@ def delta_chunked(
     """The same by matrix products (arXiv 2412.06464, section 3.3).
 
     What a token of a chunk writes depends on what the tokens before it in the chunk have written: a triangular system,
-    solved once for all. Any length: a ragged end is padded with tokens that write nothing. Raises ValueError below 1 a chunk.
+    solved once for all. Any length: a ragged end is padded with tokens that write nothing. Raises ValueError for a
+    chunk below 1.
     """
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}; expected at least 1 token")

@@ -38,10 +38,10 @@ def inner_step(
     clip: float = math.inf,
     order: Order = "exact",
 ) -> tuple[Fast, Any]:
-    """W - rate * clip(grad loss(W)), sequence by sequence, and what else `loss` returns (tensors, lists or tuples of them).
+    """W - rate * clip(grad loss(W)), sequence by sequence, and what else `loss` returns (tensors, in lists or tuples).
 
-    With order "none" nothing of it keeps a graph. Raises RuntimeError where the loss does not depend on the weights, and
-    where an operation inside has no second derivative (NotImplementedError and RuntimeError of torch).
+    With order "none" nothing of it keeps a graph. Raises torch's RuntimeError where the loss does not depend on the
+    weights, and where an operation inside says that it has no second derivative.
     """
     if order == "none":
         with torch.enable_grad():

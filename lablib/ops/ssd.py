@@ -37,7 +37,8 @@ def ssd_chunked(
 ) -> tuple[Values, State]:
     """The same by matrix products: inside a chunk as attention with decay, between chunks through the state.
 
-    Any length: a ragged end is padded with tokens that write nothing and do not decay. Raises ValueError below 1 a chunk.
+    Any length: a ragged end is padded with tokens that write nothing and do not decay. Raises ValueError for a chunk
+    below 1.
     """
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}; expected at least 1 token")
@@ -60,7 +61,10 @@ def ssd_chunked(
 
 
 def decay_matrix(decay: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch size size"]:
-    """exp(decay_i - decay_j) for j <= i, else 0, from cumulated log decays. Masked before exp: above the diagonal it overflows."""
+    """exp(decay_i - decay_j) for j <= i, else 0, from cumulated log decays.
+
+    Masked before exp, which overflows above the diagonal.
+    """
     difference = decay[..., :, None] - decay[..., None, :]
     below = torch.ones(difference.shape[-2:], dtype=torch.bool, device=decay.device).tril()
     return difference.masked_fill(~below, -math.inf).exp()

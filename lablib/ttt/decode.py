@@ -1,7 +1,7 @@
 """Token after token: read a prompt, then sample, learning from each b tokens as they become complete.
 
-A token costs the sliding windows and the fast MLPs; every b tokens one inner step is paid, on the tokens that were given
-or decoded. So the cost of a token does not grow with the text (arXiv 2512.23675, section 2.3).
+A token costs the sliding windows and the MLPs; every b tokens one inner step is paid, on the tokens that were given or
+decoded. So the cost of a token does not grow with the text (arXiv 2512.23675, section 2.3).
 """
 
 from typing import NamedTuple
@@ -17,10 +17,10 @@ Tokens = Int[Tensor, "batch time"]
 
 
 class Progress(NamedTuple):
-    """Where a text stands. The pending tokens are those of the last chunk, at most b, which nothing was learnt from yet.
+    """Where a text stands. The pending tokens, at most b, are those of the last chunk, not learnt from yet.
 
-    `lower` and `now` are the caches of the lower and the upper blocks after all tokens; `carry` holds the fast weights and
-    the upper caches from before the pending ones.
+    `lower` and `now` are the caches of the lower and the upper blocks after all tokens; `carry` holds the fast weights
+    and the upper caches from before the pending ones.
     """
 
     lower: States | None

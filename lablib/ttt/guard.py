@@ -53,9 +53,9 @@ def check_second_derivative(upper: nn.Module, fast: list[str], *, step: float = 
     differs = float((ahead - behind) / (2 * step))
     if said is None or abs(said - differs) > 1e-3 * max(1.0, abs(differs)):
         raise ValueError(
-            f"an operation above the fast weights has no second derivative, or a wrong one: {said} where differences say "
-            f"{differs:.6g}. Fused or hand-written kernels are the usual reason; use plain torch operations there, or "
-            'order="first"'
+            f"an operation above the fast weights has no second derivative, or a wrong one: {said} where differences "
+            f"say {differs:.6g}. Fused or hand-written kernels are the usual reason; use plain torch operations there, "
+            'or order="first"'
         )
 
 

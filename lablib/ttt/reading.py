@@ -3,8 +3,8 @@
     W_0        the initial fast weights, trained by the outer loop as all other weights are
     chunk i    b tokens, scored with W_{i-1}; then W_i = W_{i-1} - rate * clip(grad of the mean loss of chunk i)
 
-Scored first, learnt from afterwards: the loss of the text is honest, and it is also the outer loss. The blocks below the
-lowest fast weight are run once over the whole text, those above chunk by chunk.
+Scored first, learnt from afterwards: the loss of the text is honest, and it is also the outer loss. The blocks below
+the lowest fast weight are run once over the whole text, those above chunk by chunk.
 """
 
 import math
@@ -33,7 +33,7 @@ class InnerConfig(Config):
     """The inner loop. `fast` selects modules of the decoder by a glob, `count` says how many there must be.
 
     chunk    b: tokens between two steps              rate     of the steps, at the beginning of the outer training
-    learned  the outer loop also trains the rate      clip     of the norm of a sequence's gradient over all fast weights
+    learned  the outer loop also trains the rate      clip     of the norm of a sequence's gradient, all fast weights
     order    what the outer gradient sees: "exact", or "first" (FOMAML)
     ascent   up the loss instead of down: a control   group    chunks to a checkpoint through time; 0: none
     """
@@ -196,6 +196,6 @@ def _check_window(decoder: Decoder, first: int, chunk: int) -> None:
     windowed = any("swa" in word for word in decoder.cfg.plan.split()[first:])
     if windowed and decoder.cfg.window < chunk:
         raise ValueError(
-            f"window={decoder.cfg.window} is shorter than chunk={chunk}: tokens of a chunk would be neither attended to nor "
-            "learnt yet; make the window at least as long, or the chunk shorter"
+            f"window={decoder.cfg.window} is shorter than chunk={chunk}: tokens of a chunk would be neither attended to "
+            "nor learnt yet; make the window at least as long, or the chunk shorter"
         )
