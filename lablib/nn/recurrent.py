@@ -109,8 +109,9 @@ class Bound(NamedTuple):
 class KeyValueBinding(nn.Module):
     """TTT-KVB: each head learns to give the value for the key, |g(k; W) - v|^2, chunk by chunk, and answers queries.
 
-    arXiv 2512.23675, equations 7 and 8, after 2407.04620 and 2505.23884; g is a gated MLP. Queries read the weights that
-    the chunks before have left. With `simplified` (equation 9) there are none: g(k; W), already computed, is the answer.
+    arXiv 2512.23675, equations 7 and 8, after 2407.04620 and 2505.23884; g is a gated MLP. Queries read the weights
+    that the chunks before have left. With `simplified` (equation 9) there are none: the answer is g(k; W), as for
+    the loss.
     """
 
     def __init__(self, width: int, num_heads: int, chunk: int, rate: float, clip: float, simplified: bool):

@@ -8,6 +8,7 @@ the lowest fast weight are run once over the whole text, those above chunk by ch
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
@@ -16,16 +17,17 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils.checkpoint import checkpoint
 
 from lablib.core.config import Config
 from lablib.data.batch import Batch
 from lablib.nn.decoder import Decoder, States, run_blocks
 from lablib.nn.surgery import select
 from lablib.ops.fast_weights import Fast, Order, inner_step, per_sequence
+from lablib.ttt.checkpointing import recomputed
 from lablib.ttt.guard import check_second_derivative, refuse_compiled
 
 Tokens = Int[Tensor, "batch time"]
+LOG_RATE = "log_rate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +102,10 @@ class TTTModel(nn.Module):
         """How many weights learn while reading."""
         return sum(weight[0].numel() for weight in self.fast_weights(1).values())
 
-    def rate(self) -> Float[Tensor, ""]:
+    def rate(self, log_rate: Float[Tensor, ""] | None = None) -> Float[Tensor, ""]:
         """The inner rate, with the sign of the step."""
-        return (-1 if self.inner.ascent else 1) * self.inner.rate * self.rate_factor * self.log_rate.exp()
+        log_rate = self.log_rate if log_rate is None else log_rate
+        return (-1 if self.inner.ascent else 1) * self.inner.rate * self.rate_factor * log_rate.exp()
 
     def forward(self, tokens: Tokens) -> Float[Tensor, "batch time vocab"]:
         """Logits with the inner loop at work; the text itself says what follows each token."""
@@ -122,7 +125,8 @@ class TTTModel(nn.Module):
             piece = (carry, hidden[:, start : start + size], targets[:, start : start + size])
             more = start + size < tokens.shape[1]
             if self.inner.group and torch.is_grad_enabled():
-                part, carry = checkpoint(self.read_chunks, *piece, more, use_reentrant=False)
+                weights = {**dict(self._upper[0].named_parameters()), LOG_RATE: self.log_rate}
+                part, carry = recomputed(self.read_chunks, *piece, more, weights)
             else:
                 part, carry = self.read_chunks(*piece, more)
             parts.append(part)
@@ -135,24 +139,40 @@ class TTTModel(nn.Module):
         return run_blocks(self.decoder.blocks[: self.first], self.decoder.embedding(tokens), states)
 
     def read_chunks(
-        self, carry: Carry, hidden: Float[Tensor, "batch time width"], targets: Tokens, more: bool
+        self,
+        carry: Carry,
+        hidden: Float[Tensor, "batch time width"],
+        targets: Tokens,
+        more: bool,
+        weights: Mapping[str, Tensor] | None = None,
     ) -> tuple[Reading, Carry]:
-        """Chunk after chunk; the last one is learnt from only if `more` comes."""
+        """Chunk after chunk; the last one is learnt from only if `more` comes.
+
+        `weights`: instead of the model's own, those of the upper blocks and the logarithm of the rate.
+        """
         parts = []
         for start in range(0, hidden.shape[1], self.inner.chunk):
             stop = start + self.inner.chunk
             learn = more or stop < hidden.shape[1]
-            part, carry = self.read_chunk(carry, hidden[:, start:stop], targets[:, start:stop], learn)
+            part, carry = self.read_chunk(carry, hidden[:, start:stop], targets[:, start:stop], learn, weights)
             parts.append(part)
         return Reading(*(torch.cat(columns, 1) for columns in zip(*parts, strict=True))), carry
 
     def read_chunk(
-        self, carry: Carry, hidden: Float[Tensor, "batch time width"], targets: Tokens, learn: bool
+        self,
+        carry: Carry,
+        hidden: Float[Tensor, "batch time width"],
+        targets: Tokens,
+        learn: bool,
+        weights: Mapping[str, Tensor] | None = None,
     ) -> tuple[Reading, Carry]:
-        """Score one chunk with the weights that came in, then take the step."""
+        """Score one chunk with the fast weights that came in, then take the step."""
+        slow, log_rate = dict(weights or {}), self.log_rate
+        if weights is not None:
+            log_rate = slow.pop(LOG_RATE)
 
         def loss(fast: Fast) -> tuple[Float[Tensor, " batch"], tuple[Reading, States]]:
-            logits, states = self.run_upper(fast, hidden, carry.states)
+            logits, states = self.run_upper({**slow, **fast}, hidden, carry.states)
             losses = F.cross_entropy(logits.mT, targets, reduction="none")
             return losses.mean(1), (Reading(losses, logits), states)
 
@@ -160,15 +180,16 @@ class TTTModel(nn.Module):
             _, (reading, states) = loss(carry.fast)
             return reading, Carry(carry.fast, states)
         order: Order = self.inner.order if torch.is_grad_enabled() else "none"
-        fast, (reading, states) = inner_step(carry.fast, loss, self.rate(), clip=self.inner.clip, order=order)
+        rate = self.rate(log_rate)
+        fast, (reading, states) = inner_step(carry.fast, loss, rate, clip=self.inner.clip, order=order)
         return reading, Carry(fast, states)
 
     def run_upper(
-        self, fast: Fast, hidden: Float[Tensor, "batch time width"], states: States | None
+        self, weights: Mapping[str, Tensor], hidden: Float[Tensor, "batch time width"], states: States | None
     ) -> tuple[Float[Tensor, "batch time vocab"], States]:
-        """Logits of a piece with these fast weights."""
+        """Logits of a piece with these weights, the fast ones at least, in the place of the model's own."""
         twice = self.inner.order == "exact" and torch.is_grad_enabled()
-        return functional_call(self._upper[0], fast, (hidden, states), {"twice": twice})
+        return functional_call(self._upper[0], dict(weights), (hidden, states), {"twice": twice})
 
 
 def meta_loss(model: TTTModel, batch: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, "batch time vocab"]]:
@@ -196,6 +217,6 @@ def _check_window(decoder: Decoder, first: int, chunk: int) -> None:
     windowed = any("swa" in word for word in decoder.cfg.plan.split()[first:])
     if windowed and decoder.cfg.window < chunk:
         raise ValueError(
-            f"window={decoder.cfg.window} is shorter than chunk={chunk}: tokens of a chunk would be neither attended to "
-            "nor learnt yet; make the window at least as long, or the chunk shorter"
+            f"window={decoder.cfg.window} is shorter than chunk={chunk}: tokens of a chunk would be neither "
+            "attended to nor learnt yet; make the window at least as long, or the chunk shorter"
         )

@@ -1,0 +1,69 @@
+"""TTT-E2E and what it is compared with, as configurations of equal size (arXiv 2512.23675, sections 2.4 and 3.1).
+
+All have four blocks (the 5:1 hybrid needs six) and the parameters of TTT-E2E: what a mixer takes, the MLPs give.
+The sliding-window peer has TTT-E2E's own architecture, trained without the inner loop; read with it, it is TTT-naive.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from lablib.core.measure import num_parameters
+from lablib.nn.decoder import Decoder, DecoderConfig
+from lablib.train.loop import TrainConfig
+from lablib.train.optim import OptimConfig
+from lablib.ttt.peers import PeerConfig
+from lablib.ttt.reading import InnerConfig
+
+BASE = DecoderConfig(plan="swa swa swa swa+prime", hidden=51, prime=51)
+NAIVE_RATES = (0.1, 0.3, 1.0, 3.0, 10.0)
+
+PLANS = {
+    "full attention": "full full full full+prime",
+    "sliding window": BASE.plan,
+    "hybrid 5:1": "swa swa swa swa swa full",
+    "Mamba-2": "mamba2 swa mamba2 swa",
+    "Gated DeltaNet": "delta swa delta swa",
+    "TTT-KVB": "swa swa+kvb swa swa+kvb",
+    "TTT-KVB, simplified": "swa swa+kvb-simple swa swa+kvb-simple",
+    "TTT-E2E, all blocks": "swa+prime swa+prime swa+prime swa+prime",
+    "TTT-E2E, first order": BASE.plan,
+    "TTT-E2E": BASE.plan,
+}
+PEERS = tuple(name for name in PLANS if name not in ("TTT-KVB, simplified", "TTT-E2E, all blocks"))
+LADDER = ("sliding window", "TTT-KVB", "TTT-KVB, simplified", "TTT-E2E, all blocks", "TTT-E2E")
+
+
+def peer(scale: str, name: str, *, steps: int = 800, rate: float = 5e-3, **fields: Any) -> PeerConfig:
+    """The peer of a name with seed 0: `steps` of training at the peak learning rate `rate`, at smoke scale a few."""
+    cfg = PeerConfig.at(scale, name=name, learns=name.startswith("TTT-E2E"))
+    train = TrainConfig(steps=steps, batch=16, log_every=20, checkpoint_every=200, optim=OptimConfig(lr=rate))
+    if scale == "smoke":
+        train = cfg.train
+    inner = InnerConfig()
+    if name == "TTT-E2E, first order":
+        inner = inner.replace(order="first")
+    if name == "TTT-E2E, all blocks":
+        inner = inner.replace(count=4)
+    decoder = BASE.replace(plan=PLANS[name])
+    if name == "TTT-E2E, all blocks":
+        decoder = decoder.replace(prime=BASE.prime // 4)
+    cfg = replace(cfg, decoder=decoder, inner=inner, train=train)
+    changes = {key.removeprefix("decoder__"): value for key, value in fields.items() if key.startswith("decoder__")}
+    others = {key: value for key, value in fields.items() if not key.startswith("decoder__")}
+    decoder = at_size(decoder.replace(**changes), size_of(BASE.replace(**changes)))
+    cfg = cfg.replace(decoder=decoder, **others)
+    return cfg.replace(naive_rates=NAIVE_RATES) if name == "sliding window" else cfg
+
+
+def at_size(cfg: DecoderConfig, parameters: int) -> DecoderConfig:
+    """The decoder with MLPs as wide as they can be within a number of parameters; ValueError if not even 1 fits."""
+    one, two = (size_of(cfg.replace(hidden=hidden)) for hidden in (1, 2))
+    hidden = 1 + (parameters - one) // (two - one)
+    if hidden < 1:
+        raise ValueError(f"plan {cfg.plan!r} alone has {one:,} parameters, more than the {parameters:,} allowed")
+    return cfg.replace(hidden=hidden)
+
+
+def size_of(cfg: DecoderConfig) -> int:
+    """Parameters of a decoder."""
+    return num_parameters(Decoder(cfg))

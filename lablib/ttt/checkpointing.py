@@ -1,0 +1,87 @@
+"""Checkpoints through time: keep what goes from group to group of chunks, compute the inside of a group again.
+
+With N chunks in groups of n, N / n states are kept and n chunks stand open at a time: memory is least near n = sqrt(N)
+(Chen et al., arXiv 1604.06174). torch.utils.checkpoint does not do here: its inner gradients would each begin the
+computation of their group anew.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def recomputed(function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function(*arguments)`, whose graph is not kept but made again for the gradient.
+
+    Gradients flow to every tensor of the arguments, also inside of tuples, lists and dictionaries; a parameter that the
+    function finds elsewhere gets none. The result can be differentiated once.
+    """
+    tensors: list[Tensor] = []
+    arguments = _taken(arguments, tensors)
+    shape: list[Any] = []
+
+    def run(*given: Tensor) -> tuple[Tensor, ...]:
+        found: list[Tensor] = []
+        shape[:] = [_taken(function(*_put(arguments, list(given))), found)]
+        return tuple(found)
+
+    results = _Recomputed.apply(run, *tensors)
+    return _put(shape[0], list(results))
+
+
+class _Recomputed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, run: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.run = run
+        ctx.save_for_backward(*tensors)
+        with torch.enable_grad():  # as in the backward pass, so that the values are the same to the bit
+            results = run(*_leaves(tensors))
+        return tuple(result.detach() for result in results)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        leaves = _leaves(ctx.saved_tensors)
+        with torch.enable_grad():
+            results = ctx.run(*leaves)
+        wanted = [leaf for leaf in leaves if leaf.requires_grad]
+        reached = [place for place, result in enumerate(results) if result.requires_grad]
+        outputs, given = [results[place] for place in reached], [gradients[place] for place in reached]
+        found = iter(torch.autograd.grad(outputs, wanted, given, allow_unused=True))
+        return None, *(next(found) if leaf.requires_grad else None for leaf in leaves)
+
+
+def _leaves(tensors: tuple[Tensor, ...]) -> list[Tensor]:
+    return [tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in tensors]
+
+
+class _Place:
+    """Where a tensor stood."""
+
+
+def _taken(value: Any, into: list[Tensor]) -> Any:
+    """The same structure with a place for each tensor; the tensors in their order."""
+    if isinstance(value, Tensor):
+        into.append(value)
+        return _Place
+    if isinstance(value, dict):
+        return {key: _taken(item, into) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        parts = [_taken(item, into) for item in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
+
+
+def _put(value: Any, tensors: list[Tensor]) -> Any:
+    """The structure with the tensors in their places; takes them from the front of the list."""
+    if value is _Place:
+        return tensors.pop(0)
+    if isinstance(value, dict):
+        return {key: _put(item, tensors) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        parts = [_put(item, tensors) for item in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value

@@ -1,0 +1,44 @@
+"""What each choice of the inner loop is worth (arXiv 2512.23675, figure 4): one change at a time, three seeds.
+
+Window and chunk (never longer than the window), the inner rate learned or fixed, the clip, the number of blocks with
+fast weights, and the size of the fast MLP at equal parameters. Exploratory.
+"""
+
+import math
+
+import pandas as pd
+
+from lablib.core.config import grid
+from lablib.core.experiment import experiment
+from lablib.ttt.baselines import BASE, at_size, peer, size_of
+from lablib.ttt.peers import PeerConfig, train_and_read
+
+STEPS = 400
+CHANGES = {
+    "as it is": {},
+    "window 64": {"decoder__window": 64},
+    "window 64, chunk 64": {"decoder__window": 64, "inner__chunk": 64},
+    "chunk 8": {"inner__chunk": 8},
+    "chunk 4": {"inner__chunk": 4},
+    "rate fixed at 0.3": {"inner__learned": False},
+    "rate fixed at 1": {"inner__learned": False, "inner__rate": 1.0},
+    "not clipped": {"inner__clip": math.inf},
+    "two fast blocks": {"inner__count": 2, "decoder__plan": "swa swa swa+prime swa+prime", "decoder__prime": 25},
+    "a larger fast MLP": {"decoder__prime": 102},
+    "a smaller fast MLP": {"decoder__prime": 12},
+}
+
+
+def ablations_arms(scale: str) -> list[PeerConfig]:
+    """Three seeds at full scale."""
+    arms = []
+    for name, changes in CHANGES.items():
+        cfg = peer(scale, "TTT-E2E", steps=STEPS).replace(name=name, **changes)
+        arms.append(cfg.replace(decoder=at_size(cfg.decoder, size_of(BASE))))
+    return [arm for cfg in arms for arm in grid(cfg, seed=range(3))] if scale == "full" else arms[:1]
+
+
+@experiment("ttt/ablations", version=1, arms=ablations_arms)
+def ablations(cfg: PeerConfig) -> pd.DataFrame:
+    """Rows with phase "train" by step, "read" by stretch of positions and mode."""
+    return train_and_read(cfg)

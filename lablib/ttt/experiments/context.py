@@ -1,0 +1,91 @@
+"""What is further context worth to each way of remembering? On a language that takes long to know, and on real bytes.
+
+`ttt/context`   all peers, trained on texts of 256 tokens of `RowMixture`, read to 2 048 (2512.23675, figures 1 and 6)
+`ttt/rates`     the learning rates they were chosen from: one seed, short runs, the same three rates for each
+`ttt/ladder`    from TTT-KVB to TTT-E2E, one change at a time (section 2.4, table 1)
+`ttt/bytes`     three of them on the standard library's sources
+"""
+
+import pandas as pd
+
+from lablib.core.config import grid
+from lablib.core.experiment import experiment
+from lablib.train.loop import TrainConfig
+from lablib.ttt.baselines import LADDER, PEERS, peer
+from lablib.ttt.peers import BYTES, PeerConfig, train_and_read
+
+STEPS = 800
+LONGER = {"full attention": 3 * STEPS}  # attention to all needs longer until it copies what followed before
+RATES = (2.5e-3, 5e-3, 1e-2)
+BEST_RATE: dict[str, float] = {}  # of `ttt/rates`, where it is not 5e-3
+
+
+def context_arms(scale: str) -> list[PeerConfig]:
+    """Every peer at its best rate, five seeds."""
+    arms = [peer(scale, name, steps=LONGER.get(name, STEPS), rate=BEST_RATE.get(name, 5e-3)) for name in PEERS]
+    return at_scale(scale, arms, lab=("sliding window", "TTT-E2E"))
+
+
+def ladder_arms(scale: str) -> list[PeerConfig]:
+    """Each step at the same budget, five seeds; the ends are those of `ttt/context`."""
+    arms = [peer(scale, name, steps=STEPS, rate=BEST_RATE.get(name, 5e-3)) for name in LADDER]
+    return at_scale(scale, arms, lab=())
+
+
+def rates_arms(scale: str) -> list[PeerConfig]:
+    """Every peer at three learning rates, 300 steps, one seed."""
+    names = dict.fromkeys([*PEERS, *LADDER])
+    arms = [
+        peer(scale, name, steps=300, rate=rate, seed=100).replace(naive_rates=()) for name in names for rate in RATES
+    ]
+    return arms if scale == "full" else arms[:1]
+
+
+def bytes_arms(scale: str) -> list[PeerConfig]:
+    """Sliding window, full attention (longer) and TTT-E2E on bytes of Python's sources, five seeds."""
+    arms = []
+    for name in ("full attention", "sliding window", "TTT-E2E"):
+        steps = 3 * 400 if name == "full attention" else 400
+        wider = {"width": 64, "hidden": 102, "prime": 102, "window": 32, "vocab": BYTES}
+        sizes = {f"decoder__{field}": value for field, value in wider.items()}
+        texts = {"length": 512, "read_length": 1024, "texts": 64} if scale != "smoke" else {}
+        arms.append(peer(scale, name, steps=steps, corpus="bytes", inner__chunk=32, **sizes, **texts))
+    return at_scale(scale, arms, lab=())
+
+
+def at_scale(scale: str, arms: list[PeerConfig], lab: tuple[str, ...]) -> list[PeerConfig]:
+    """Five seeds at full scale; at lab scale the named ones with one seed and a quarter of the steps; one at smoke."""
+    if scale == "full":
+        return [arm for cfg in arms for arm in grid(cfg, seed=range(5))]
+    if scale == "smoke":
+        return [arms[-1], arms[0]]
+    chosen = [cfg for cfg in arms if cfg.name in lab]
+    return [cfg.replace(train=shorter(cfg.train)) for cfg in chosen]
+
+
+def shorter(train: TrainConfig) -> TrainConfig:
+    return train.replace(steps=train.steps // 4)
+
+
+@experiment("ttt/context", version=1, arms=context_arms)
+def context(cfg: PeerConfig) -> pd.DataFrame:
+    """Rows with phase "train" by step, "read" by stretch of positions and mode."""
+    return train_and_read(cfg)
+
+
+@experiment("ttt/ladder", version=1, arms=ladder_arms)
+def ladder(cfg: PeerConfig) -> pd.DataFrame:
+    """The same as `ttt/context`."""
+    return train_and_read(cfg)
+
+
+@experiment("ttt/rates", version=1, arms=rates_arms)
+def rates(cfg: PeerConfig) -> pd.DataFrame:
+    """The same as `ttt/context`, to choose a rate by."""
+    return train_and_read(cfg)
+
+
+@experiment("ttt/bytes", version=1, arms=bytes_arms)
+def on_bytes(cfg: PeerConfig) -> pd.DataFrame:
+    """The same as `ttt/context`, without a known best loss."""
+    return train_and_read(cfg)

@@ -1,0 +1,177 @@
+"""What reading and learning cost: a token by its place in the text, a training step, and the memory of many chunks.
+
+`ttt/cost`     CPU seconds to prefill and to decode a token behind 512 to 131 072 others (arXiv 2512.23675, figure 1);
+               a long prefix is a cache of random numbers, so that one chunk is timed and not the whole prefill
+`ttt/memory`   peak memory and time of an outer step by chunks and checkpoint group: memory falls to the square root
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Generator
+
+from lablib.core.config import Config, grid
+from lablib.core.experiment import experiment
+from lablib.core.measure import forget_peak_memory, in_fresh_process, peak_memory
+from lablib.data.batch import Batch
+from lablib.nn.cached import Buffer, CachedAttention, FullCache, WindowCache
+from lablib.nn.decoder import Decoder, DecoderConfig, States
+from lablib.ttt.decode import Progress, feed
+from lablib.ttt.reading import Carry, InnerConfig, TTTModel, meta_loss
+
+WIDE = DecoderConfig(plan="swa swa swa swa+prime", vocab=256, width=256, hidden=410, prime=410, num_heads=4, window=128)
+PLANS = {"full attention": "full full full full+prime", "sliding window": WIDE.plan, "TTT-E2E": WIDE.plan}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostConfig(Config):
+    """A peer at one place of a text: `length` tokens stand before what is timed, `repeats` times; the median counts."""
+
+    name: str = "TTT-E2E"
+    decoder: DecoderConfig = WIDE
+    inner: InnerConfig = InnerConfig(chunk=128, order="first")
+    length: int = 512
+    repeats: int = 15
+
+    scales: ClassVar = {"smoke": {"repeats": 2}, "lab": {"repeats": 5}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryConfig(Config):
+    """An outer step on `chunks` chunks of 8 tokens; `group` chunks to a checkpoint (0: none)."""
+
+    decoder: DecoderConfig = DecoderConfig(plan="swa+prime", width=64, hidden=64, prime=256, window=8, vocab=16)
+    chunks: int = 16
+    group: int = 0
+    batch: int = 4
+
+    scales: ClassVar = {"smoke": {"batch": 1}}
+
+
+def cost_arms(scale: str) -> list[CostConfig]:
+    """Three peers at nine lengths."""
+    lengths = [2**i for i in range(9, 18)] if scale == "full" else [512, 4096]
+    arms = []
+    for name, plan in PLANS.items():
+        arms += grid(CostConfig.at(scale, name=name).replace(decoder__plan=plan), length=lengths)
+    return arms
+
+
+def memory_arms(scale: str) -> list[MemoryConfig]:
+    """From 16 to 256 chunks, without checkpoints and with groups of 1 to 32."""
+    chunks, groups = ((16, 64, 256), (0, 1, 2, 4, 8, 16, 32)) if scale == "full" else ((4,), (0, 2))
+    return grid(MemoryConfig.at(scale), chunks=chunks, group=groups)
+
+
+@experiment("ttt/cost", version=1, arms=cost_arms)
+def cost(cfg: CostConfig) -> pd.DataFrame:
+    """One row: CPU seconds a token, prefilled and decoded, and the bytes kept for a text of this length."""
+    decoder = Decoder(cfg.decoder, Generator().manual_seed(0)).eval()
+    generator = Generator().manual_seed(1)
+    states = states_behind(decoder, cfg.length, generator)
+    model = TTTModel(decoder, cfg.inner).eval() if cfg.name == "TTT-E2E" else None
+    size = cfg.inner.chunk
+    tokens = torch.randint(cfg.decoder.vocab, (1, size + 1), generator=generator)
+    with torch.no_grad():
+        prefill = read_chunk(decoder, model, states, tokens)
+        decode = read_token(decoder, model, states, tokens)
+        spent = {"prefill_seconds": median_seconds(prefill, cfg.repeats) / size}
+        spent["decode_seconds"] = median_seconds(decode, cfg.repeats)
+    if model is not None:  # a decoded chunk is read once more, to learn from it: paid once for all its tokens
+        spent["decode_seconds"] += spent["prefill_seconds"]
+    return pd.DataFrame([{**spent, "state_bytes": state_bytes(states, model)}])
+
+
+def states_behind(decoder: Decoder, length: int, generator: Generator) -> States:
+    """Caches as they are after `length` tokens, of random numbers."""
+    heads, dim = decoder.cfg.num_heads, decoder.cfg.width // decoder.cfg.num_heads
+    found = []
+    for block in decoder.blocks:
+        (mixer,) = (sandwich.part for sandwich in block.mixers)
+        if not isinstance(mixer, CachedAttention):
+            raise TypeError(f"a cache of random numbers is made for attention, not for {type(mixer).__name__}")
+        kept = length if mixer.window is None else min(length, mixer.window - 1)
+        keys, values = (torch.randn(1, heads, kept, dim, generator=generator) for _ in range(2))
+        if mixer.window is not None:
+            found.append([WindowCache(keys, values)])
+            continue
+        room = (0, 0, 0, 2048)  # as after a prefill that left room
+        buffer = Buffer(F.pad(keys, room), F.pad(values, room))
+        buffer.used = kept
+        found.append([FullCache(buffer, kept)])
+    return found
+
+
+def read_chunk(decoder: Decoder, model: TTTModel | None, states: States, tokens: torch.Tensor) -> Callable[[], object]:
+    """Prefill of one more chunk; with an inner loop, also the step on it."""
+    if model is None:
+        return lambda: decoder.read(tokens[:, :-1], rewound(states))
+    carry = Carry(model.fast_weights(1), states[model.first :])
+
+    def learn() -> object:
+        hidden, _ = model.read_lower(tokens[:, :-1], states[: model.first])
+        return model.read_chunk(carry, hidden, tokens[:, 1:], learn=True)
+
+    return learn
+
+
+def read_token(decoder: Decoder, model: TTTModel | None, states: States, tokens: torch.Tensor) -> Callable[[], object]:
+    """One more token, whose chunk is not complete."""
+    if model is None:
+        return lambda: decoder.read(tokens[:, :1], rewound(states))
+    carry = Carry({name: w.detach() for name, w in model.fast_weights(1).items()}, states[model.first :])
+    nothing = tokens[:, :0], decoder.embedding.weight.new_zeros(1, 0, decoder.cfg.width)
+    progress = Progress(states[: model.first], states[model.first :], carry, *nothing)
+    return lambda: feed(model, progress, tokens[:, :1])
+
+
+def rewound(states: States) -> States:
+    """The same caches, ready to be written behind again: what was appended since is overwritten."""
+    for (state,) in states:
+        if isinstance(state, FullCache):
+            state.buffer.used = state.seen
+    return states
+
+
+def median_seconds(call: Callable[[], object], repeats: int) -> float:
+    """Median CPU seconds of a call, after one that does not count."""
+    call()
+    spent = []
+    for _ in range(repeats):
+        start = time.process_time()
+        call()
+        spent.append(time.process_time() - start)
+    return statistics.median(spent)
+
+
+def state_bytes(states: States, model: TTTModel | None) -> int:
+    """Bytes of the caches, and of the fast weights of one text."""
+    caches = sum(4 * (state.keys.numel() + state.values.numel()) for (state,) in states)
+    return caches + (4 * model.num_fast if model is not None else 0)
+
+
+@experiment("ttt/memory", version=1, arms=memory_arms)
+def memory(cfg: MemoryConfig) -> pd.DataFrame:
+    """One row: peak bytes of an outer step above what stood before it, and its CPU seconds; in a fresh process."""
+    return pd.DataFrame([in_fresh_process(outer_step, cfg)])
+
+
+def outer_step(cfg: MemoryConfig) -> dict[str, float]:
+    """Forward and backward of one outer step, the second of its process."""
+    torch.set_num_threads(1)
+    model = TTTModel(Decoder(cfg.decoder), InnerConfig(chunk=8, group=cfg.group))
+    for chunks in (2, cfg.chunks):
+        tokens = torch.randint(16, (cfg.batch, 8 * chunks + 1), generator=Generator().manual_seed(0))
+        rows = Batch(tokens[:, :-1], tokens[:, 1:], torch.ones(cfg.batch, 8 * chunks), tokens[:, 1:])
+        forget_peak_memory()
+        before, start = peak_memory(), time.process_time()
+        meta_loss(model, rows)[0].backward()
+        spent = time.process_time() - start
+        found = {"peak_bytes": float(peak_memory() - before), "step_seconds": spent}
+    return {**found, "fast_bytes": 4.0 * model.num_fast * cfg.batch}

@@ -1,0 +1,118 @@
+"""The price: what was said once (arXiv 2512.23675, section 3.5 and table 2), and what the outer loop makes of it.
+
+`ttt/recall`     trained with questions that the window answers, and asked at any distance: who reads better need not
+                 remember. Then trained with questions at any distance: the outer loop decides what is worth storing.
+`ttt/capacity`   how many facts fit, by the number of fast weights (exploratory)
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import pandas as pd
+import torch
+from torch import Generator, nn
+
+from lablib.core.config import grid
+from lablib.core.experiment import experiment
+from lablib.core.measure import num_parameters
+from lablib.data.facts import Facts, FactsConfig
+from lablib.ttt.baselines import BASE, at_size, peer, size_of
+from lablib.ttt.peers import PeerConfig, build, by_sequences, step_flops, train
+from lablib.ttt.reading import TTTModel
+
+NEAR, ANYWHERE = "near questions", "questions anywhere"
+REACHES = ((3, 12), (13, 30), (31, 60), (61, 120), (121, 240))  # tokens from a fact to its question
+COUNTS = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecallConfig(PeerConfig):
+    """A peer trained on texts with facts; `asked` texts for each distance, or each number of facts."""
+
+    facts: FactsConfig = FactsConfig()
+    questions: str = NEAR
+    asked: int = 256
+    counts: tuple[int, ...] = ()
+
+    scales: ClassVar = PeerConfig.scales | {"smoke": {**PeerConfig.scales["smoke"], "length": 64, "asked": 4}}
+
+    def __post_init__(self):
+        if self.decoder.vocab != self.facts.vocab:
+            raise ValueError(f"decoder.vocab is {self.decoder.vocab}, but the text has {self.facts.vocab} tokens")
+
+
+def recall_arm(scale: str, name: str, questions: str, *, steps: int = 600, **decoder: Any) -> RecallConfig:
+    """A peer of `lablib/ttt/baselines.py` on texts with facts, with seed 0."""
+    like = peer(scale, name, steps=3 * steps if name == "full attention" else steps)
+    sizes = {"vocab": FactsConfig().vocab, **decoder}
+    shape = at_size(like.decoder.replace(**sizes), size_of(BASE.replace(vocab=sizes["vocab"])))
+    farthest = 12 if questions == NEAR else 240
+    own = {"name": name, "learns": like.learns, "inner": like.inner, "train": like.train, "decoder": shape}
+    return RecallConfig.at(scale, **own, questions=questions).replace(facts__farthest=farthest)
+
+
+def recall_arms(scale: str) -> list[RecallConfig]:
+    """Three peers, both kinds of questions, five seeds."""
+    names = ("sliding window", "full attention", "TTT-E2E")
+    arms = [recall_arm(scale, name, questions) for questions in (NEAR, ANYWHERE) for name in names]
+    return [arm for cfg in arms for arm in grid(cfg, seed=range(5))] if scale == "full" else [arms[2], arms[5]]
+
+
+def capacity_arms(scale: str) -> list[RecallConfig]:
+    """TTT-E2E with fast MLPs of three widths, trained with eight facts anywhere, asked with 1 to 16; three seeds."""
+    arms = []
+    for prime in (4, 16, 51):
+        cfg = recall_arm(scale, "TTT-E2E", ANYWHERE, prime=prime).replace(facts__facts=8, counts=COUNTS)
+        arms.append(cfg)
+    return [arm for cfg in arms for arm in grid(cfg, seed=range(3))] if scale == "full" else arms[:1]
+
+
+@experiment("ttt/recall", version=1, arms=recall_arms)
+def recall(cfg: RecallConfig) -> pd.DataFrame:
+    """Rows with phase "train" by step, "recall" by distance, and with the loss of all but the answers."""
+    return train_and_ask(cfg)
+
+
+@experiment("ttt/capacity", version=1, arms=capacity_arms)
+def capacity(cfg: RecallConfig) -> pd.DataFrame:
+    """Rows with phase "train" by step and "recall" by number of facts."""
+    return train_and_ask(cfg)
+
+
+def train_and_ask(cfg: RecallConfig) -> pd.DataFrame:
+    """Train on texts with facts, then ask: by distance, or by number of facts where `counts` are given."""
+    model = build(cfg)
+    table = train(cfg, model, draw=Facts(cfg.facts)).assign(phase="train")
+    model.eval()
+    rows: list[dict[str, Any]] = []
+    if cfg.counts:
+        for count in cfg.counts:
+            asked = cfg.facts.replace(facts=count)
+            rows.append({"phase": "recall", "facts": count, **ask(cfg, model, asked)})
+    else:
+        for nearest, farthest in REACHES:
+            if farthest <= cfg.length:
+                asked = cfg.facts.replace(nearest=nearest, farthest=farthest)
+                rows.append({"phase": "recall", "nearest": nearest, "farthest": farthest, **ask(cfg, model, asked)})
+    return pd.concat([table, pd.DataFrame(rows)], ignore_index=True).assign(
+        parameters=num_parameters(model),
+        fast_weights=model.num_fast if isinstance(model, TTTModel) else 0,
+        train_tokens=cfg.train.steps * cfg.train.batch * cfg.length,
+        train_flops=cfg.train.steps * step_flops(cfg, model),
+    )
+
+
+@torch.no_grad()
+def ask(cfg: RecallConfig, model: nn.Module, facts: FactsConfig) -> dict[str, float]:
+    """Share of answers that are the most likely token, and the mean loss of the tokens that are no answers."""
+    batch = Facts(facts)(cfg.length, cfg.asked, Generator().manual_seed(30_000 + cfg.seed))
+    logits = by_sequences(partial(logits_of, model, cfg.learns), batch)
+    answers = batch.evidence >= 0
+    hits = (logits.argmax(-1) == batch.targets)[answers].float().mean()
+    losses = -logits.log_softmax(-1).gather(-1, batch.targets[..., None])[..., 0]
+    return {"exact": float(hits), "other_loss": float(losses[~answers].mean()), "answers": float(answers.sum())}
+
+
+def logits_of(model: nn.Module, learns: bool, batch: Any) -> torch.Tensor:
+    return model.read(batch.tokens, batch.targets).logits if learns else model(batch.tokens)

@@ -1,0 +1,79 @@
+"""The paper's toy: a Transformer without attention is a bigram, and the inner loop gives it a past.
+
+arXiv 2512.23675, sections 2.1 to 2.3.
+Two blocks of MLPs alone, both of them fast, on a language of sixteen bigram tables; every position is a row.
+
+`ttt/toy`        the five curves of figure 2; the learning rate of each arm from the same three
+`ttt/controls`   what an inner loop is without the outer one and the reverse, ascent, no clipping, first order
+"""
+
+import math
+
+import pandas as pd
+
+from lablib.core.config import grid
+from lablib.core.experiment import experiment
+from lablib.data.languages import LanguageConfig
+from lablib.nn.decoder import DecoderConfig
+from lablib.train.loop import TrainConfig
+from lablib.train.optim import OptimConfig
+from lablib.ttt.peers import PeerConfig, train_and_read
+from lablib.ttt.reading import InnerConfig
+
+TOPICS = LanguageConfig(kind="topics", num_tables=16)
+BIGRAM = DecoderConfig(plan="mlp mlp", width=24, hidden=48)
+BOTH = InnerConfig(fast="blocks.*.mlp.part", count=2)
+RATES = (5e-3, 1e-2, 2e-2)
+NAIVE_RATES = (0.1, 0.3, 1.0, 3.0, 10.0)
+STEPS = {"no attention": 1500, "full attention": 3000, "TTT-E2E, b=1": 800, "TTT-E2E, b=16": 1500}
+
+
+def toy_arm(scale: str, name: str, *, rate: float = 1e-2, steps: int | None = None, **inner) -> PeerConfig:
+    """One curve with seed 0. Where nothing is trained through the inner loop, naive reading is swept over its rates."""
+    learns = name.startswith("TTT-E2E")
+    chunk = 1 if name.endswith("b=1") or not learns else 16
+    cfg = PeerConfig.at(scale, name=name, learns=learns, language=TOPICS, resolution=1)
+    if scale != "smoke":
+        train = TrainConfig(steps=steps or STEPS[name], batch=32, log_every=20, optim=OptimConfig(lr=rate))
+        cfg = cfg.replace(train=train, length=64, read_length=64, texts=1024)
+    plan = "full full" if name == "full attention" else BIGRAM.plan
+    inner = BOTH.replace(**{"chunk": chunk, **inner})
+    cfg = cfg.replace(decoder=BIGRAM.replace(plan=plan), inner=inner, rate_warmup=0.1 if learns else 0.0)
+    return cfg.replace(naive_rates=NAIVE_RATES) if name == "no attention" else cfg
+
+
+def toy_arms(scale: str) -> list[PeerConfig]:
+    """Five seeds at 1e-2, three at each of the other rates."""
+    if scale == "lab":
+        return [toy_arm(scale, name, steps=STEPS[name] // 3) for name in STEPS if not name.endswith("b=1")]
+    if scale == "smoke":
+        return [toy_arm(scale, name) for name in ("no attention", "TTT-E2E, b=16")]
+    return [
+        arm
+        for name in STEPS
+        for rate in RATES
+        for arm in grid(toy_arm(scale, name, rate=rate), seed=range(5 if rate == 1e-2 else 3))
+    ]
+
+
+def controls_arms(scale: str) -> list[PeerConfig]:
+    """Ascent and first order with b=16; b=1 without clipping and without a warm-up of the inner rate; three seeds."""
+    arms = [
+        toy_arm(scale, "TTT-E2E, b=16", ascent=True).replace(name="ascent, b=16"),
+        toy_arm(scale, "TTT-E2E, b=16", order="first").replace(name="first order, b=16"),
+        toy_arm(scale, "TTT-E2E, b=1", steps=300).replace(name="clipped, b=1"),
+        toy_arm(scale, "TTT-E2E, b=1", steps=300, clip=math.inf).replace(name="not clipped, b=1", rate_warmup=0.0),
+    ]
+    return [arm for cfg in arms for arm in grid(cfg, seed=range(3))] if scale == "full" else arms[:1]
+
+
+@experiment("ttt/toy", version=1, arms=toy_arms)
+def toy(cfg: PeerConfig) -> pd.DataFrame:
+    """Rows with phase "train" by step, "read" by position and mode."""
+    return train_and_read(cfg)
+
+
+@experiment("ttt/controls", version=1, arms=controls_arms)
+def controls(cfg: PeerConfig) -> pd.DataFrame:
+    """The same as `ttt/toy`."""
+    return train_and_read(cfg)
