@@ -1,0 +1,64 @@
+"""Lines by position in a text, which most figures of notebook 03 share."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from lablib.ttt.summaries import readings
+from lablib.viz.marks import NOTHING, add_seeds, missing, runs_and_seeds
+from lablib.viz.style import dress, look
+
+
+def stretches_figure(table: pd.DataFrame, *, title: str, trained: int | None = None) -> go.Figure:
+    """Loss by stretch of positions that double, a line a way to read; dotted black the best possible."""
+    if table.empty:
+        return missing(NOTHING)
+    rows, figure = readings(table), go.Figure()
+    rows = rows.assign(middle=np.sqrt(rows["start"].clip(lower=4) * rows["stop"]))
+    names = list(rows["series"].unique())
+    for i, name in enumerate(names):
+        add_seeds(figure, rows[rows["series"] == name], "middle", "loss", name=name, **look(i))
+    add_best(figure, rows, "middle")
+    edges = sorted(set(rows["start"]) | set(rows["stop"]))
+    figure.update_xaxes(type="log", tickvals=[edge for edge in edges if edge], title="position in the text (log scale)")
+    figure.update_yaxes(title="loss of the next token (nats)")
+    if trained:
+        figure.add_vline(x=trained, line={"dash": "dot", "color": "#555", "width": 1})
+        figure.add_annotation(
+            x=np.log10(trained),
+            y=1,
+            yref="paper",
+            text="trained up to here",
+            showarrow=False,
+            xanchor="left",
+            yanchor="bottom",
+        )
+    source = f"{runs_and_seeds(table, 'line', 'name')}, {int(table['texts'].iloc[0])} texts a seed"
+    return dress(figure, title=title, source=source, height=470, legend_rows=len(names) + 1)
+
+
+def positions_figure(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Loss at every position, the mean over seeds, a line a way to read; dotted black the best possible."""
+    if table.empty:
+        return missing(NOTHING)
+    rows, figure = readings(table), go.Figure()
+    names = list(rows["series"].unique())
+    for i, name in enumerate(names):
+        mean = rows[rows["series"] == name].groupby("start")["loss"].mean()
+        colour, dash = look(i)["colour"], look(i)["dash"]
+        figure.add_scatter(
+            x=mean.index + 1, y=mean, mode="lines", name=name, line={"color": colour, "dash": dash, "width": 2.5}
+        )
+    add_best(figure, rows.assign(place=rows["start"] + 1), "place")
+    figure.update_xaxes(title="position in the text")
+    figure.update_yaxes(title="loss of the next token (nats)")
+    source = f"{runs_and_seeds(table, 'line', 'name')}, {int(table['texts'].iloc[0])} texts a seed"
+    return dress(figure, title=title, source=source, height=470, legend_rows=len(names) + 1)
+
+
+def add_best(figure: go.Figure, rows: pd.DataFrame, x: str) -> None:
+    """The best possible loss, where the language is known."""
+    best = rows.groupby(x)["best"].mean().dropna()
+    if len(best):
+        line = {"color": "black", "dash": "dot", "width": 1.5}
+        figure.add_scatter(x=best.index, y=best, mode="lines", name="best possible (Bayes)", line=line)

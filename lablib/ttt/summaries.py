@@ -1,0 +1,115 @@
+"""From the tables of notebook 03 to the numbers said of them: table -> table, with intervals."""
+
+import numpy as np
+import pandas as pd
+
+from lablib.core.stats import Interval, bootstrap_mean, paired_difference
+
+NAIVE, OFF = "TTT-naive", "TTT-E2E, read without"
+
+
+def readings(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows by position, with a `series` for each way to read: the peer's name, TTT-naive, TTT-E2E read without.
+
+    Of naive reading only the inner rate with the lowest mean loss over all arms of a name is kept: its sweep.
+    """
+    rows = table[table["phase"] == "read"].copy()
+    if rows.empty:
+        return rows.assign(series=[])
+    learns = rows["learns"].astype(bool)
+    rows["series"] = rows["name"].where(~(learns & (rows["mode"] == "off")), rows["name"] + ", read without")
+    rows["series"] = rows["series"].where(rows["mode"] != "naive", NAIVE)
+    naive = rows[rows["mode"] == "naive"]
+    if naive.empty:
+        return rows
+    best = over_positions(naive).groupby("read_rate")["loss"].mean().idxmin()
+    return rows[(rows["mode"] != "naive") | (rows["read_rate"] == best)]
+
+
+def over_positions(rows: pd.DataFrame, start: int = 0, stop: int | None = None) -> pd.DataFrame:
+    """One row an arm and way to read: mean loss, and best possible loss, over the positions from start to stop."""
+    stop = int(rows["stop"].max()) if stop is None else stop
+    rows = rows[(rows["start"] >= start) & (rows["stop"] <= stop)]
+    width = rows["stop"] - rows["start"]
+    weighed = rows.assign(width=width, loss=rows["loss"] * width, best=rows["best"] * width)
+    keys = [key for key in ("arm", "name", "series", "mode", "read_rate", "seed") if key in rows]
+    total = weighed.groupby(keys, dropna=False, sort=False)[["loss", "best", "width"]].sum(min_count=1).reset_index()
+    return total.assign(loss=total["loss"] / total["width"], best=total["best"] / total["width"])
+
+
+def at_best_rate(table: pd.DataFrame) -> pd.DataFrame:
+    """Of each name the arms at the learning rate with the lowest mean loss (learners read with their inner loop)."""
+    if table.empty:
+        return table
+    rows = readings(table)
+    own = over_positions(rows[(rows["mode"] == "on") | ~rows["learns"].astype(bool) & (rows["mode"] == "off")])
+    rate = table.groupby("arm")["train.optim.lr"].first()
+    own = own.assign(rate=own["arm"].map(rate))
+    best = (
+        own.groupby(["name", "rate"])["loss"].mean().reset_index().sort_values("loss").groupby("name").first()["rate"]
+    )
+    return table[table["train.optim.lr"] == table["name"].map(best)]
+
+
+def by_series(table: pd.DataFrame, start: int = 0, stop: int | None = None) -> pd.DataFrame:
+    """A row a way to read: mean loss over positions with its interval over seeds, and what it cost."""
+    rows = readings(table)
+    losses = over_positions(rows, start, stop)
+    facts = table.groupby("arm")[["parameters", "fast_weights", "train_tokens", "train_flops", "cpu_seconds"]].first()
+    found = []
+    for name, group in losses.groupby("series", sort=False):
+        interval = bootstrap_mean(group["loss"])
+        cost = facts.loc[group["arm"]]
+        found.append(
+            {
+                "read as": name,
+                "seeds": len(group),
+                "loss": interval.estimate,
+                "low": interval.low,
+                "high": interval.high,
+                "best possible": group["best"].mean(),
+                "parameters": int(cost["parameters"].mean()),
+                "fast": int(cost["fast_weights"].mean()),
+                "training tokens": int(cost["train_tokens"].mean()),
+                "training TFLOPs": cost["train_flops"].mean() / 1e12,
+                "CPU-s an arm (most)": cost["cpu_seconds"].max(),
+            }
+        )
+    return pd.DataFrame(found)
+
+
+def against(table: pd.DataFrame, first: str, second: str, start: int = 0, stop: int | None = None) -> Interval:
+    """The way to read `second` less `first`, in nats over positions, paired by seed. ValueError for a missing one."""
+    losses = over_positions(readings(table), start, stop)
+    wide = losses.pivot_table(index="seed", columns="series", values="loss")
+    if missing := {first, second} - set(wide.columns):
+        raise ValueError(f"the table has no {', '.join(sorted(missing))}; it has {', '.join(wide.columns)}")
+    pairs = wide[[first, second]].dropna()
+    return paired_difference(pairs[first], pairs[second])
+
+
+def share_closed(
+    table: pd.DataFrame, name: str, *, below: str = "no attention", above: str = "full attention", last: int = 8
+) -> Interval:
+    """How far from one curve to another a third has come, over the last positions: 0 to 1, paired by seed."""
+    rows = readings(table)
+    stop = int(rows["stop"].max())
+    losses = over_positions(rows, stop - last, stop)
+    wide = losses.pivot_table(index="seed", columns="series", values="loss")[[below, above, name]].dropna()
+    return bootstrap_mean((wide[below] - wide[name]) / (wide[below] - wide[above]))
+
+
+def square_root_law(table: pd.DataFrame) -> pd.DataFrame:
+    """By number of chunks: the group with the least peak memory, beside the square root that is expected."""
+    rows = table[table["group"] > 0]
+    least = rows.loc[rows.groupby("chunks")["peak_bytes"].idxmin()]
+    plain = table[table["group"] == 0].set_index("chunks")["peak_bytes"]
+    return pd.DataFrame(
+        {
+            "chunks": least["chunks"].astype(int),
+            "least memory with groups of": least["group"].astype(int),
+            "square root": np.sqrt(least["chunks"]),
+            "MiB": least["peak_bytes"] / 2**20,
+            "MiB without checkpoints": least["chunks"].map(plain) / 2**20,
+        }
+    ).reset_index(drop=True)
