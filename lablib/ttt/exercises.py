@@ -1,0 +1,100 @@
+"""The exercises of notebook 03: checks that guess the mistake. Solutions are folded in the notebook."""
+
+import torch
+from torch import Generator, Tensor
+
+from lablib.core.exercise import Mistake, attempt, exercise
+
+
+@exercise("Exercise 1 (the inner step)")
+def check_inner_step(answer) -> None:
+    """`answer(weights, gradient, rate, clip)`: one step down the gradient, its norm at most `clip` before the rate."""
+    weights = torch.tensor([1.0, -2.0, 0.5])
+    for gradient, clip in (([0.3, 0.0, 0.4], 1.0), ([3.0, 0.0, 4.0], 1.0), ([3.0, 0.0, 4.0], 2.0), ([0.0] * 3, 1.0)):
+        slope = torch.tensor(gradient)
+        norm = float(slope.norm())
+        expected = weights - 0.5 * slope * min(1.0, clip / norm if norm else 1.0)
+        found = torch.as_tensor(attempt(answer, weights.clone(), slope, 0.5, clip))
+        if found.shape == expected.shape and torch.allclose(found, expected):
+            continue
+        raise Mistake(_wrong_step(found, weights, slope, clip))
+
+
+def _wrong_step(found: Tensor, weights: Tensor, gradient: Tensor, clip: float) -> str:
+    norm = float(gradient.norm())
+    guesses = {
+        "That goes up the loss. The gradient points uphill.": weights
+        + 0.5 * gradient * min(1.0, clip / max(norm, 1e-9)),
+        f"The gradient has norm {norm:g}; a clip of {clip:g} allows less.": weights - 0.5 * gradient,
+        "You clip each entry. The paper clips the norm, which keeps the direction.": weights
+        - 0.5 * gradient.clamp(-clip, clip),
+        f"A gradient of norm {norm:g} is shorter than the clip of {clip:g}: leave it as it is.": weights
+        - 0.5 * gradient * clip / max(norm, 1e-9),
+    }
+    if found.shape != weights.shape:
+        return f"You return shape {tuple(found.shape)}; expected that of the weights, {tuple(weights.shape)}."
+    if not torch.isfinite(found).all():
+        return "For a gradient of 0 that divides by 0. What should happen then?"
+    for hint, guess in guesses.items():
+        if torch.allclose(found, guess):
+            return hint
+    return f"For gradient {gradient.tolist()}, rate 0.5 and clip {clip:g} you say {found.tolist()}; do it by hand."
+
+
+@exercise("Exercise 2 (find the leak)")
+def check_scores(answer) -> None:
+    """`answer(weight, chunks, loss, learn)`: the losses of the chunks, none learnt from before it is scored.
+
+    Weight and chunks are numbers here; `loss(weight, chunk)` and `learn(weight, chunk)` are given.
+    """
+    chunks = [1.0, 3.0, 2.0, 5.0]
+
+    def loss(weight: float, chunk: float) -> float:
+        return (weight - chunk) ** 2
+
+    def learn(weight: float, chunk: float) -> float:
+        return weight - 0.5 * (weight - chunk)
+
+    def honest(first: bool, keep: bool = True) -> list[float]:
+        weight, found = 0.0, []
+        for chunk in chunks:
+            after = learn(weight, chunk)
+            found.append(loss(weight if first else after, chunk))
+            weight = after if keep else 0.0
+        return found
+
+    found = [float(value) for value in attempt(answer, 0.0, list(chunks), loss, learn)]
+    if found == honest(True):
+        return
+    if found == honest(False):
+        raise Mistake("Too good: each chunk is scored with weights that have seen it. A test loss must come first.")
+    if found == honest(True, keep=False):
+        raise Mistake("Nothing is learnt: every chunk is scored with the weights from the beginning.")
+    if len(found) != len(chunks):
+        raise Mistake(f"You return {len(found)} losses for {len(chunks)} chunks.")
+    raise Mistake(f"For chunks {chunks} you say {found}; the first loss is (0 - 1)^2, and then the weight is 0.5.")
+
+
+@exercise("Exercise 3 (binding a value to a key)")
+def check_binding(answer) -> None:
+    """`answer(state, key, value, rate)`: one gradient step on |state @ key - value|^2 / 2."""
+    generator = Generator().manual_seed(5)
+    state, key, value = (torch.randn(*shape, generator=generator) for shape in ((2, 3), (3,), (2,)))
+    missing = state @ key - value
+    expected = state - 0.3 * torch.outer(missing, key)
+    found = torch.as_tensor(attempt(answer, state.clone(), key, value, 0.3))
+    if found.shape == expected.shape and torch.allclose(found, expected, atol=1e-6):
+        return
+    if found.shape == expected.mT.shape and torch.allclose(found, expected.mT, atol=1e-6):
+        raise Mistake("Transposed: the state maps keys to values, so its shape is (values, keys).")
+    if found.shape != expected.shape:
+        raise Mistake(f"You return shape {tuple(found.shape)}; expected that of the state, {tuple(expected.shape)}.")
+    if torch.allclose(found, state + 0.3 * torch.outer(value, key), atol=1e-6):
+        raise Mistake(
+            "That adds the value to what is already stored: linear attention. What did the state answer before?"
+        )
+    if torch.allclose(found, state - 0.6 * torch.outer(missing, key), atol=1e-6):
+        raise Mistake("Twice too far: the half in the loss cancels the two of the square.")
+    if torch.allclose(found, state + 0.3 * torch.outer(missing, key), atol=1e-6):
+        raise Mistake("That goes up the loss: afterwards the state misses the value by more.")
+    raise Mistake("Write the loss for one entry of the state and differentiate: it is a product of two numbers.")

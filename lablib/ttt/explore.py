@@ -1,0 +1,25 @@
+"""The explorer of notebook 03, over the recorded trace: step through a text and watch the fast weights learn it."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from lablib.ttt.figures.trace import step_figure
+from lablib.viz.widgets import Explorer
+
+
+def trace_explorer(table: pd.DataFrame) -> Explorer:
+    """Sliders for the tokens read, the chunk b, the inner rate, and the token whose successors are watched."""
+
+    def draw(read: int, chunk: int, rate: float, after: int) -> go.Figure:
+        return step_figure(table[(table["chunk"] == chunk) & (table["factor"] == rate)], previous=after, read=read)
+
+    reads = sorted(int(start) for start in table.loc[table["chunk"] == table["chunk"].max(), "start"].unique())
+    watched = sorted({int(str(name).split("_")[1]) for name in table if str(name).startswith("p_")})
+    sliders = {
+        "read": reads,
+        "chunk": sorted(int(chunk) for chunk in table["chunk"].unique()),
+        "rate": sorted(float(factor) for factor in table["factor"].unique()),
+        "after": watched,
+    }
+    start = {"read": reads[-1], "chunk": sliders["chunk"][-1], "rate": 1.0, "after": watched[0]}
+    return Explorer(draw, sliders, start=start)

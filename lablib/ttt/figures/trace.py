@@ -1,0 +1,51 @@
+"""The figures of `ttt/trace`: the fast weights while they read one text."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from lablib.viz.marks import NOTHING, missing
+from lablib.viz.style import BLUE, GREY, VERMILLION, dress
+
+
+def trace_figure(table: pd.DataFrame) -> go.Figure:
+    """The text read with its own chunk and rate, to its end."""
+    if table.empty:
+        return missing(NOTHING)
+    arms = table[(table["factor"] == 1) & (table["chunk"] == table["chunk"].max())]
+    return step_figure(arms, previous=0, read=int(arms["start"].max()))
+
+
+def step_figure(rows: pd.DataFrame, *, previous: int, read: int) -> go.Figure:
+    """Loss and how far the weights have moved by chunk, until `read`; right: what follows `previous`, now and at first."""
+    rows = rows.sort_values("start")
+    past, chunk = rows[rows["start"] <= read], int(rows["chunk"].iloc[0])
+    now = past.iloc[-1]
+    titles = ("loss of each chunk", "how far the weights moved", f"what follows token {previous}")
+    figure = make_subplots(cols=3, subplot_titles=titles, horizontal_spacing=0.08)
+    lines = (("loss", "loss", BLUE, 1), ("best", "best possible", GREY, 1), ("moved", "|W - W0| / |W0|", VERMILLION, 2))
+    for measure, name, colour, col in lines:
+        figure.add_scatter(
+            x=past["start"], y=past[measure], mode="lines+markers", name=name, line={"color": colour}, row=1, col=col
+        )
+    columns = [name for name in rows if str(name).startswith(f"p_{previous}_")]
+    for name, row, colour in (("at first", rows.iloc[0], GREY), ("now", now, VERMILLION)):
+        figure.add_bar(
+            x=list(range(len(columns))),
+            y=row[columns].to_numpy(float),
+            name=name,
+            marker={"color": colour},
+            row=1,
+            col=3,
+        )
+    last = float(rows["start"].max())
+    for col in (1, 2):
+        figure.update_xaxes(range=[-chunk, last + chunk], title="tokens read", row=1, col=col)
+    figure.update_xaxes(title="next token", row=1, col=3)
+    figure.update_yaxes(range=[0, float(np.nanmax(rows["loss"])) * 1.05], row=1, col=1)
+    figure.update_yaxes(range=[0, max(float(rows["moved"].max()) * 1.05, 0.01)], row=1, col=2)
+    figure.update_yaxes(range=[0, 1], row=1, col=3)
+    read_how = f"recorded; chunks of {chunk}, {now['factor']:g} times the learnt inner rate"
+    source = f"{read_how}; the chunk at {int(now['start'])}: {now['tokens']}"
+    return dress(figure, title="Fast weights while they read one text", source=source, height=450)
