@@ -33,10 +33,10 @@ def ladder_arms(scale: str) -> list[PeerConfig]:
 
 
 def rates_arms(scale: str) -> list[PeerConfig]:
-    """Every peer at three learning rates, 300 steps, one seed."""
+    """Every peer at three learning rates, 200 steps, one seed."""
     names = dict.fromkeys([*PEERS, *LADDER])
     arms = [
-        peer(scale, name, steps=300, rate=rate, seed=100).replace(naive_rates=()) for name in names for rate in RATES
+        peer(scale, name, steps=200, rate=rate, seed=100).replace(naive_rates=()) for name in names for rate in RATES
     ]
     return arms if scale == "full" else arms[:1]
 

@@ -63,8 +63,9 @@ def capacity_arms(scale: str) -> list[RecallConfig]:
     """TTT-E2E with fast MLPs of three widths, trained with eight facts anywhere, asked with 1 to 16; three seeds."""
     arms = []
     for prime in (4, 16, 51):
-        cfg = recall_arm(scale, "TTT-E2E", ANYWHERE, prime=prime).replace(facts__facts=8, counts=COUNTS)
-        arms.append(cfg)
+        cfg = recall_arm(scale, "TTT-E2E", ANYWHERE, prime=prime)
+        many = {"facts__facts": 8, "counts": COUNTS} if scale != "smoke" else {"facts__facts": 2, "counts": (1, 2)}
+        arms.append(cfg.replace(**many))
     return [arm for cfg in arms for arm in grid(cfg, seed=range(3))] if scale == "full" else arms[:1]
 
 
