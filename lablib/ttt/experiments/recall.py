@@ -44,11 +44,18 @@ class RecallConfig(PeerConfig):
 
 def recall_arm(scale: str, name: str, questions: str, *, steps: int = 600, **decoder: Any) -> RecallConfig:
     """A peer of `lablib/ttt/baselines.py` on texts with facts, with seed 0."""
-    like = peer(scale, name, steps=3 * steps if name == "full attention" else steps)
-    sizes = {"vocab": FactsConfig().vocab, **decoder}
+    like = peer(scale, name, steps=2 * steps if name == "full attention" else steps)
+    # a window of a quarter of the text, and chunks as long: near questions are the window's, not the inner loop's
+    sizes = {"vocab": FactsConfig().vocab, "window": 64, **decoder}
     shape = at_size(like.decoder.replace(**sizes), size_of(BASE.replace(vocab=sizes["vocab"])))
     farthest = 12 if questions == NEAR else 240
-    own = {"name": name, "learns": like.learns, "inner": like.inner, "train": like.train, "decoder": shape}
+    own = {
+        "name": name,
+        "learns": like.learns,
+        "inner": like.inner.replace(chunk=64),
+        "train": like.train,
+        "decoder": shape,
+    }
     return RecallConfig.at(scale, **own, questions=questions).replace(facts__farthest=farthest)
 
 
