@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from lablib.core.config import Config
-from lablib.nn.cached import CachedAttention
+from lablib.nn.cached import CachedAttention, FullCache
 from lablib.nn.layers import Linear, RMSNorm, SwiGLU
 from lablib.nn.recurrent import GatedDeltaNet, KeyValueBinding, Mamba2
 
@@ -142,6 +142,16 @@ def run_blocks(
         x, state = block(x, state, twice=twice)
         after.append(state)
     return x, after
+
+
+def state_bytes(states: Any) -> int:
+    """Bytes of all that a text has left to go on from: caches, memories, inner models."""
+    if isinstance(states, Tensor):
+        return states.numel() * states.element_size()
+    if isinstance(states, FullCache):
+        return state_bytes((states.keys, states.values))
+    parts = states.values() if isinstance(states, dict) else states
+    return sum(state_bytes(part) for part in parts) if isinstance(states, dict | list | tuple) else 0
 
 
 class Decoder(nn.Module):

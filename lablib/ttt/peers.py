@@ -24,7 +24,7 @@ from lablib.data.batch import Batch
 from lablib.data.languages import Language, LanguageConfig
 from lablib.data.mixture import text_batch
 from lablib.data.text import standard_library
-from lablib.nn.decoder import Decoder, DecoderConfig
+from lablib.nn.decoder import Decoder, DecoderConfig, state_bytes
 from lablib.train.hooks import Hook
 from lablib.train.loop import TrainConfig, fit
 from lablib.train.losses import next_token_loss
@@ -109,7 +109,15 @@ def train_and_read(cfg: PeerConfig) -> pd.DataFrame:
         trained_rate=rate,
         train_tokens=cfg.train.steps * cfg.train.batch * cfg.length,
         train_flops=cfg.train.steps * step_flops(cfg, model),
+        state_bytes=kept_bytes(cfg, model) + 4 * fast,
     )
+
+
+@torch.no_grad()
+def kept_bytes(cfg: PeerConfig, model: Decoder | TTTModel) -> int:
+    """Bytes of the caches and memories behind a text of the length that is read."""
+    decoder = model.decoder if isinstance(model, TTTModel) else model
+    return state_bytes(decoder.read(torch.zeros(1, cfg.read_length, dtype=torch.long))[1])
 
 
 def build(cfg: PeerConfig) -> Decoder | TTTModel:

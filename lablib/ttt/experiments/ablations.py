@@ -13,7 +13,7 @@ from lablib.core.experiment import experiment
 from lablib.ttt.baselines import BASE, at_size, peer, size_of
 from lablib.ttt.peers import PeerConfig, train_and_read
 
-STEPS = 400
+STEPS = 300
 CHANGES = {
     "as it is": {},
     "window 64": {"decoder__window": 64},

@@ -21,7 +21,7 @@ from lablib.core.experiment import experiment
 from lablib.core.measure import forget_peak_memory, in_fresh_process, peak_memory
 from lablib.data.batch import Batch
 from lablib.nn.cached import Buffer, CachedAttention, FullCache, WindowCache
-from lablib.nn.decoder import Decoder, DecoderConfig, States
+from lablib.nn.decoder import Decoder, DecoderConfig, States, state_bytes
 from lablib.ttt.decode import Progress, feed
 from lablib.ttt.reading import Carry, InnerConfig, TTTModel, meta_loss
 
@@ -34,6 +34,7 @@ class CostConfig(Config):
     """A peer at one place of a text: `length` tokens stand before what is timed, `repeats` times; the median counts."""
 
     name: str = "TTT-E2E"
+    seed: int = 0
     decoder: DecoderConfig = WIDE
     inner: InnerConfig = InnerConfig(chunk=128, order="first")
     length: int = 512
@@ -46,6 +47,7 @@ class CostConfig(Config):
 class MemoryConfig(Config):
     """An outer step on `chunks` chunks of 8 tokens; `group` chunks to a checkpoint (0: none)."""
 
+    seed: int = 0
     decoder: DecoderConfig = DecoderConfig(plan="swa+prime", width=64, hidden=64, prime=256, window=8, vocab=16)
     chunks: int = 16
     group: int = 0
@@ -72,8 +74,8 @@ def memory_arms(scale: str) -> list[MemoryConfig]:
 @experiment("ttt/cost", version=1, arms=cost_arms)
 def cost(cfg: CostConfig) -> pd.DataFrame:
     """One row: CPU seconds a token, prefilled and decoded, and the bytes kept for a text of this length."""
-    decoder = Decoder(cfg.decoder, Generator().manual_seed(0)).eval()
-    generator = Generator().manual_seed(1)
+    decoder = Decoder(cfg.decoder, Generator().manual_seed(cfg.seed)).eval()
+    generator = Generator().manual_seed(10_000 + cfg.seed)
     states = states_behind(decoder, cfg.length, generator)
     model = TTTModel(decoder, cfg.inner).eval() if cfg.name == "TTT-E2E" else None
     size = cfg.inner.chunk
@@ -85,7 +87,8 @@ def cost(cfg: CostConfig) -> pd.DataFrame:
         spent["decode_seconds"] = median_seconds(decode, cfg.repeats)
     if model is not None:  # a decoded chunk is read once more, to learn from it: paid once for all its tokens
         spent["decode_seconds"] += spent["prefill_seconds"]
-    return pd.DataFrame([{**spent, "state_bytes": state_bytes(states, model)}])
+    kept = state_bytes(states) + (4 * model.num_fast if model is not None else 0)
+    return pd.DataFrame([{**spent, "state_bytes": kept}])
 
 
 def states_behind(decoder: Decoder, length: int, generator: Generator) -> States:
@@ -150,12 +153,6 @@ def median_seconds(call: Callable[[], object], repeats: int) -> float:
     return statistics.median(spent)
 
 
-def state_bytes(states: States, model: TTTModel | None) -> int:
-    """Bytes of the caches, and of the fast weights of one text."""
-    caches = sum(4 * (state.keys.numel() + state.values.numel()) for (state,) in states)
-    return caches + (4 * model.num_fast if model is not None else 0)
-
-
 @experiment("ttt/memory", version=1, arms=memory_arms)
 def memory(cfg: MemoryConfig) -> pd.DataFrame:
     """One row: peak bytes of an outer step above what stood before it, and its CPU seconds; in a fresh process."""
@@ -165,9 +162,9 @@ def memory(cfg: MemoryConfig) -> pd.DataFrame:
 def outer_step(cfg: MemoryConfig) -> dict[str, float]:
     """Forward and backward of one outer step, the second of its process."""
     torch.set_num_threads(1)
-    model = TTTModel(Decoder(cfg.decoder), InnerConfig(chunk=8, group=cfg.group))
+    model = TTTModel(Decoder(cfg.decoder, Generator().manual_seed(cfg.seed)), InnerConfig(chunk=8, group=cfg.group))
     for chunks in (2, cfg.chunks):
-        tokens = torch.randint(16, (cfg.batch, 8 * chunks + 1), generator=Generator().manual_seed(0))
+        tokens = torch.randint(16, (cfg.batch, 8 * chunks + 1), generator=Generator().manual_seed(10_000 + cfg.seed))
         rows = Batch(tokens[:, :-1], tokens[:, 1:], torch.ones(cfg.batch, 8 * chunks), tokens[:, 1:])
         forget_peak_memory()
         before, start = peak_memory(), time.process_time()

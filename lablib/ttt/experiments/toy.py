@@ -25,7 +25,7 @@ BIGRAM = DecoderConfig(plan="mlp mlp", width=24, hidden=48)
 BOTH = InnerConfig(fast="blocks.*.mlp.part", count=2)
 RATES = (5e-3, 1e-2, 2e-2)
 NAIVE_RATES = (0.1, 0.3, 1.0, 3.0, 10.0)
-STEPS = {"no attention": 1500, "full attention": 3000, "TTT-E2E, b=1": 800, "TTT-E2E, b=16": 1500}
+STEPS = {"no attention": 1500, "full attention": 3000, "TTT-E2E, b=1": 600, "TTT-E2E, b=16": 1500}
 
 
 def toy_arm(scale: str, name: str, *, rate: float = 1e-2, steps: int | None = None, **inner) -> PeerConfig:

@@ -26,12 +26,12 @@ PREVIOUS = (0, 1, 2, 3)  # tokens after which the prediction is watched
 
 @dataclass(frozen=True, kw_only=True)
 class TraceConfig(Config):
-    """`peer` reads text number `text` in chunks of `chunk` tokens, at `factor` times the inner rate it has learnt."""
+    """`peer` reads held-out text number `seed` in chunks of `chunk` tokens, at `factor` times its own inner rate."""
 
+    seed: int = 0
     peer: PeerConfig = PeerConfig()
     chunk: int = 16
     factor: float = 1.0
-    text: int = 0
     length: int = 256
 
     scales: ClassVar = {"smoke": {"length": 32}, "lab": {}}
@@ -52,8 +52,8 @@ def trace(cfg: TraceConfig) -> pd.DataFrame:
     rate = float(model.rate().detach()) * cfg.factor
     inner = cfg.peer.inner.replace(chunk=cfg.chunk, rate=rate, learned=False, order="first")
     reader, known = TTTModel(model.decoder, inner).eval(), Language(cfg.peer.language)
-    batch = known(cfg.length, cfg.text + 1, Generator().manual_seed(20_000 + cfg.peer.seed))
-    tokens, targets = batch.tokens[cfg.text :], batch.targets[cfg.text :]
+    batch = known(cfg.length, cfg.seed + 1, Generator().manual_seed(20_000 + cfg.peer.seed))
+    tokens, targets = batch.tokens[cfg.seed :], batch.targets[cfg.seed :]
     best = known.bayes(tokens, targets)
     with torch.no_grad():
         hidden, _ = reader.read_lower(tokens)

@@ -18,7 +18,7 @@ def trace_figure(table: pd.DataFrame) -> go.Figure:
 
 
 def step_figure(rows: pd.DataFrame, *, previous: int, read: int) -> go.Figure:
-    """By chunk until `read`: the loss, how far the weights have moved; right: what follows `previous`, now and first."""
+    """By chunk until `read`: the loss, how far the weights moved; right: what follows `previous`, now and at first."""
     rows = rows.sort_values("start")
     past, chunk = rows[rows["start"] <= read], int(rows["chunk"].iloc[0])
     now = past.iloc[-1]
