@@ -20,7 +20,7 @@ from lablib.core.scrub import scrub, scrubber
 from lablib.core.store import Arm, Record, Store, lab_home
 from lablib.core.trained import training_anew
 
-SUBJECTS = ("longcontext",)
+SUBJECTS = ("longcontext", "ttt")
 _registry: dict[str, "Experiment"] = {}
 
 

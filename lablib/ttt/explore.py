@@ -10,6 +10,8 @@ from lablib.viz.widgets import Explorer
 def trace_explorer(table: pd.DataFrame) -> Explorer:
     """Sliders for the tokens read, the chunk b, the inner rate, and the token whose successors are watched."""
 
+    table = table[table["seed"] == 0]
+
     def draw(read: int, chunk: int, rate: float, after: int) -> go.Figure:
         return step_figure(table[(table["chunk"] == chunk) & (table["factor"] == rate)], previous=after, read=read)
 

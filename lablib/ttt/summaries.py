@@ -101,6 +101,7 @@ def share_closed(
 
 def square_root_law(table: pd.DataFrame) -> pd.DataFrame:
     """By number of chunks: the group with the least peak memory, beside the square root that is expected."""
+    table = table.groupby(["chunks", "group"], as_index=False)["peak_bytes"].mean()
     rows = table[table["group"] > 0]
     least = rows.loc[rows.groupby("chunks")["peak_bytes"].idxmin()]
     plain = table[table["group"] == 0].set_index("chunks")["peak_bytes"]

@@ -57,18 +57,19 @@ class MemoryConfig(Config):
 
 
 def cost_arms(scale: str) -> list[CostConfig]:
-    """Three peers at nine lengths."""
+    """Three peers at nine lengths, three times."""
     lengths = [2**i for i in range(9, 18)] if scale == "full" else [512, 4096]
     arms = []
     for name, plan in PLANS.items():
-        arms += grid(CostConfig.at(scale, name=name).replace(decoder__plan=plan), length=lengths)
+        cfg = CostConfig.at(scale, name=name).replace(decoder__plan=plan)
+        arms += grid(cfg, length=lengths, seed=range(3 if scale == "full" else 1))
     return arms
 
 
 def memory_arms(scale: str) -> list[MemoryConfig]:
-    """From 16 to 256 chunks, without checkpoints and with groups of 1 to 32."""
+    """From 16 to 256 chunks, without checkpoints and with groups of 1 to 32, three times."""
     chunks, groups = ((16, 64, 256), (0, 1, 2, 4, 8, 16, 32)) if scale == "full" else ((4,), (0, 2))
-    return grid(MemoryConfig.at(scale), chunks=chunks, group=groups)
+    return grid(MemoryConfig.at(scale), chunks=chunks, group=groups, seed=range(3 if scale == "full" else 1))
 
 
 @experiment("ttt/cost", version=1, arms=cost_arms)

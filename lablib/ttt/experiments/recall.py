@@ -17,6 +17,7 @@ from lablib.core.config import grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import num_parameters
 from lablib.data.facts import Facts, FactsConfig
+from lablib.nn.decoder import DecoderConfig
 from lablib.ttt.baselines import BASE, at_size, peer, size_of
 from lablib.ttt.peers import PeerConfig, build, by_sequences, step_flops, train
 from lablib.ttt.reading import TTTModel
@@ -30,6 +31,7 @@ COUNTS = (1, 2, 4, 8, 16)
 class RecallConfig(PeerConfig):
     """A peer trained on texts with facts; `asked` texts for each distance, or each number of facts."""
 
+    decoder: DecoderConfig = BASE.replace(vocab=FactsConfig().vocab, window=64)
     facts: FactsConfig = FactsConfig()
     questions: str = NEAR
     asked: int = 256

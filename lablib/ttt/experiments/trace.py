@@ -38,10 +38,10 @@ class TraceConfig(Config):
 
 
 def trace_arms(scale: str) -> list[TraceConfig]:
-    """Three chunks, four multiples of the rate."""
+    """Three chunks, four multiples of the rate, three texts."""
     peer = next(cfg for cfg in context_arms(scale) if cfg.name == "TTT-E2E")
     cfg = TraceConfig.at(scale, peer=peer)
-    return grid(cfg, chunk=(4, 8, 16), factor=(0.0, 0.3, 1.0, 3.0)) if scale == "full" else [cfg]
+    return grid(cfg, chunk=(4, 8, 16), factor=(0.0, 0.3, 1.0, 3.0), seed=range(3)) if scale == "full" else [cfg]
 
 
 @experiment("ttt/trace", version=1, arms=trace_arms)

@@ -17,9 +17,9 @@ def cost_figure(table: pd.DataFrame) -> go.Figure:
     figure = make_subplots(cols=2, subplot_titles=list(PANELS.values()), horizontal_spacing=0.1)
     for col, measure in enumerate(PANELS, start=1):
         for i, (name, rows) in enumerate(table.groupby("name", sort=False)):
-            rows, (colour, dash, symbol) = rows.sort_values("length"), look(i).values()
+            mean, (colour, dash, symbol) = 1e3 * rows.groupby("length")[measure].mean(), look(i).values()
             figure.add_scatter(
-                x=rows["length"], y=1e3 * rows[measure], name=str(name), legendgroup=str(name), mode="lines+markers",
+                x=mean.index, y=mean, name=str(name), legendgroup=str(name), mode="lines+markers",
                 line={"color": colour, "dash": dash}, marker={"symbol": symbol, "size": 8}, showlegend=col == 1,
                 row=1, col=col,
             )  # fmt: skip

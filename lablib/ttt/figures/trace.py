@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lablib.viz.marks import NOTHING, missing
+from lablib.viz.marks import NOTHING, missing, runs_and_seeds
 from lablib.viz.style import BLUE, GREY, VERMILLION, dress
 
 
@@ -13,7 +13,7 @@ def trace_figure(table: pd.DataFrame) -> go.Figure:
     """The text read with its own chunk and rate, to its end."""
     if table.empty:
         return missing(NOTHING)
-    arms = table[(table["factor"] == 1) & (table["chunk"] == table["chunk"].max())]
+    arms = table[(table["factor"] == 1) & (table["chunk"] == table["chunk"].max()) & (table["seed"] == 0)]
     return step_figure(arms, previous=0, read=int(arms["start"].max()))
 
 
@@ -46,6 +46,6 @@ def step_figure(rows: pd.DataFrame, *, previous: int, read: int) -> go.Figure:
     figure.update_yaxes(range=[0, float(np.nanmax(rows["loss"])) * 1.05], row=1, col=1)
     figure.update_yaxes(range=[0, max(float(rows["moved"].max()) * 1.05, 0.01)], row=1, col=2)
     figure.update_yaxes(range=[0, 1], row=1, col=3)
-    read_how = f"recorded; chunks of {chunk}, {now['factor']:g} times the learnt inner rate"
+    read_how = f"{runs_and_seeds(rows)}; chunks of {chunk}, {now['factor']:g} times the learnt inner rate"
     source = f"{read_how}; the chunk at {int(now['start'])}: {now['tokens']}"
     return dress(figure, title="Fast weights while they read one text", source=source, height=450)
