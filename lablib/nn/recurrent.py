@@ -18,13 +18,14 @@ from lablib.ops.fast_weights import Fast, inner_step, per_sequence
 from lablib.ops.ssd import ssd_chunked
 
 Hidden = Float[Tensor, "batch time width"]
+Tail = Float[Tensor, "batch past width"]
 
 
 class RecurrentState(NamedTuple):
     """The memory of each head, and the last inputs that the short convolution still reads."""
 
     memory: Tensor
-    tail: Float[Tensor, "batch past channels"]
+    tail: Tail
 
 
 class ShortConvolution(nn.Module):
@@ -35,7 +36,7 @@ class ShortConvolution(nn.Module):
         self.size = size
         self.kernel = nn.Parameter(torch.zeros(channels, size))
 
-    def forward(self, x: Hidden, tail: Hidden | None) -> tuple[Hidden, Hidden]:
+    def forward(self, x: Hidden, tail: Tail | None) -> tuple[Hidden, Tail]:
         """Also returns the last size - 1 inputs, the `tail` of what comes next."""
         before = x.new_zeros(x.shape[0], self.size - 1, x.shape[2]) if tail is None else tail
         x = torch.cat([before, x], dim=1)

@@ -61,7 +61,9 @@ def feed(model: TTTModel, progress: Progress, tokens: Tokens) -> tuple[Float[Ten
     return torch.cat(parts, 1), Progress(lower, now, carry, pending, waiting)
 
 
-def sample(model: TTTModel, prompt: Tokens, number: int, generator: Generator, *, temperature: float = 1.0) -> Tokens:
+def sample(
+    model: TTTModel, prompt: Tokens, number: int, generator: Generator, *, temperature: float = 1.0
+) -> Int[Tensor, "batch new"]:
     """`number` tokens behind a prompt of at least one token, drawn at a temperature above 0."""
     if prompt.shape[1] < 1 or not temperature > 0:
         raise ValueError(f"prompt has {prompt.shape[1]} tokens, temperature is {temperature}; expected >= 1 and > 0")

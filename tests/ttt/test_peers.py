@@ -1,0 +1,118 @@
+"""Peers are of one size and read the same texts; what is too good is caught; rows stand where they should."""
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+from torch import Generator
+
+from lablib.data.languages import LanguageConfig
+from lablib.ttt import peers
+from lablib.ttt.baselines import BASE, PLANS, at_size, peer, size_of
+from lablib.ttt.peers import PeerConfig, check_leak, position_table, train_and_read
+
+
+def test_peers_have_the_same_number_of_parameters():
+    sizes = {name: size_of(peer("full", name).decoder) for name in PLANS}
+    assert max(sizes.values()) == size_of(BASE)
+    assert min(sizes.values()) > 0.985 * size_of(BASE), sizes
+
+
+def test_a_plan_that_alone_is_too_large_is_refused():
+    with pytest.raises(ValueError, match="alone has"):
+        at_size(BASE.replace(plan="swa+kvb swa+kvb swa+kvb swa+kvb"), 30_000)
+
+
+def test_the_sliding_window_peer_is_the_same_decoder_as_e2e():
+    assert peer("full", "sliding window").decoder == peer("full", "TTT-E2E").decoder
+    assert peer("full", "TTT-E2E, first order").inner.order == "first"
+
+
+@pytest.mark.parametrize("name", ["sliding window", "TTT-E2E"])
+def test_an_untrained_peer_reads_the_same_without_its_inner_loop(name):
+    """Seeds are paired: the same initial decoder, the same texts."""
+    cfg = peer("smoke", name).replace(naive_rates=())
+    tables = peers.read_all(cfg, peers.build(cfg).eval())
+    other = peer("smoke", "TTT-E2E")
+    plain = [t for t in peers.read_all(other, peers.build(other).eval()) if (t["mode"] == "off").all()]
+    off = [t for t in tables if (t["mode"] == "off").all()]
+    assert off[0]["loss"].tolist() == plain[0]["loss"].tolist()
+    assert off[0]["best"].tolist() == plain[0]["best"].tolist()
+
+
+def test_naive_reading_at_rate_zero_is_reading_without():
+    cfg = peer("smoke", "sliding window").replace(naive_rates=(0.0, 1.0))
+    off, none, naive = peers.read_all(cfg, peers.build(cfg).eval())
+    assert none["loss"].to_numpy() == pytest.approx(off["loss"].to_numpy(), abs=1e-5)
+    assert abs(naive["loss"] - off["loss"]).max() > 1e-3
+
+
+def test_an_interrupted_training_goes_on_bitwise(own_store, monkeypatch):
+    cfg = peer("smoke", "TTT-E2E")
+    cfg = cfg.replace(train__steps=6, train__checkpoint_every=3, train__log_every=1, rate_warmup=0.5)
+    whole = train_and_read(cfg)
+    for place in (own_store / "models").rglob("*.safetensors"):
+        place.unlink()
+
+    class Power(Exception):
+        pass
+
+    taken = []
+    real = peers.meta_loss
+
+    def fails_at_five(model, batch):
+        taken.append(1)
+        if len(taken) == 5:
+            raise Power
+        return real(model, batch)
+
+    monkeypatch.setattr(peers, "meta_loss", fails_at_five)
+    with pytest.raises(Power):
+        train_and_read(cfg)
+    again = train_and_read(cfg)
+    assert len(taken) == 5 + 3 + 1, "steps 4 to 6 anew, and one to count"
+    pd.testing.assert_frame_equal(whole, again)
+
+
+def test_a_model_better_than_the_language_allows_is_caught():
+    best = torch.rand(50, 8, generator=Generator().manual_seed(0))
+    check_leak(best - 0.001 * torch.randn(50, 8, generator=Generator().manual_seed(1)), best, "honest")
+    with pytest.raises(RuntimeError, match=r"cheat is 0\.0500 nats better than any predictor"):
+        check_leak(best - 0.05, best, "cheat")
+
+
+def test_a_reader_that_scores_after_learning_fails_its_run(monkeypatch):
+    """The usual leak: the loss of a chunk with weights that have learnt it."""
+    text = {"kind": "topics", "num_tables": 4, "vocab": 16}
+    cfg = peer("smoke", "TTT-E2E").replace(language=LanguageConfig(**text), texts=64)
+    bayes = peers.Language.bayes
+    monkeypatch.setattr(peers.Language, "bayes", lambda self, tokens, targets: bayes(self, tokens, targets) + 3)
+    with pytest.raises(RuntimeError, match="it scores something that it has learnt from already"):
+        train_and_read(cfg)
+
+
+def test_stretches_cover_each_position_once():
+    losses = torch.arange(100.0).repeat(3, 1)
+    table = position_table(losses, losses - 1, resolution=0)
+    assert list(zip(table["start"], table["stop"], strict=True)) == [(0, 16), (16, 32), (32, 64), (64, 100)]
+    assert table["loss"].tolist() == [7.5, 23.5, 47.5, 81.5]
+    assert table["best"].tolist() == [6.5, 22.5, 46.5, 80.5]
+    single = position_table(losses, None, resolution=1)
+    assert single["loss"].tolist() == list(range(100))
+    assert all(math.isnan(value) for value in single["best"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"decoder__vocab": 17}, "decoder.vocab is 17, but the text has 16 tokens"),
+        ({"corpus": "bytes"}, "the text has 128 tokens"),
+        ({"texts": 0}, "at least 1"),
+        ({"rate_warmup": 1.5}, "rate_warmup"),
+        ({"resolution": 4}, "resolution is 4"),
+    ],
+)
+def test_a_bad_peer_is_refused(fields, said):
+    with pytest.raises(ValueError, match=said):
+        PeerConfig().replace(**fields)
