@@ -156,26 +156,3 @@ def chain_recall(table: pd.DataFrame, length: int) -> pd.DataFrame:
         lured = group["lured"].mean()
         found.append({"model": name, "follow": follow, **interval._asdict(), "other value": lured})
     return pd.DataFrame(found).rename(columns={"estimate": "exact"})
-
-
-# ---- what they cost
-
-
-def budget(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """By experiment and size of the training: arms, parameters, training tokens, FLOPs, and the most CPU seconds."""
-    found = []
-    for name, table in tables.items():
-        arms = table.dropna(subset=["parameters"]).drop_duplicates("arm")
-        for (parameters, tokens), group in arms.groupby(["parameters", "train_tokens"]):
-            found.append(
-                {
-                    "experiment": name,
-                    "arms": len(group),
-                    "parameters": int(parameters),
-                    "training tokens": int(tokens),
-                    "training GFLOP (most)": round(group["train_flops"].max() / 1e9, 1),
-                    "CPU-s an arm (most)": round(group["cpu_seconds"].max()),
-                    "CPU-min": round(group["cpu_seconds"].sum() / 60, 1),
-                }
-            )
-    return pd.DataFrame(found)

@@ -114,3 +114,20 @@ def square_root_law(table: pd.DataFrame) -> pd.DataFrame:
             "MiB without checkpoints": least["chunks"].map(plain) / 2**20,
         }
     ).reset_index(drop=True)
+
+
+def said_of_cost(table: pd.DataFrame) -> str:
+    """The ratios of `ttt/cost` in words: how each peer's cost of a token grows, and what decoding costs at the end."""
+    mean = table.groupby(["name", "length"])[["prefill_seconds", "decode_seconds"]].mean()
+    lengths = sorted(table["length"].unique())
+    low, high = (length if length in lengths else lengths[i] for i, length in ((0, 1024), (-1, 16_384)))
+    parts = []
+    for name in table["name"].unique():
+        grown = mean.loc[(name, high), "prefill_seconds"] / mean.loc[(name, low), "prefill_seconds"]
+        parts.append(f"{name} **{grown:.2f}**")
+    last = lengths[-1]
+    ratio = mean.loc[("full attention", last), "decode_seconds"] / mean.loc[("TTT-E2E", last), "decode_seconds"]
+    return (
+        f"A prefilled token behind {high:,} others costs, over one behind {low:,}: {', '.join(parts)} times as much. "
+        f"Decoding behind {last:,} tokens: full attention costs **{ratio:.1f}** times what TTT-E2E does."
+    )

@@ -5,6 +5,7 @@ import math
 import pandas as pd
 import pytest
 
+from lablib.core.budget import budget
 from lablib.longcontext import doubts
 from lablib.longcontext.experiments.harder import HarderConfig, harder_arms
 from lablib.longcontext.experiments.race import RaceConfig
@@ -126,7 +127,7 @@ def test_a_chain_model_is_named_by_its_groups_and_by_what_it_lacks():
 def test_the_budget_counts_each_arm_once():
     arms = [joined(HarderConfig(seed=seed), [{"length": 64}, {"length": 256}]) for seed in range(3)]
     table = pd.concat(arms).assign(parameters=10, train_tokens=20, train_flops=3e9, cpu_seconds=30.0)
-    found = doubts.budget({"harder": table}).iloc[0]
+    found = budget({"harder": table, "nothing": pd.DataFrame()}).iloc[0]
     assert found["arms"] == 3
     assert found["training GFLOP (most)"] == 3.0
     assert found["CPU-min"] == 1.5
