@@ -16,7 +16,7 @@ from browser.server import NOTEBOOKS
 WIDE, NARROW, NARROWEST = 1300, 800, 480
 STUB = re.compile(r"^( *)return \.\.\..*$", re.MULTILINE)
 SOLUTION = re.compile(r"<summary>Solution</summary>(.*?)</details>", re.DOTALL)
-PREDICTED = ".against("
+PREDICTED = "guess.against("
 
 
 @pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
