@@ -3,7 +3,7 @@
 arXiv 2512.23675, sections 2.1 to 2.3.
 Two blocks of MLPs alone, both of them fast, on a language of sixteen bigram tables; every position is a row.
 
-`ttt/toy`        the five curves of figure 2; the learning rate of each arm from the same three
+`ttt/toy`        the five curves of figure 2; the learning rate of each arm from the same four
 `ttt/controls`   what an inner loop is without the outer one and the reverse, ascent, no clipping, first order
 """
 
@@ -23,7 +23,7 @@ from lablib.ttt.reading import InnerConfig
 TOPICS = LanguageConfig(kind="topics", num_tables=16)
 BIGRAM = DecoderConfig(plan="mlp mlp", width=24, hidden=48)
 BOTH = InnerConfig(fast="blocks.*.mlp.part", count=2)
-RATES = (5e-3, 1e-2, 2e-2)
+RATES = (5e-3, 1e-2, 2e-2, 4e-2)
 NAIVE_RATES = (0.1, 0.3, 1.0, 3.0, 10.0)
 STEPS = {"no attention": 1500, "full attention": 3000, "TTT-E2E, b=1": 600, "TTT-E2E, b=16": 1500}
 
@@ -43,7 +43,7 @@ def toy_arm(scale: str, name: str, *, rate: float = 1e-2, steps: int | None = No
 
 
 def toy_arms(scale: str) -> list[PeerConfig]:
-    """Five seeds at 1e-2, three at each of the other rates."""
+    """Five seeds at 1e-2 and 2e-2, three at each of the other rates."""
     if scale == "lab":
         return [toy_arm(scale, name, steps=STEPS[name] // 3) for name in STEPS if not name.endswith("b=1")]
     if scale == "smoke":
@@ -52,7 +52,7 @@ def toy_arms(scale: str) -> list[PeerConfig]:
         arm
         for name in STEPS
         for rate in RATES
-        for arm in grid(toy_arm(scale, name, rate=rate), seed=range(5 if rate == 1e-2 else 3))
+        for arm in grid(toy_arm(scale, name, rate=rate), seed=range(5 if rate in (1e-2, 2e-2) else 3))
     ]
 
 

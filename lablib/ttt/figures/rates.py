@@ -1,4 +1,4 @@
-"""The figure of `ttt/rates`: the same three learning rates for every peer."""
+"""The figure of `ttt/rates`: the same learning rates for every peer."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -26,6 +26,6 @@ def rates_figure(table: pd.DataFrame) -> go.Figure:
     rates = sorted(losses["rate"].unique())
     figure.update_xaxes(type="log", tickvals=rates, ticktext=[f"{rate:g}" for rate in rates], title="learning rate")
     figure.update_yaxes(title="mean loss (nats)")
-    title, steps = "Three learning rates for every peer, short runs", int(table["train.steps"].max())
+    title, steps = "The same learning rates for every peer, short runs", int(table["train.steps"].max())
     source = f"{runs_and_seeds(table)}, {steps} steps"
     return dress(figure, title=title, source=source, height=430, legend_rows=len(names))
