@@ -100,7 +100,8 @@ def schedule_figure(wanted: np.ndarray, nearest: np.ndarray, name: str, exact: p
     figure.update_yaxes(range=[-0.04, 1.06], row=1, col=2)
     far = int(max(exact.index))
     source = f"recorded: {exact[far]:.2f} at {spell_length(far)} tokens, {skill}"
-    return dress(figure, title=f"Nearest: {name}", source=source, height=470)
+    figure = dress(figure, title=f"Nearest: {name}", source=source, height=470)
+    return figure.update_layout(height=500)  # names of one line or two; with another height plotly fixes the width too
 
 
 def replay_explorer(table: pd.DataFrame) -> Explorer:

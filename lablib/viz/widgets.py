@@ -84,8 +84,7 @@ class Explorer:
         with self.figure.batch_update():
             for old, new in zip(self.figure.data, fresh.data, strict=True):
                 old.update(new.to_plotly_json(), overwrite=False)
-            # not the height: a figure whose height is changed keeps the width that it happens to have
-            for part in ("shapes", "annotations", "title", "margin"):
+            for part in ("shapes", "annotations", "title", "margin", "height"):
                 self.figure.layout[part] = fresh.layout[part]
 
     def show(self, alt: str, *, interactive: bool) -> None:
