@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import importlib.util
 import json
 import os
 import pkgutil
@@ -20,7 +21,6 @@ from lablib.core.scrub import scrub, scrubber
 from lablib.core.store import Arm, Record, Store, lab_home
 from lablib.core.trained import training_anew
 
-SUBJECTS = ("longcontext", "ttt")
 _registry: dict[str, "Experiment"] = {}
 
 
@@ -111,9 +111,12 @@ def experiment(name: str, *, version: int, arms: Callable[[str], list[Config]]) 
 
 
 def all_experiments() -> dict[str, Experiment]:
-    """Every experiment of every subject package, by name."""
-    for subject in SUBJECTS:
-        package = importlib.import_module(f"lablib.{subject}.experiments")  # a module, or a folder of modules
+    """Every experiment of every subject package, by name. A subject is a package with `experiments` in it."""
+    root = importlib.import_module("lablib")
+    for subject in pkgutil.iter_modules(root.__path__, "lablib."):
+        if not subject.ispkg or importlib.util.find_spec(f"{subject.name}.experiments") is None:
+            continue
+        package = importlib.import_module(f"{subject.name}.experiments")  # a module, or a folder of modules
         for module in pkgutil.iter_modules(getattr(package, "__path__", ())):
             importlib.import_module(f"{package.__name__}.{module.name}")
     return dict(sorted(_registry.items()))
