@@ -152,11 +152,11 @@ def test_fine_tuning_begins_where_the_base_ended_and_trains_it_once(monkeypatch)
     assert before[0]["step"] == 0
 
 
-def test_all_ways_to_fine_tune_start_from_one_of_two_bases():
-    arms = tuning.finetuning_arms("full")
-    assert {arm.base for arm in arms} == {
-        recipe("full", name, *RECIPES[name]).curriculum for name in tuning.BASES.values()
-    }
+def test_all_ways_to_fine_tune_start_from_one_of_three_bases():
+    bases = {arm.base for arm in tuning.finetuning_arms("full")}
+    assert bases == {recipe("full", "a base", *parts).curriculum for parts in tuning.BASES.values()}
+    for name in ("short and dense, then wide", "narrow throughout"):
+        assert recipe("full", name, *RECIPES[name]).curriculum in bases
 
 
 # ---- rows that cannot be drawn
