@@ -49,6 +49,4 @@ def step_figure(rows: pd.DataFrame, *, previous: int, read: int) -> go.Figure:
     read_how = f"{runs_and_seeds(rows)}; chunks of {chunk}, {now['factor']:g} times the learnt inner rate"
     source = f"{read_how}; the chunk at {int(now['start'])}: {now['tokens']}"
     figure = dress(figure, title="Fast weights while they read one text", source=source, height=450)
-    return figure.update_layout(
-        height=500
-    )  # with another height plotly would fix the width too
+    return figure.update_layout(height=500)  # with another height plotly would fix the width too
