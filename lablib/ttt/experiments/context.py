@@ -1,7 +1,7 @@
 """What is further context worth to each way of remembering? On a language that takes long to know, and on real bytes.
 
 `ttt/context`   all peers, trained on texts of 256 tokens of `RowMixture`, read to 2 048 (2512.23675, figures 1 and 6)
-`ttt/rates`     the learning rates they were chosen from: three seeds, short runs, the same four rates for each
+`ttt/rates`     the learning rates they were chosen from: three seeds, short runs, the same five rates for each
 `ttt/ladder`    from TTT-KVB to TTT-E2E, one change at a time (section 2.4, table 1)
 `ttt/sources`   three of them on the standard library's sources
 """
@@ -16,24 +16,23 @@ from lablib.ttt.peers import BYTES, PeerConfig, train_and_read
 
 STEPS = 600
 LONGER = {"full attention": 3 * STEPS}  # attention to all needs longer until it copies what followed before
-RATES = (2.5e-3, 5e-3, 1e-2, 2e-2)
-BEST_RATE: dict[str, float] = {}  # of `ttt/rates`, where it is not 5e-3
+RATES = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
 
 
 def context_arms(scale: str) -> list[PeerConfig]:
     """Every peer at its best rate, five seeds."""
-    arms = [peer(scale, name, steps=LONGER.get(name, STEPS), rate=BEST_RATE.get(name, 5e-3)) for name in PEERS]
+    arms = [peer(scale, name, steps=LONGER.get(name, STEPS)) for name in PEERS]
     return at_scale(scale, arms, lab=("sliding window", "TTT-E2E"))
 
 
 def ladder_arms(scale: str) -> list[PeerConfig]:
     """Each step at the same budget, five seeds; the ends are those of `ttt/context`."""
-    arms = [peer(scale, name, steps=STEPS, rate=BEST_RATE.get(name, 5e-3)) for name in LADDER]
+    arms = [peer(scale, name, steps=STEPS) for name in LADDER]
     return at_scale(scale, arms, lab=())
 
 
 def rates_arms(scale: str) -> list[PeerConfig]:
-    """Every kind of peer at four learning rates, 150 steps, three seeds; variants take the rate of their kind."""
+    """Every kind of peer at five learning rates, 150 steps, three seeds; variants take the rate of their kind."""
     names = [name for name in PEERS if name != "TTT-E2E, first order"]
     arms = [peer(scale, name, steps=150, rate=rate).replace(naive_rates=()) for name in names for rate in RATES]
     return [arm for cfg in arms for arm in grid(cfg, seed=range(3))] if scale == "full" else arms[:1]

@@ -2,6 +2,7 @@
 
 `ttt/cost`     CPU seconds to prefill and to decode a token behind 512 to 131 072 others (arXiv 2512.23675, figure 1);
                a long prefix is a cache of random numbers, so that one chunk is timed and not the whole prefill
+`ttt/steps`    CPU seconds and FLOPs of an outer step, by chunk and order, beside the plain step of the same model
 `ttt/memory`   peak memory and time of an outer step by chunks and checkpoint group: memory falls to the square root
 """
 
@@ -9,7 +10,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pandas as pd
 import torch
@@ -18,10 +19,12 @@ from torch import Generator
 
 from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
-from lablib.core.measure import forget_peak_memory, in_fresh_process, peak_memory
+from lablib.core.measure import count_flops, forget_peak_memory, in_fresh_process, peak_memory
 from lablib.data.batch import Batch
 from lablib.nn.cached import Buffer, CachedAttention, FullCache, WindowCache
 from lablib.nn.decoder import Decoder, DecoderConfig, States, state_bytes
+from lablib.train.losses import next_token_loss
+from lablib.ttt.baselines import BASE
 from lablib.ttt.decode import Progress, feed
 from lablib.ttt.reading import Carry, InnerConfig, TTTModel, meta_loss
 
@@ -41,6 +44,21 @@ class CostConfig(Config):
     repeats: int = 15
 
     scales: ClassVar = {"smoke": {"repeats": 2}, "lab": {"repeats": 5}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepConfig(Config):
+    """Forward and backward on `batch` texts of `length` tokens; order "none" is the model without its inner loop."""
+
+    seed: int = 0
+    decoder: DecoderConfig = BASE
+    order: Literal["exact", "first", "none"] = "exact"
+    chunk: int = 16
+    batch: int = 16
+    length: int = 256
+    repeats: int = 7
+
+    scales: ClassVar = {"smoke": {"batch": 2, "length": 32, "repeats": 1}, "lab": {"repeats": 3}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +82,17 @@ def cost_arms(scale: str) -> list[CostConfig]:
         cfg = CostConfig.at(scale, name=name).replace(decoder__plan=plan)
         arms += grid(cfg, length=lengths, seed=range(3 if scale == "full" else 1))
     return arms
+
+
+def steps_arms(scale: str) -> list[StepConfig]:
+    """The plain step, then first order and exact by chunk, three times."""
+    kinds = [
+        ("none", 16),
+        ("first", 16),
+        *(("exact", chunk) for chunk in ((16, 8, 4, 1) if scale == "full" else (16,))),
+    ]
+    cfg, seeds = StepConfig.at(scale), range(3 if scale == "full" else 1)
+    return [arm for order, chunk in kinds for arm in grid(cfg.replace(order=order, chunk=chunk), seed=seeds)]
 
 
 def memory_arms(scale: str) -> list[MemoryConfig]:
@@ -154,6 +183,28 @@ def median_seconds(call: Callable[[], object], repeats: int) -> float:
     return statistics.median(spent)
 
 
+@experiment("ttt/steps", version=1, arms=steps_arms)
+def steps(cfg: StepConfig) -> pd.DataFrame:
+    """One row: median CPU seconds of a step, forward and backward, and its FLOPs."""
+    model: Decoder | TTTModel = Decoder(cfg.decoder, Generator().manual_seed(cfg.seed))
+    objective = next_token_loss
+    if cfg.order != "none":
+        model, objective = TTTModel(model, InnerConfig(chunk=cfg.chunk, order=cfg.order)), meta_loss
+    generator = Generator().manual_seed(10_000 + cfg.seed)
+    rows = random_rows(cfg.batch, cfg.length, cfg.decoder.vocab, generator)
+
+    def step() -> None:
+        objective(model, rows)[0].backward()
+
+    return pd.DataFrame([{"step_seconds": median_seconds(step, cfg.repeats), "step_flops": float(count_flops(step))}])
+
+
+def random_rows(batch: int, length: int, vocab: int, generator: Generator) -> Batch:
+    """Texts of random tokens, each position of weight 1."""
+    tokens = torch.randint(vocab, (batch, length + 1), generator=generator)
+    return Batch(tokens[:, :-1], tokens[:, 1:], torch.ones(batch, length), tokens[:, 1:])
+
+
 @experiment("ttt/memory", version=1, arms=memory_arms)
 def memory(cfg: MemoryConfig) -> pd.DataFrame:
     """One row: peak bytes of an outer step above what stood before it, and its CPU seconds; in a fresh process."""
@@ -165,8 +216,7 @@ def outer_step(cfg: MemoryConfig) -> dict[str, float]:
     torch.set_num_threads(1)
     model = TTTModel(Decoder(cfg.decoder, Generator().manual_seed(cfg.seed)), InnerConfig(chunk=8, group=cfg.group))
     for chunks in (2, cfg.chunks):
-        tokens = torch.randint(16, (cfg.batch, 8 * chunks + 1), generator=Generator().manual_seed(10_000 + cfg.seed))
-        rows = Batch(tokens[:, :-1], tokens[:, 1:], torch.ones(cfg.batch, 8 * chunks), tokens[:, 1:])
+        rows = random_rows(cfg.batch, 8 * chunks, cfg.decoder.vocab, Generator().manual_seed(10_000 + cfg.seed))
         forget_peak_memory()
         before, start = peak_memory(), time.process_time()
         meta_loss(model, rows)[0].backward()

@@ -4,6 +4,7 @@ arXiv 2512.23675, sections 2.1 to 2.3.
 Two blocks of MLPs alone, both of them fast, on a language of sixteen bigram tables; every position is a row.
 
 `ttt/toy`        the five curves of figure 2; the learning rate of each arm from the same four
+`ttt/bytes`      four of them on the standard library's sources, at two of the rates
 `ttt/controls`   what an inner loop is without the outer one and the reverse, ascent, no clipping, first order
 """
 
@@ -17,7 +18,7 @@ from lablib.data.languages import LanguageConfig
 from lablib.nn.decoder import DecoderConfig
 from lablib.train.loop import TrainConfig
 from lablib.train.optim import OptimConfig
-from lablib.ttt.peers import PeerConfig, train_and_read
+from lablib.ttt.peers import BYTES, PeerConfig, train_and_read
 from lablib.ttt.reading import InnerConfig
 
 TOPICS = LanguageConfig(kind="topics", num_tables=16)
@@ -56,6 +57,16 @@ def toy_arms(scale: str) -> list[PeerConfig]:
     ]
 
 
+def bytes_arms(scale: str) -> list[PeerConfig]:
+    """The same blocks, wider, on rows of 64 bytes: without a known best loss, at two learning rates; three seeds."""
+    arms = []
+    for name in ("no attention", "full attention", "TTT-E2E, b=16", "TTT-E2E, b=1"):
+        for rate in (1e-2, 2e-2):
+            cfg = toy_arm(scale, name, rate=rate).replace(corpus="bytes", decoder__vocab=BYTES, decoder__width=32)
+            arms.append(cfg.replace(decoder__hidden=64))
+    return [arm for cfg in arms for arm in grid(cfg, seed=range(3))] if scale == "full" else [arms[0], arms[4]]
+
+
 def controls_arms(scale: str) -> list[PeerConfig]:
     """Ascent and first order with b=16; b=1 without clipping and without a warm-up of the inner rate; three seeds."""
     arms = [
@@ -70,6 +81,12 @@ def controls_arms(scale: str) -> list[PeerConfig]:
 @experiment("ttt/toy", version=1, arms=toy_arms)
 def toy(cfg: PeerConfig) -> pd.DataFrame:
     """Rows with phase "train" by step, "read" by position and mode."""
+    return train_and_read(cfg)
+
+
+@experiment("ttt/bytes", version=1, arms=bytes_arms)
+def toy_on_bytes(cfg: PeerConfig) -> pd.DataFrame:
+    """The same as `ttt/toy`, without a known best loss."""
     return train_and_read(cfg)
 
 
