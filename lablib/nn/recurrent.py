@@ -118,7 +118,7 @@ class KeyValueBinding(nn.Module):
     def __init__(self, width: int, num_heads: int, chunk: int, rate: float, clip: float, simplified: bool):
         super().__init__()
         dim = width // num_heads
-        self.num_heads, self.chunk, self.rate, self.clip, self.simplified = num_heads, chunk, rate, clip, simplified
+        self.num_heads, self.chunk, self.rate, self.clip = num_heads, chunk, rate, clip
         self.query = None if simplified else Linear(width, width)
         self.key, self.value, self.out = Linear(width, width), Linear(width, width), Linear(width, width)
         shapes = {"gate": (2 * dim, dim), "up": (2 * dim, dim), "down": (dim, 2 * dim)}

@@ -5,7 +5,7 @@ import pandas as pd
 
 from lablib.core.stats import Interval, bootstrap_mean, paired_difference
 
-NAIVE, OFF = "TTT-naive", "TTT-E2E, read without"
+NAIVE = "TTT-naive"
 
 
 def readings(table: pd.DataFrame) -> pd.DataFrame:
@@ -114,6 +114,14 @@ def square_root_law(table: pd.DataFrame) -> pd.DataFrame:
             "MiB without checkpoints": least["chunks"].map(plain) / 2**20,
         }
     ).reset_index(drop=True)
+
+
+def step_costs(table: pd.DataFrame) -> pd.DataFrame:
+    """Of `ttt/steps`: what an outer step costs over the step of the same model without its inner loop, by chunk."""
+    means = table.groupby(["order", "chunk"], sort=False)[["step_seconds", "step_flops"]].mean()
+    plain = means.loc["none"].iloc[0]
+    ratios = (means / plain).rename(columns={"step_seconds": "times the CPU seconds", "step_flops": "times the FLOPs"})
+    return ratios.drop(index="none").reset_index()
 
 
 def said_of_cost(table: pd.DataFrame) -> str:

@@ -39,7 +39,7 @@ CURVES = table(
 
 def test_each_way_to_read_is_a_series_and_naive_reading_has_its_best_rate():
     rows = summaries.readings(CURVES)
-    assert set(rows["series"]) == {"no attention", "TTT-naive", "full attention", "TTT-E2E", summaries.OFF}
+    assert set(rows["series"]) == {"no attention", "TTT-naive", "full attention", "TTT-E2E", "TTT-E2E, read without"}
     assert rows.loc[rows["series"] == summaries.NAIVE, "read_rate"].unique().tolist() == [1.0]
 
 
@@ -101,3 +101,11 @@ def test_what_is_said_of_cost_is_computed_from_the_table():
     said = summaries.said_of_cost(pd.DataFrame(rows))
     assert "full attention **9.00**, TTT-E2E **1.10**" in said
     assert "**30.0** times" in said
+
+
+def test_a_step_costs_so_many_times_the_plain_one():
+    rows = [("none", 16, 2.0, 10.0), ("none", 16, 4.0, 10.0), ("exact", 16, 6.0, 15.0), ("exact", 1, 30.0, 15.0)]
+    costs = summaries.step_costs(pd.DataFrame(rows, columns=["order", "chunk", "step_seconds", "step_flops"]))
+    assert costs["chunk"].tolist() == [16, 1]
+    assert costs["times the CPU seconds"].tolist() == pytest.approx([2.0, 10.0])
+    assert costs["times the FLOPs"].tolist() == pytest.approx([1.5, 1.5])
