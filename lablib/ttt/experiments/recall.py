@@ -44,7 +44,7 @@ class RecallConfig(PeerConfig):
             raise ValueError(f"decoder.vocab is {self.decoder.vocab}, but the text has {self.facts.vocab} tokens")
 
 
-def recall_arm(scale: str, name: str, questions: str, *, steps: int = 500, **decoder: Any) -> RecallConfig:
+def recall_arm(scale: str, name: str, questions: str, *, steps: int = 400, **decoder: Any) -> RecallConfig:
     """A peer of `lablib/ttt/baselines.py` on texts with facts, with seed 0."""
     like = peer(scale, name, steps=2 * steps if name == "full attention" else steps)
     # a window of a quarter of the text, and chunks as long: near questions are the window's, not the inner loop's

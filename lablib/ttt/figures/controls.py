@@ -8,4 +8,4 @@ from lablib.ttt.figures.bars import loss_bars
 
 def controls_figure(table: pd.DataFrame) -> go.Figure:
     """Mean loss by control, with a dot for every seed."""
-    return loss_bars(table, title="What must not work, and does not")
+    return loss_bars(table, title="What the inner loop needs")
