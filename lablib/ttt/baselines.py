@@ -15,7 +15,8 @@ from lablib.ttt.peers import PeerConfig
 from lablib.ttt.reading import InnerConfig
 
 BASE = DecoderConfig(plan="swa swa swa swa+prime", hidden=51, prime=51)
-BEST_RATE = 2e-2  # of `ttt/rates`, for every peer
+BEST_RATE = {"sliding window": 2e-2, "TTT-KVB": 2e-2, "TTT-KVB, simplified": 2e-2}  # of `ttt/rates`
+RATE = 4e-2  # the best of all others
 NAIVE_RATES = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 PLANS = {
@@ -34,10 +35,11 @@ PEERS = tuple(name for name in PLANS if name not in ("TTT-KVB, simplified", "TTT
 LADDER = ("sliding window", "TTT-KVB", "TTT-KVB, simplified", "TTT-E2E, all blocks", "TTT-E2E")
 
 
-def peer(scale: str, name: str, *, steps: int = 800, rate: float = BEST_RATE, **fields: Any) -> PeerConfig:
-    """The peer of a name with seed 0: `steps` of training at the peak learning rate `rate`, at smoke scale a few."""
+def peer(scale: str, name: str, *, steps: int = 800, rate: float | None = None, **fields: Any) -> PeerConfig:
+    """The peer of a name with seed 0: `steps` of training (smoke: a few); `rate` None: the best of `ttt/rates`."""
     cfg = PeerConfig.at(scale, name=name, learns=name.startswith("TTT-E2E"))
-    train = TrainConfig(steps=steps, batch=16, log_every=20, checkpoint_every=200, optim=OptimConfig(lr=rate))
+    optim = OptimConfig(lr=BEST_RATE.get(name, RATE) if rate is None else rate)
+    train = TrainConfig(steps=steps, batch=16, log_every=20, checkpoint_every=200, optim=optim)
     if scale == "smoke":
         train = cfg.train
     inner = InnerConfig()

@@ -46,7 +46,7 @@ class RecallConfig(PeerConfig):
 
 def recall_arm(scale: str, name: str, questions: str, *, steps: int = 400, **decoder: Any) -> RecallConfig:
     """A peer of `lablib/ttt/baselines.py` on texts with facts, with seed 0."""
-    like = peer(scale, name, steps=2 * steps if name == "full attention" else steps)
+    like = peer(scale, name, steps=2 * steps if name == "full attention" else steps, rate=1e-2)
     # a window of a quarter of the text, and chunks as long: near questions are the window's, not the inner loop's
     sizes = {"vocab": FactsConfig().vocab, "window": 64, **decoder}
     shape = at_size(like.decoder.replace(**sizes), size_of(BASE.replace(vocab=sizes["vocab"])))
