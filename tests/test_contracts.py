@@ -85,6 +85,39 @@ def test_every_folder_of_the_library_is_a_package():
     assert not [spell(folder) for folder in folders if not (folder / "__init__.py").exists()]
 
 
+def test_every_package_is_installed():
+    """The list in pyproject.toml is written by hand, because `labkernels` lies in a folder of another name."""
+    packages = {path.parent.relative_to(PROJECT).as_posix().replace("/", ".") for path in SOURCES if is_package(path)}
+    expected = {"labkernels"} | {re.sub("^kernels", "labkernels", name) for name in packages}
+    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == expected
+
+
+def is_package(path: Path) -> bool:
+    return path.name == "__init__.py"
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level packages that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+def test_the_kernels_know_nothing_of_the_library_and_the_library_knows_one_door_to_them():
+    """Import contracts cannot say it: `labkernels` has no `__init__.py` at its top."""
+    knowing = {spell(path) for path in SOURCES if "labkernels" in imported(path) and not is_kernel(path)}
+    assert knowing <= {"lablib/ops/backend.py"}
+    assert not [spell(path) for path in SOURCES if is_kernel(path) and "lablib" in imported(path)]
+
+
+def is_kernel(path: Path) -> bool:
+    return path.is_relative_to(PROJECT / "kernels")
+
+
 def module_name(path: Path) -> str:
     return ".".join(path.relative_to(PROJECT).with_suffix("").parts)
 

@@ -1,0 +1,100 @@
+"""What the compiler makes of a kernel for sm_90 (Hopper), on any machine with Triton: no GPU and no driver is needed.
+
+`python -m labkernels.compiled` prints the facts of every production configuration as JSON, in a process without the
+interpreter: tensor-core instructions, registers, bytes of stack (spills) and of shared memory.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from labkernels.runtime import INTERPRETING, Tiles
+
+SHARED_LIMIT = 232_448  # bytes of shared memory that a block may have on sm_90
+TYPES = {"fp16": 2, "bf16": 2, "fp32": 4}
+
+
+@dataclass(frozen=True)
+class Build:
+    """A kernel as it is launched: types of its pointers and numbers, its constants, its tiles."""
+
+    name: str
+    kernel: Any
+    tiles: Tiles
+    pointers: dict[str, str]  # argument -> element type
+    constants: dict[str, Any]
+    floats: tuple[str, ...] = ("scale",)
+    unaligned: tuple[str, ...] = field(default=())  # integers that are not multiples of 16
+
+
+def facts(build: Build) -> dict[str, Any]:
+    """Compile and count. Raises RuntimeError in a process with the interpreter: it has no compiler."""
+    if INTERPRETING:
+        raise RuntimeError("this process runs Triton's interpreter (TRITON_INTERPRET=1); compile in one without it")
+    names = build.kernel.arg_names
+    signature = {name: _type(build, name) for name in names}
+    constants = {(names.index(name),): value for name, value in build.constants.items()}
+    aligned = {
+        (i,): [["tt.divisibility", 16]]
+        for i, name in enumerate(names)
+        if name in build.pointers or (signature[name] == "i32" and name not in build.unaligned)
+    }
+    source = ASTSource(fn=build.kernel, signature=signature, constexprs=constants, attrs=aligned)
+    options = {"num_warps": build.tiles.warps, "num_stages": build.tiles.stages}
+    made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    ptx = made.asm["ptx"]
+    return {
+        "kernel": build.name,
+        "tiles": f"{build.tiles.queries} x {build.tiles.keys}",
+        "warps": build.tiles.warps,
+        "stages": build.tiles.stages,
+        "wgmma": len(re.findall(r"wgmma\.mma_async", ptx)),
+        "mma": len(re.findall(r"\bmma\.sync", ptx)),
+        **_resources(made.asm["cubin"]),
+        "shared": made.metadata.shared,
+        "ptx_lines": ptx.count("\n"),
+    }
+
+
+def _type(build: Build, name: str) -> str:
+    if name in build.constants:
+        return "constexpr"
+    if name in build.pointers:
+        return "*" + build.pointers[name]
+    return "fp32" if name in build.floats else "i32"
+
+
+def _resources(cubin: bytes) -> dict[str, int]:
+    """Registers a thread and bytes of stack, as cuobjdump of Triton's own wheel reports them."""
+    tool = next(Path(triton.__file__).parent.rglob("cuobjdump"))
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        shown = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
+    return {
+        name: int(re.search(rf"{label}:(\d+)", shown).group(1))
+        for name, label in (("registers", "REG"), ("stack", "STACK"))
+    }
+
+
+def builds() -> Iterator[Build]:
+    """The production configuration of every kernel, in bf16 with heads of 64 and 128."""
+    from labkernels.hsa import builds as hsa
+    from labkernels.swa import builds as swa
+
+    yield from swa.builds()
+    yield from hsa.builds()
+
+
+if __name__ == "__main__":
+    json.dump([facts(build) for build in builds()], sys.stdout, indent=1)

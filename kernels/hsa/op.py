@@ -1,0 +1,101 @@
+"""`hierarchical_attention`: the chosen chunks, each with a softmax of its own, added with their weights.
+
+Layout: q (batch, kv_head, group, time, dim), k and v (batch, kv_head, chunk, size, dim), chunks and weights
+(batch, kv_head, time, slot). Chunk -1 is an empty slot. Who may choose what (strictly the past) is the selection's
+business; the weights are differentiable, and through them the scores.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from labkernels.hsa.launch import backward, forward
+from labkernels.runtime import check_dim, check_operands, once
+
+NAME = "hierarchical sparse attention"
+Order = Literal["auto", "queries", "chunks"]
+
+
+def hierarchical_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    chunks: Tensor,
+    weights: Tensor,
+    *,
+    scale: float | None = None,
+    order: Order = "auto",
+) -> Tensor:
+    """Sum over slots of weight * softmax(scale q k^T) v within the slot's chunk; of q's shape and type.
+
+    `order` says who is read by whom; "auto" follows `better_order`. Scale None is 1 / sqrt(dim). Differentiable once,
+    in q, k, v and weights. Raises ValueError for operands that the kernels cannot take.
+    """
+    check_operands(NAME, q=q, k=k, v=v)
+    check_shapes(q, k, v, chunks, weights)
+    if order == "auto":
+        order = better_order(q.shape[2], k.shape[3])
+    if order not in ("queries", "chunks"):
+        raise ValueError(f"{NAME}: order is {order!r}; expected 'auto', 'queries' or 'chunks'")
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    return HierarchicalAttention.apply(q, k, v, chunks, weights, scale, order == "chunks")[0]
+
+
+def better_order(group: int, size: int) -> Order:
+    """By the traffic between cache and cores, in FLOPs a byte: query-major has `group`, chunk-major about size / 3.
+
+    (A chunk is read for a group of queries; or a query, and the output that is added to, for a chunk of keys.)
+    """
+    return "queries" if 3 * group > size else "chunks"
+
+
+def check_shapes(q: Tensor, k: Tensor, v: Tensor, chunks: Tensor, weights: Tensor) -> None:
+    """ValueError for shapes that do not fit, or that no tile covers."""
+    batch, kv_heads, _, time, dim = q.shape if q.dim() == 5 else (0,) * 5
+    if (
+        q.dim() != 5
+        or k.dim() != 5
+        or k.shape != v.shape
+        or (k.shape[0], k.shape[1], k.shape[4]) != (batch, kv_heads, dim)
+    ):
+        raise ValueError(
+            f"{NAME}: q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}; expected q (batch, kv_head, group, "
+            "time, dim), k and v (batch, kv_head, chunk, size, dim)"
+        )
+    if chunks.shape != weights.shape or chunks.dim() != 4 or chunks.shape[:3] != (batch, kv_heads, time):
+        raise ValueError(
+            f"{NAME}: chunks {tuple(chunks.shape)}, weights {tuple(weights.shape)}; expected both "
+            f"({batch}, {kv_heads}, {time}, slot)"
+        )
+    if chunks.is_floating_point() or chunks.device != q.device or weights.device != q.device:
+        raise ValueError(
+            f"{NAME}: chunks are {chunks.dtype} on {chunks.device}, weights on {weights.device}; expected integers, "
+            f"both on {q.device}"
+        )
+    if min(q.shape) < 1 or min(k.shape) < 1 or chunks.shape[-1] < 1:
+        raise ValueError(f"{NAME}: an axis is empty (q {tuple(q.shape)}, k {tuple(k.shape)}). Backend 'torch' can")
+    check_dim(NAME, dim, most=128)
+    check_dim(NAME, k.shape[3], most=128, what="the size of a chunk")
+
+
+class HierarchicalAttention(torch.autograd.Function):
+    """Forward and first derivative; the second raises."""
+
+    @staticmethod
+    def forward(q, k, v, chunks, weights, scale: float, by_chunks: bool) -> tuple[Tensor, Tensor]:
+        return forward(q, k, v, chunks, weights, scale, by_chunks)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        *tensors, ctx.scale, _ = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*tensors, output[1])
+
+    @staticmethod
+    def backward(ctx, do: Tensor, _):
+        q, k, v, chunks, weights, lse = ctx.saved_tensors
+        with torch.no_grad():
+            dq, dk, dv, dweights = backward(q, k, v, chunks, weights, lse, do, ctx.scale)
+        inputs = (q, k, v, weights, do)
+        return once(dq, *inputs), once(dk, *inputs), once(dv, *inputs), None, once(dweights, *inputs), None, None

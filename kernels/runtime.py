@@ -1,0 +1,110 @@
+"""What all kernels share: what they can take, how they are launched, and that nobody differentiates them twice."""
+
+import math
+import os
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+INTERPRETING = os.environ.get("TRITON_INTERPRET") == "1"  # decided when triton is first imported, for the whole process
+LOG2_E = math.log2(math.e)
+TRITON_TYPES = {
+    torch.float16: tl.float16,
+    torch.bfloat16: tl.bfloat16,
+    torch.float32: tl.float32,
+    torch.float64: tl.float64,
+}
+
+
+class Tiles(NamedTuple):
+    """How a kernel is cut: rows of queries and of keys to a tile, warps to a program, loads in flight."""
+
+    queries: int
+    keys: int
+    warps: int = 4
+    stages: int = 2
+
+
+def accumulator(dtype: torch.dtype) -> tl.dtype:
+    """Sums are fp32, or fp64 for fp64 inputs (gradcheck)."""
+    return TRITON_TYPES[wide(dtype)]
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The type that a kernel keeps numbers in between forward and backward."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def check_operands(name: str, **tensors: Tensor) -> None:
+    """Raise for what no kernel can take: mixed devices or types, a wrong type, a CPU without the interpreter."""
+    devices = {label: tensor.device for label, tensor in tensors.items()}
+    if len(set(devices.values())) > 1:
+        raise ValueError(f"{name}: {_listed(devices)}; expected one device")
+    types = {label: tensor.dtype for label, tensor in tensors.items()}
+    if len(set(types.values())) > 1:
+        raise ValueError(f"{name}: {_listed(types)}; expected one type")
+    (device, *_), (dtype, *_) = devices.values(), types.values()
+    if dtype not in TRITON_TYPES:
+        raise ValueError(
+            f"{name}: the tensors are {dtype}; the kernel takes {_listed(TRITON_TYPES)}. Backend 'torch' can"
+        )
+    if device.type == "cpu" and not INTERPRETING:
+        raise ValueError(
+            f"{name}: the tensors are on the CPU, where Triton only runs in its interpreter (TRITON_INTERPRET=1 before "
+            "the first import). Backend 'torch' can"
+        )
+    if INTERPRETING and dtype == torch.bfloat16:
+        raise ValueError(f"{name}: Triton's interpreter computes bfloat16 wrongly. Use float16 or float32 there")
+    if not INTERPRETING and dtype == torch.float64:
+        raise ValueError(f"{name}: float64 runs in Triton's interpreter only. Backend 'torch' can")
+
+
+def check_dim(name: str, size: int, *, least: int = 16, most: int = 256, what: str = "dim") -> None:
+    """Raise for a width of the heads, or a chunk, that tensor cores or shared memory cannot take."""
+    if size < least or size > most or size & (size - 1):
+        raise ValueError(
+            f"{name}: {what} is {size}; the kernel takes powers of two from {least} to {most}. Backend 'torch' can"
+        )
+
+
+def rows(tensor: Tensor) -> Tensor:
+    """The tensor with its last axis dense, as kernels read it: itself, or a copy."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+class _Once(torch.autograd.Function):
+    """The identity on a gradient that a kernel has computed; it cannot be differentiated again.
+
+    Without it torch takes such a gradient for a constant, and second derivatives lack a term without a word.
+    """
+
+    @staticmethod
+    def forward(gradient: Tensor, *inputs: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        raise NotImplementedError(
+            "a Triton kernel has no second derivative. Where gradients of gradients are needed, choose backend 'torch'"
+        )
+
+
+def once(gradient: Tensor | None, *inputs: Tensor) -> Tensor | None:
+    """A gradient computed by a kernel from `inputs`, whose own derivative raises instead of going missing."""
+    return None if gradient is None else _Once.apply(gradient, *inputs)
+
+
+def programs(count: int, size: int) -> int:
+    """How many tiles of `size` cover `count`."""
+    return triton.cdiv(count, size)
+
+
+def _listed(found: dict) -> str:
+    return ", ".join(f"{name} {value}" if isinstance(name, str) else f"{name}" for name, value in found.items())
