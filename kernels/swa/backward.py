@@ -26,9 +26,9 @@ def dq_tiles(
         b_k = tl.load(k + row * stride_kt + o_d[None, :], mask=inside, other=0.0)  # (N, D)
         b_v = tl.load(v + row * stride_vt + o_d[None, :], mask=inside, other=0.0)  # (N, D)
         b_s = tl.dot(b_q, tl.trans(b_k), out_dtype=ACC, input_precision="ieee") * (scale * LOG2_E)
-        b_p = tl.exp2(b_s - b_lse[:, None] * LOG2_E)
         if MASKED:
-            b_p = tl.where(visible(o_m, o_n, time, window), b_p, 0.0)
+            b_s = tl.where(visible(o_m, o_n, time, window), b_s, float("-inf"))
+        b_p = tl.exp2(b_s - b_lse[:, None] * LOG2_E)
         b_dp = tl.dot(b_do, tl.trans(b_v), out_dtype=ACC, input_precision="ieee")
         b_ds = b_p * (b_dp - b_delta[:, None])
         b_dq += tl.dot(b_ds.to(b_k.dtype), b_k, out_dtype=ACC, input_precision="ieee")
@@ -105,9 +105,9 @@ def swa_bwd_dkv_kernel(
             b_delta = tl.load(delta + numbers + o_m, mask=seen, other=0.0)
             # keys come first, (N, M): no tile is transposed after a product, which Hopper compilers got wrong
             b_s = tl.dot(b_k, tl.trans(b_q), out_dtype=ACC, input_precision="ieee") * (scale * LOG2_E)
-            b_p = tl.exp2(b_s - b_lse[None, :] * LOG2_E)
             i, j = o_m[None, :], o_n[:, None]
-            b_p = tl.where((j <= i) & (j > i - window) & (i < time), b_p, 0.0)
+            b_s = tl.where((j <= i) & (j > i - window) & (i < time), b_s, float("-inf"))
+            b_p = tl.exp2(b_s - b_lse[None, :] * LOG2_E)
             b_dv += tl.dot(b_p.to(b_do.dtype), b_do, out_dtype=ACC, input_precision="ieee")
             b_dp = tl.dot(b_v, tl.trans(b_do), out_dtype=ACC, input_precision="ieee")
             b_ds = b_p * (b_dp - b_delta[None, :])

@@ -1,0 +1,57 @@
+"""Gate 2: the interpreter. Outputs are poisoned, and every tensor has margins that must stay as they were."""
+
+import sys
+import warnings
+
+import pytest
+
+assert "triton" not in sys.modules, "triton was imported before the interpreter could be chosen"
+
+import torch  # noqa: E402
+
+warnings.filterwarnings("ignore", message="Conversion of an array", category=DeprecationWarning)
+
+MARGIN = 1024  # elements: a whole tile beyond the end stays inside
+
+
+def with_margins(tensor: torch.Tensor) -> torch.Tensor:
+    """The same values inside a larger buffer of NaN (of -7 for integers): reads beyond the ends are seen."""
+    filler = torch.nan if tensor.is_floating_point() else -7
+    buffer = torch.full((tensor.numel() + 2 * MARGIN,), filler, dtype=tensor.dtype)
+    inner = buffer[MARGIN : MARGIN + tensor.numel()].view(tensor.shape)
+    inner.copy_(tensor)
+    return inner
+
+
+class Allocations:
+    """Takes the place of torch.empty and torch.empty_like: poison, with margins that are looked at in the end."""
+
+    def __init__(self):
+        self.buffers: list[torch.Tensor] = []
+
+    def __call__(self, *shape, dtype=None, device=None, **_) -> torch.Tensor:
+        shape = torch.Size(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else torch.Size(shape)
+        dtype = dtype or torch.get_default_dtype()
+        filler = torch.nan if dtype.is_floating_point else -7
+        buffer = torch.full((shape.numel() + 2 * MARGIN,), filler, dtype=dtype)
+        self.buffers.append(buffer)
+        return buffer[MARGIN : MARGIN + shape.numel()].view(shape)
+
+    def like(self, tensor: torch.Tensor, *, dtype=None, **_) -> torch.Tensor:
+        return self(tensor.shape, dtype=dtype or tensor.dtype)
+
+    def check(self) -> None:
+        for buffer in self.buffers:
+            for margin in (buffer[:MARGIN], buffer[-MARGIN:]):
+                kept = margin.isnan() if margin.is_floating_point() else margin == -7
+                assert kept.all(), "a kernel wrote outside its output"
+
+
+@pytest.fixture(autouse=True)
+def allocations(monkeypatch):
+    """Outputs that no kernel has written are NaN, and nothing is written beside them."""
+    made = Allocations()
+    monkeypatch.setattr(torch, "empty", made)
+    monkeypatch.setattr(torch, "empty_like", made.like)
+    yield made
+    made.check()

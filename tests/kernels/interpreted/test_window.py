@@ -1,0 +1,112 @@
+"""Sliding-window attention by Triton against its definition: forward, log-sum-exp and all gradients."""
+
+import pytest
+import torch
+from conftest import with_margins
+from definitions import FARTHEST, errors, window_attention
+
+from labkernels.runtime import Tiles
+from labkernels.swa import op
+from labkernels.swa.op import sliding_window_attention
+
+# batch, heads, kv_heads, time, dim, window, tiles of queries and keys, type: each pair of properties occurs
+CASES = {
+    "one token": (1, 1, 1, 1, 16, 1, (16, 16), torch.float32),
+    "less than a tile": (2, 2, 1, 15, 16, 4, (16, 16), torch.float32),
+    "one more than a tile": (1, 2, 2, 17, 32, 100, (16, 16), torch.float16),
+    "window of one": (1, 1, 1, 33, 16, 1, (16, 16), torch.float32),
+    "a group of four": (1, 4, 1, 48, 16, 20, (16, 16), torch.float16),
+    "wide tiles of queries": (1, 2, 1, 64, 16, 16, (32, 16), torch.float32),
+    "wide tiles of keys": (2, 1, 1, 50, 16, 7, (16, 32), torch.float32),
+    "all full tiles": (1, 1, 1, 96, 16, 48, (16, 16), torch.float32),
+    "full attention": (1, 2, 2, 40, 16, 40, (16, 16), torch.float16),
+    "double": (1, 2, 1, 37, 16, 18, (16, 16), torch.float64),
+}
+cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def draw(batch, heads, kv_heads, time, dim, dtype):
+    generator = torch.Generator().manual_seed(time)
+    shapes = ((batch, heads, time, dim), *2 * ((batch, kv_heads, time, dim),))
+    return [with_margins(torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)) for shape in shapes]
+
+
+@pytest.fixture
+def cut(monkeypatch):
+    """Cut all kernels into tiles of some size."""
+
+    def to(queries: int, keys: int) -> None:
+        monkeypatch.setattr(op, "fitting", lambda *_: Tiles(queries, keys))
+
+    return to
+
+
+@cases
+def test_output_and_gradients_are_those_of_the_definition(case, cut):
+    *shape, window, tiles, dtype = case
+    cut(*tiles)
+    inputs = draw(*shape, dtype)
+    found = errors(
+        lambda q, k, v: sliding_window_attention(q, k, v, window),
+        lambda q, k, v: window_attention(q, k, v, window)[0],
+        inputs,
+    )
+    assert max(found) < FARTHEST[dtype]
+
+
+def test_the_log_sum_exp_is_an_output_with_a_gradient_of_its_own(cut):
+    cut(16, 16)
+    q, k, v = draw(1, 2, 1, 21, 16, torch.float32)
+    mixed = torch.randn(1, 2, 21, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+    def both(out, lse):
+        return out.sum() + (lse * mixed.to(lse.dtype)).sum()
+
+    found = errors(
+        lambda q, k, v: both(*sliding_window_attention(q, k, v, 6, return_lse=True)),
+        lambda q, k, v: both(*window_attention(q, k, v, 6)),
+        (q, k, v),
+    )
+    assert max(found) < FARTHEST[torch.float32]
+
+
+def test_strides_are_followed(cut):
+    """(batch, time, head, dim) in memory, a slice of it, and a last axis that is not dense."""
+    cut(16, 16)
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(2, 40, 2, 16, generator=generator)[:, 3:].transpose(1, 2)
+    k = torch.randn(2, 37, 1, 16, generator=generator).transpose(1, 2)
+    v = torch.randn(2, 1, 16, 37, generator=generator).mT
+    assert not any(x.is_contiguous() for x in (q, v))
+    found = errors(
+        lambda q, k, v: sliding_window_attention(q, k, v, 9),
+        lambda q, k, v: window_attention(q, k, v, 9)[0],
+        (q, k, v),
+    )
+    assert max(found) < FARTHEST[torch.float32]
+
+
+def test_gradcheck_in_double_precision(cut):
+    cut(16, 16)
+    inputs = [x.requires_grad_() for x in draw(1, 2, 1, 9, 16, torch.float64)]
+    assert torch.autograd.gradcheck(lambda *x: sliding_window_attention(*x, 4, return_lse=True), inputs, fast_mode=True)
+
+
+def test_a_second_derivative_raises_instead_of_going_missing():
+    q, k, v = (x.requires_grad_() for x in draw(1, 1, 1, 8, 16, torch.float32))
+    (first,) = torch.autograd.grad(sliding_window_attention(q, k, v, 4).square().sum(), q, create_graph=True)
+    with pytest.raises(NotImplementedError, match="backend 'torch'"):
+        torch.autograd.grad(first.sum(), k)
+    with pytest.raises(NotImplementedError, match="second derivative"):
+        (first * q).sum().backward()
+
+
+def test_large_logits_stay_finite(cut):
+    cut(16, 16)
+    q, k, v = draw(1, 1, 1, 33, 16, torch.float32)
+    found = errors(
+        lambda q, k, v: sliding_window_attention(100 * q, k, v, 8),
+        lambda q, k, v: window_attention(100 * q, k, v, 8)[0],
+        (q, k, v),
+    )
+    assert max(found) < 1e-4

@@ -1,0 +1,69 @@
+"""Gate 3: the production configurations compile for sm_90, with tensor cores, without spills, within shared memory."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from labkernels.compiled import SHARED_LIMIT
+from lablib.core.store import PROJECT
+
+
+def compiled(folder=None) -> list[dict]:
+    """The facts of `python -m labkernels.compiled`, in a process without the interpreter; of another copy if given."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    if folder is not None:
+        environment["PYTHONPATH"] = str(folder)
+    done = subprocess.run(
+        [sys.executable, "-m", "labkernels.compiled"], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def facts() -> list[dict]:
+    return compiled()
+
+
+def test_every_operator_has_forward_and_backward_at_both_widths(facts):
+    names = [fact["kernel"] for fact in facts]
+    assert len(set(names)) == len(names)
+    for dim in (64, 128):
+        kinds = {name.removesuffix(f", dim {dim}") for name in names if name.endswith(f", dim {dim}")}
+        assert kinds >= {"swa forward", "swa dq", "swa dk, dv", "hsa dq", "hsa dk, dv", "hsa selection"}
+        assert kinds >= {"hsa forward, query-major", "hsa forward, chunk-major"}
+
+
+def broken_rules(fact: dict) -> list[str]:
+    """What a configuration does not keep to."""
+    rules = {
+        "tensor cores": fact["wgmma"] + fact["mma"] > 0,
+        "no spill": fact["stack"] == 0,
+        "shared memory": fact["shared"] <= SHARED_LIMIT,
+    }
+    return [rule for rule, kept in rules.items() if not kept]
+
+
+def test_all_use_tensor_cores_without_a_spill_and_fit(facts):
+    assert not {fact["kernel"]: broken for fact in facts if (broken := broken_rules(fact))}
+
+
+def test_tiles_of_64_rows_and_more_use_the_instructions_of_hopper(facts):
+    assert all(fact["wgmma"] > 0 for fact in facts if int(fact["tiles"].split()[0]) >= 64)
+
+
+def test_a_kernel_that_multiplies_outside_tensor_cores_is_seen(tmp_path):
+    """The mistake that the interpreter invites: operands in fp32, exact products."""
+    shutil.copytree(PROJECT / "kernels", tmp_path / "labkernels")
+    path = tmp_path / "labkernels" / "hsa" / "select.py"
+    source = path.read_text()
+    assert "tl.dot(b_q, tl.trans(b_l)" in source
+    path.write_text(
+        source.replace("tl.dot(b_q, tl.trans(b_l)", "tl.dot(b_q.to(tl.float32), tl.trans(b_l).to(tl.float32)")
+    )
+    slow = {fact["kernel"]: broken_rules(fact) for fact in compiled(tmp_path)}
+    assert all("tensor cores" in broken for kernel, broken in slow.items() if "selection" in kernel)

@@ -1,0 +1,63 @@
+"""Operands that a kernel cannot take are refused before anything is launched, with the argument, the limit, a way out."""
+
+import pytest
+import torch
+
+from labkernels.hsa.op import hierarchical_attention
+from labkernels.hsa.select import select_chunks
+from labkernels.runtime import check_dim
+from labkernels.swa.op import check_shapes, sliding_window_attention
+
+
+def window_case(**changes):
+    shapes = {"q": (1, 4, 8, 16), "k": (1, 2, 8, 16), "v": (1, 2, 8, 16)} | changes
+    return {name: torch.zeros(shape, device="meta") for name, shape in shapes.items()}
+
+
+def test_a_cpu_without_the_interpreter_is_refused_and_told_what_can():
+    with pytest.raises(ValueError, match=r"sliding-window attention: .* on the CPU.*Backend 'torch' can"):
+        sliding_window_attention(*(torch.zeros(1, 1, 8, 16) for _ in range(3)), 4)
+    q, chunks = torch.zeros(1, 1, 1, 8, 16), torch.zeros(1, 1, 8, 1, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"hierarchical sparse attention: .* on the CPU"):
+        hierarchical_attention(q, q.mT.mT, q, chunks, chunks.float())
+    with pytest.raises(ValueError, match=r"selection of chunks: .* on the CPU"):
+        select_chunks(q[0], q[0], 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"q": (4, 8, 16)}, r"expected q \(batch, heads, time, dim\)"),
+        ({"k": (1, 2, 9, 16)}, r"k \(1, 2, 9, 16\), v \(1, 2, 8, 16\)"),
+        ({"q": (1, 3, 8, 16)}, "q has 3 heads.*a multiple of kv_heads"),
+        ({"q": (1, 4, 8, 32)}, "4 heads of 32.*the same dim"),
+        ({"q": (1, 4, 8, 24), "k": (1, 2, 8, 24), "v": (1, 2, 8, 24)}, "dim is 24.*powers of two from 16 to 256"),
+        ({"q": (1, 4, 8, 8), "k": (1, 2, 8, 8), "v": (1, 2, 8, 8)}, "dim is 8"),
+        ({"q": (0, 4, 8, 16), "k": (0, 2, 8, 16), "v": (0, 2, 8, 16)}, "expected no empty axis"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_named(changes, said):
+    with pytest.raises(ValueError, match=said):
+        check_shapes(**window_case(**changes), window=4)
+
+
+def test_a_window_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="window is 0; expected at least 1"):
+        check_shapes(**window_case(), window=0)
+
+
+def test_mixed_types_and_devices_are_refused():
+    q, k, v = window_case().values()
+    with pytest.raises(ValueError, match=r"q torch.float16, k torch.float32.*expected one type"):
+        sliding_window_attention(q.half(), k, v, 4)
+    with pytest.raises(ValueError, match=r"q cpu, k meta.*expected one device"):
+        sliding_window_attention(torch.zeros(1, 4, 8, 16), k, v, 4)
+    with pytest.raises(ValueError, match=r"torch.int64; the kernel takes"):
+        sliding_window_attention(q.long(), k.long(), v.long(), 4)
+
+
+def test_a_limit_is_said_with_the_number_that_came():
+    with pytest.raises(
+        ValueError, match="op: the size of a chunk is 256; the kernel takes powers of two from 16 to 128"
+    ):
+        check_dim("op", 256, most=128, what="the size of a chunk")
