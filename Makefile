@@ -29,6 +29,7 @@ lab: $(STAMP)  ## open the notebooks in JupyterLab, on this machine only
 
 test: $(STAMP) check  ## everything that must hold: laws, oracles, contracts, pipeline, notebooks; where CI is set, test-browser too
 	$(BIN)/python -m pytest --jaxtyping-packages=lablib,beartype.beartype --ignore=tests/browser tests
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels
 	LAB_SCALE=smoke LAB_INTERACTIVE=1 $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 -p no:cacheprovider notebooks
 	$(if $(CI),$(MAKE) --no-print-directory test-browser)
 

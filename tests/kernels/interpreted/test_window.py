@@ -110,3 +110,9 @@ def test_large_logits_stay_finite(cut):
         (q, k, v),
     )
     assert max(found) < 1e-4
+
+
+def test_types_that_the_interpreter_computes_wrongly_are_refused():
+    q, k, v = (x.bfloat16() for x in draw(1, 1, 1, 8, 16, torch.float32))
+    with pytest.raises(ValueError, match="interpreter computes bfloat16 wrongly"):
+        sliding_window_attention(q, k, v, 4)
