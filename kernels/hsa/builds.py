@@ -17,7 +17,7 @@ KINDS = {
     "dk, dv": (hsa_bwd_dkv_kernel, launch.FOR_DKV),
 }
 IN_FULL = ("weights", "dweights", "lse", "dots")  # fp32 whatever the inputs are
-INTEGERS = ("chunks", "entries", "offsets", "chosen")
+INTEGERS = ("positions", "chunks", "entries", "offsets", "chosen")
 TENSORS = ("q", "k", "v", "o", "do", "dq", "dk", "dv", "landmarks")
 
 

@@ -32,8 +32,7 @@ def hierarchical_attention(
     `order` says who is read by whom; "auto" follows `better_order`. Scale None is 1 / sqrt(dim). Differentiable once,
     in q, k, v and weights. Raises ValueError for operands that the kernels cannot take.
     """
-    check_operands(NAME, q=q, k=k, v=v)
-    check_shapes(q, k, v, chunks, weights)
+    check(q, k, v, chunks, weights)
     if order == "auto":
         order = better_order(q.shape[2], k.shape[3])
     if order not in ("queries", "chunks"):
@@ -48,6 +47,12 @@ def better_order(group: int, size: int) -> Order:
     (A chunk is read for a group of queries; or a query, and the output that is added to, for a chunk of keys.)
     """
     return "queries" if 3 * group > size else "chunks"
+
+
+def check(q: Tensor, k: Tensor, v: Tensor, chunks: Tensor, weights: Tensor) -> None:
+    """ValueError, with the reason, for operands that the kernels cannot take."""
+    check_operands(NAME, q=q, k=k, v=v)
+    check_shapes(q, k, v, chunks, weights)
 
 
 def check_shapes(q: Tensor, k: Tensor, v: Tensor, chunks: Tensor, weights: Tensor) -> None:

@@ -27,8 +27,8 @@ def packed(b_s, chunk):
 
 @triton.jit(do_not_specialize=["time", "num_chunks"])
 def hsa_select_kernel(
-    q, landmarks, chosen, time, num_chunks, size, kv_heads, stride_qb, stride_qh, stride_qt, stride_lb, stride_lh,
-    stride_lc, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr, K: tl.constexpr, KEPT: tl.constexpr,
+    q, landmarks, positions, chosen, time, num_chunks, size, kv_heads,
+    stride_qb, stride_qh, stride_qt, stride_lb, stride_lh, stride_lc, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr, K: tl.constexpr, KEPT: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip
     """Grid (tiles of queries, batch * kv_heads). KEPT is a power of two, at least K and at most N."""
@@ -41,14 +41,15 @@ def hsa_select_kernel(
     )  # (M, D)  # fmt: skip
     landmarks += batch * stride_lb + head * stride_lh
     best = tl.full((M, KEPT), NOBODY, tl.int64)
-    complete = tl.minimum((tl.minimum(m0 + M, time) - 1) // size, num_chunks)  # before the tile's last query
+    b_t = tl.load(positions + o_m, mask=o_m < time, other=0)
+    complete = tl.minimum(tl.max(b_t, 0) // size, num_chunks)  # before the last query of the tile
     for c0 in range(0, complete, N):
         o_c = c0 + tl.arange(0, N)
         b_l = tl.load(
             landmarks + o_c[:, None].to(tl.int64) * stride_lc + o_d[None, :], mask=o_c[:, None] < num_chunks, other=0.0
         )  # (N, D)  # fmt: skip
         b_s = tl.dot(b_q, tl.trans(b_l), out_dtype=ACC, input_precision="ieee").to(tl.float32)  # (M, N)
-        past = ((o_c[None, :] + 1) * size <= o_m[:, None]) & (o_c[None, :] < num_chunks)
+        past = ((o_c[None, :] + 1) * size <= b_t[:, None]) & (o_c[None, :] < num_chunks)
         fresh = tl.topk(tl.where(past, packed(b_s, o_c[None, :]), NOBODY), KEPT)  # (M, KEPT)
         best = tl.topk(tl.reshape(tl.join(best, fresh), (M, 2 * KEPT)), KEPT)
     slot = tl.arange(0, KEPT)[None, :]
@@ -59,13 +60,35 @@ def hsa_select_kernel(
     tl.store(place, tl.where(chunk == nowhere, -1, chunk), mask=(o_m[:, None] < time) & (slot < K))
 
 
-def select_chunks(q: Tensor, landmarks: Tensor, size: int, top_k: int) -> Tensor:
+def select_chunks(q: Tensor, landmarks: Tensor, size: int, top_k: int, positions: Tensor | None = None) -> Tensor:
     """The `top_k` best-scoring complete chunks of the past of each query, oldest first, -1 where there are fewer.
 
-    q (batch, kv_head, time, dim), landmarks (batch, kv_head, chunk, dim); int32 (batch, kv_head, time, top_k). Token t
-    may choose chunk c where (c + 1) * size <= t. Equal scores go to the older chunk. Not differentiable.
+    q (batch, kv_head, time, dim), landmarks (batch, kv_head, chunk, dim); int32 (batch, kv_head, time, top_k). The
+    token at position t (by default its place) may choose chunk c where (c + 1) * size <= t. Equal scores go to the
+    older chunk. Not differentiable. Raises ValueError for operands that the kernel cannot take.
     """
+    check(q, landmarks, size, top_k)
+    q, landmarks = rows(q.detach()), rows(landmarks.detach())
+    batch, kv_heads, time, dim = q.shape
+    positions = torch.arange(time, device=q.device) if positions is None else positions
+    chosen = torch.empty(batch, kv_heads, time, top_k, device=q.device, dtype=torch.int32)
+    kept = triton.next_power_of_2(top_k)
+    hsa_select_kernel[(programs(time, TILES.queries), batch * kv_heads)](
+        q, landmarks, positions.int(), chosen, time, landmarks.shape[2], size, kv_heads, *q.stride()[:3],
+        *landmarks.stride()[:3], M=TILES.queries, N=max(TILES.keys, kept), D=dim, K=top_k, KEPT=kept,
+        ACC=accumulator(q.dtype), num_warps=TILES.warps, num_stages=TILES.stages,
+    )  # fmt: skip
+    return chosen
+
+
+def check(q: Tensor, landmarks: Tensor, size: int, top_k: int) -> None:
+    """ValueError, with the reason, for operands that the kernel cannot take."""
     check_operands(NAME, q=q, landmarks=landmarks)
+    check_shapes(q, landmarks, size, top_k)
+
+
+def check_shapes(q: Tensor, landmarks: Tensor, size: int, top_k: int) -> None:
+    """ValueError for shapes that do not fit, or that no tile covers."""
     if q.dim() != 4 or landmarks.dim() != 4 or (*q.shape[:2], q.shape[3]) != (*landmarks.shape[:2], landmarks.shape[3]):
         raise ValueError(
             f"{NAME}: q {tuple(q.shape)}, landmarks {tuple(landmarks.shape)}; expected (batch, kv_head, time, dim) and "
@@ -76,13 +99,3 @@ def select_chunks(q: Tensor, landmarks: Tensor, size: int, top_k: int) -> Tensor
         raise ValueError(
             f"{NAME}: top_k is {top_k} of chunks of {size}; the kernel takes top_k from 1 to 64, size from 1"
         )
-    q, landmarks = rows(q.detach()), rows(landmarks.detach())
-    batch, kv_heads, time, dim = q.shape
-    chosen = torch.empty(batch, kv_heads, time, top_k, device=q.device, dtype=torch.int32)
-    kept = triton.next_power_of_2(top_k)
-    hsa_select_kernel[(programs(time, TILES.queries), batch * kv_heads)](
-        q, landmarks, chosen, time, landmarks.shape[2], size, kv_heads, *q.stride()[:3], *landmarks.stride()[:3],
-        M=TILES.queries, N=max(TILES.keys, kept), D=dim, K=top_k, KEPT=kept, ACC=accumulator(q.dtype),
-        num_warps=TILES.warps, num_stages=TILES.stages,
-    )  # fmt: skip
-    return chosen

@@ -25,11 +25,16 @@ def sliding_window_attention(
     With `return_lse` also the log-sum-exp of the logits, (batch, heads, time) in fp32 nats, differentiable too.
     Raises ValueError for operands that the kernels cannot take, and says which backend can.
     """
-    check_operands(NAME, q=q, k=k, v=v)
-    check_shapes(q, k, v, window)
+    check(q, k, v, window)
     scale = q.shape[3] ** -0.5 if scale is None else scale
     out, lse = SlidingWindowAttention.apply(q, k, v, min(window, q.shape[2]), scale)
     return (out, lse) if return_lse else out
+
+
+def check(q: Tensor, k: Tensor, v: Tensor, window: int) -> None:
+    """ValueError, with the reason, for operands that the kernels cannot take."""
+    check_operands(NAME, q=q, k=k, v=v)
+    check_shapes(q, k, v, window)
 
 
 def check_shapes(q: Tensor, k: Tensor, v: Tensor, window: int) -> None:

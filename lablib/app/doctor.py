@@ -45,6 +45,7 @@ def examine(out: Path) -> list[Finding]:
         lambda: _writable("runs", out),
         _corpus,
         _accelerators,
+        _operators,
         _browser,
     ]
     findings: list[Finding] = []
@@ -172,6 +173,17 @@ def _accelerators() -> Iterable[Finding]:
         yield Finding(GREEN, "GPU", "none, and none is needed")
     if importlib.util.find_spec("triton") is not None:
         yield Finding(GREEN, "triton", importlib.metadata.version("triton"))
+
+
+def _operators() -> Iterable[Finding]:
+    """Which way each operator takes here, and why."""
+    if importlib.util.find_spec("torch") is None:
+        return
+    from lablib.ops.backend import OPERATORS, way_here
+
+    for operator in OPERATORS:
+        way = way_here(operator)
+        yield Finding(GREEN, operator, f"{way.backend}: {way.reason}")
 
 
 def _browser() -> Iterable[Finding]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lablib.nn.layers import Linear, RMSNorm, SwiGLU
 from lablib.ops.attention import full_attention, sliding_window_attention
-from lablib.ops.hsa import Fusion, Patches, Selection, attend_dense, attend_gathered, select_chunks
+from lablib.ops.hsa import Fusion, Patches, Selection, attend, select_chunks
 from lablib.ops.rope import rotary
 
 Hidden = Float[Tensor, "batch time width"]
@@ -168,11 +168,7 @@ class SparseAttention(nn.Module):
             keys = self._turned(keys, torch.arange(keys.shape[2], device=x.device).expand(len(keys), -1))
             if patches is not None:
                 patches = patches._replace(keys=self._turned(patches.keys, patches.chunks))
-        if patches is not None:
-            mixed = attend_gathered(q, keys, memory.values, selection, self.fusion, patches=patches)
-        else:
-            attend = attend_gathered if gathered else attend_dense
-            mixed = attend(q, keys, memory.values, selection, self.fusion)
+        mixed = attend(q, keys, memory.values, selection, self.fusion, gathered=gathered, patches=patches)
         return self.out(rearrange(mixed, "b h g t d -> b t (h g d)"))
 
     def _turned(

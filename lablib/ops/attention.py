@@ -12,6 +12,7 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lablib.ops import backend
 from lablib.ops.rope import rotary
 
 Queries = Float[Tensor, "batch head time dim"]
@@ -74,13 +75,19 @@ def sliding_window_attention(
 ) -> Queries:
     """Causal attention to the last `window` positions, in blocks of queries; memory O(time * (window + block)).
 
-    A block of queries reads the `block + window - 1` keys that end with it. RoPE positions are local to that
-    stretch: relative phases are exact at any length and never grow. A window >= time is full attention.
+    By a Triton kernel where `lablib/ops/backend.py` says so. In torch a block of queries reads the
+    `block + window - 1` keys that end with it, and RoPE positions are local to that stretch: relative phases are exact
+    at any length and never grow. A window >= time is full attention.
     Raises ValueError if the window is smaller than 1.
     """
     time = q.shape[-2]
     if window < 1:
         raise ValueError(f"window is {window}; expected at least 1 (a token always reads itself)")
+    if backend.kernels_wanted(q):
+        positions = torch.arange(time, device=q.device)
+        turned = (q, k) if theta is None else (rotary(q, positions, theta), rotary(k, positions, theta))
+        if (mixed := backend.sliding_window(*turned, v, window)) is not None:
+            return mixed
     if window >= time:
         return full_attention(q, k, v, theta=theta)
     batch, block = q.shape[0], block or min(max(window, 8), 128)

@@ -19,6 +19,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lablib.ops import backend
+
 Fusion = Literal["softmax", "stick-breaking", "concat"]
 Queries = Float[Tensor, "batch kv_head group time dim"]
 Memory = Float[Tensor, "store kv_head chunk size dim"]
@@ -67,8 +69,16 @@ def select_chunks(
 
     The landmarks' batch is that of the queries, or 1 where all queries read one store; `patches` then take the place
     of its chunks, a question at a time. A query that sees fewer chunks gets fewer: with `k = min(top_k, chunks)`
-    slots, the rest at -inf.
+    slots, the rest at -inf. By a Triton kernel where `lablib/ops/backend.py` says so.
     """
+    if backend.kernels_wanted(queries):
+        if patches is not None:
+            backend.no_kernel("selection of chunks", "patches of a shared store are read in torch")
+        else:
+            stored = landmarks.expand(queries.shape[0], *landmarks.shape[1:])
+            best_chunks = backend.best_chunks(queries, stored, positions, size, top_k)
+            if best_chunks is not None:
+                return _scored(queries, stored, best_chunks)
     num_chunks, shared = landmarks.shape[2], landmarks.shape[0] == 1
     block = max(1, min(block, SCORES_AT_ONCE // max(queries[..., 0].numel(), 1)))
     chosen, best = (None, None) if patches is None else _score_patches(queries, patches, positions, size, top_k)
@@ -89,6 +99,17 @@ def select_chunks(
         chosen = index.gather(-1, order)
     chosen, order = chosen.sort(dim=-1)
     return Selection(chosen, best.gather(-1, order))
+
+
+def _scored(queries: Tensor, landmarks: Tensor, chunks: Tensor) -> Selection:
+    """The scores, with their gradient, of chunks that were chosen without one; -1 is no chunk."""
+    store = torch.arange(landmarks.shape[0], device=landmarks.device)[:, None, None, None]
+    head = torch.arange(landmarks.shape[1], device=landmarks.device)[:, None, None]
+    if landmarks.shape[2] == 0:
+        return Selection(chunks[..., :0], queries.new_zeros(*chunks.shape[:3], 0))
+    safe = chunks.clamp_min(0)
+    scores = torch.einsum("bhtd,bhtkd->bhtk", queries, landmarks[store, head, safe]) / math.sqrt(queries.shape[-1])
+    return Selection(safe, scores.masked_fill(chunks < 0, -math.inf))
 
 
 def _score_patches(queries: Tensor, patches: Patches, positions: Tensor, size: int, top_k: int):
@@ -113,6 +134,34 @@ def fusion_weights(
         broken_off = F.softplus(safe).flip(-1).cumsum(-1).flip(-1)
         return torch.exp(safe - broken_off) * seen
     return safe.softmax(dim=-1) * seen
+
+
+def attend(
+    q: Queries,
+    k: Memory,
+    v: Memory,
+    selection: Selection,
+    fusion: Fusion = "softmax",
+    *,
+    gathered: bool = False,
+    patches: Patches | None = None,
+) -> Queries:
+    """Read the chosen chunks by a Triton kernel where `lablib/ops/backend.py` says so, else in torch.
+
+    There `gathered` reads the chosen chunks alone (long inputs; patches always), otherwise all, the others weighted 0.
+    """
+    if backend.kernels_wanted(q) and k.shape[2] and selection.chunks.shape[-1]:
+        if patches is not None or fusion == "concat":
+            backend.no_kernel("hierarchical sparse attention", "patches and the fusion 'concat' are read in torch")
+        else:
+            chunks = selection.chunks.masked_fill(selection.scores == -math.inf, -1)
+            stored = (x.expand(q.shape[0], *x.shape[1:]) for x in (k, v))
+            mixed = backend.hierarchical(q, *stored, chunks, fusion_weights(selection.scores, fusion))
+            if mixed is not None:
+                return mixed
+    if gathered or patches is not None:
+        return attend_gathered(q, k, v, selection, fusion, patches=patches)
+    return attend_dense(q, k, v, selection, fusion)
 
 
 def attend_dense(q: Queries, k: Memory, v: Memory, selection: Selection, fusion: Fusion = "softmax") -> Queries:

@@ -70,7 +70,19 @@ def test_list_counts_the_arms_of_every_experiment():
 def test_the_doctor_finds_this_machine_fit(tmp_path):
     findings = doctor.examine(tmp_path / "runs")
     subjects = {one.subject for one in findings}
-    assert {"python", "packages", "cores", "memory", "disk", "git", "own store", "runs", "corpus", "GPU"} <= subjects
+    assert {
+        "python",
+        "packages",
+        "cores",
+        "memory",
+        "disk",
+        "git",
+        "own store",
+        "runs",
+        "corpus",
+        "GPU",
+        "sliding-window attention",
+    } <= subjects
     assert not (tmp_path / "runs").exists()
     assert all(one.mend for one in findings if one.state != doctor.GREEN)
     broken = {one.subject for one in findings if one.state == doctor.RED}

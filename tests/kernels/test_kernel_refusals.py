@@ -57,5 +57,5 @@ def test_mixed_types_and_devices_are_refused():
 
 
 def test_a_limit_is_said_with_the_number_that_came():
-    with pytest.raises(ValueError, match="op: the size of a chunk is 256; .* powers of two from 16 to 128"):
+    with pytest.raises(ValueError, match=r"op: the size of a chunk is 256; .* powers of two from 16 to 128"):
         check_dim("op", 256, most=128, what="the size of a chunk")
