@@ -28,8 +28,8 @@ def packed(b_s, chunk):
 @triton.jit(do_not_specialize=["time", "num_chunks"])
 def hsa_select_kernel(
     q, landmarks, positions, chosen, time, num_chunks, size, kv_heads,
-    stride_qb, stride_qh, stride_qt, stride_lb, stride_lh, stride_lc, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr, K: tl.constexpr, KEPT: tl.constexpr,
-    ACC: tl.constexpr,
+    stride_qb, stride_qh, stride_qt, stride_lb, stride_lh, stride_lc,
+    M: tl.constexpr, N: tl.constexpr, D: tl.constexpr, K: tl.constexpr, KEPT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """Grid (tiles of queries, batch * kv_heads). KEPT is a power of two, at least K and at most N."""
     m0, bh = tl.program_id(0) * M, tl.program_id(1).to(tl.int64)
