@@ -1,0 +1,96 @@
+"""Gate 4, where there is a GPU: kernels in 16 bits are as near to the truth as torch is in the same type.
+
+The rule is flash-attention's: the largest error at most twice that of torch on the same operands (three times for
+gradients), plus 1e-5. Every configuration of tiles that is in use runs.
+"""
+
+import pytest
+import torch
+from labkernels.hsa.op import hierarchical_attention
+from labkernels.hsa.select import select_chunks
+from labkernels.swa.op import sliding_window_attention
+
+from lablib.ops import backend, hsa
+from lablib.ops.attention import attention_reference, window_mask
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU (gate 4)")
+types = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+TIMES_OUTPUT, TIMES_GRADIENT, SLACK = 2.0, 3.0, 1e-5
+
+
+def randn(*shape, dtype=torch.float32, seed=0):
+    generator = torch.Generator("cuda").manual_seed(seed)
+    return torch.randn(shape, generator=generator, device="cuda").to(dtype)
+
+
+def with_gradients(function, inputs, upstream):
+    inputs = [x.detach().requires_grad_() for x in inputs]
+    out = function(*inputs)
+    return out, *torch.autograd.grad(out, inputs, upstream.to(out.dtype))
+
+
+def check(kernel, plain, inputs, upstream):
+    """`plain` is torch's, run in the inputs' type and in double precision."""
+    exact = with_gradients(plain, [x.double() for x in inputs], upstream)
+    mine, theirs = with_gradients(kernel, inputs, upstream), with_gradients(plain, inputs, upstream)
+    for i, (a, b, truth) in enumerate(zip(mine, theirs, exact, strict=True)):
+        allowed = (TIMES_GRADIENT if i else TIMES_OUTPUT) * (b - truth).abs().max() + SLACK
+        assert (a - truth).abs().max() <= allowed, f"output {i}"
+
+
+@types
+@pytest.mark.parametrize(("heads", "kv_heads", "dim", "window"), [(4, 4, 64, 512), (8, 2, 128, 100), (2, 1, 256, 64)])
+def test_the_window(dtype, heads, kv_heads, dim, window):
+    time = 1500
+    q = randn(2, heads, time, dim, dtype=dtype)
+    k, v = (randn(2, kv_heads, time, dim, dtype=dtype, seed=seed) for seed in (1, 2))
+    mask = window_mask(time, window, q.device)
+    check(
+        lambda q, k, v: sliding_window_attention(q, k, v, window),
+        lambda q, k, v: attention_reference(q, k, v, mask),
+        (q, k, v),
+        randn(2, heads, time, dim, seed=3),
+    )
+
+
+@types
+@pytest.mark.parametrize("order", ["queries", "chunks"])
+@pytest.mark.parametrize(("group", "dim", "size"), [(1, 64, 64), (4, 128, 64), (16, 64, 32)])
+def test_chosen_chunks(dtype, order, group, dim, size):
+    time, slots = 1000, 8
+    q = randn(1, 2, group, time, dim, dtype=dtype)
+    k, v = (randn(1, 2, time // size, size, dim, dtype=dtype, seed=seed) for seed in (1, 2))
+    chunks = select_chunks(randn(1, 2, time, dim, dtype=dtype, seed=3), k.mean(3), size, slots)
+    weights = torch.rand(chunks.shape, device="cuda", generator=torch.Generator("cuda").manual_seed(4))
+
+    def plain(q, k, v, weights):
+        inside = torch.einsum("bhgtd,bhcsd->bhgtcs", q, k / q.shape[-1] ** 0.5).softmax(-1)
+        shares = torch.zeros(*chunks.shape[:3], k.shape[2], device="cuda", dtype=q.dtype)
+        shares = shares.scatter_add(-1, chunks.clamp_min(0).long(), weights.to(q.dtype) * (chunks >= 0))
+        return torch.einsum("bhgtcs,bhtc,bhcsd->bhgtd", inside, shares, v)
+
+    check(
+        lambda q, k, v, w: hierarchical_attention(q, k, v, chunks, w, order=order),
+        plain,
+        (q, k, v, weights),
+        randn(1, 2, group, time, dim, seed=5),
+    )
+
+
+def test_the_selection_has_the_scores_of_the_best():
+    queries, landmarks = randn(1, 4, 4096, 64), randn(1, 4, 64, 64, seed=1)
+    positions = torch.arange(4096, device="cuda")
+    with backend.using("torch"):
+        best = hsa.select_chunks(queries, landmarks, positions, 64, 16)
+    found = select_chunks(queries, landmarks, 64, 16)
+    scores = (queries @ landmarks.mT / 8).gather(-1, found.clamp_min(0).long()).masked_fill(found < 0, -torch.inf)
+    torch.testing.assert_close(scores.sort(-1).values, best.scores.sort(-1).values, atol=1e-4, rtol=1e-4)
+
+
+def test_a_text_longer_than_an_int32_of_elements():
+    """Offsets are 64 bits wide: the last head begins beyond 2^31 elements."""
+    q = torch.zeros(1, 520, 65_536, 64, device="cuda", dtype=torch.bfloat16)
+    q[:, -1] = randn(65_536, 64, dtype=torch.bfloat16)
+    out = sliding_window_attention(q, q, q, 16)
+    right = sliding_window_attention(q[:, -1:].clone(), q[:, -1:].clone(), q[:, -1:].clone(), 16)
+    assert torch.equal(out[:, -1:], right)
