@@ -6,10 +6,10 @@ gradients), plus 1e-5. Every configuration of tiles that is in use runs.
 
 import pytest
 import torch
+
 from labkernels.hsa.op import hierarchical_attention
 from labkernels.hsa.select import select_chunks
 from labkernels.swa.op import sliding_window_attention
-
 from lablib.ops import backend, hsa
 from lablib.ops.attention import attention_reference, window_mask
 
