@@ -55,7 +55,8 @@ def by_series(table: pd.DataFrame, start: int = 0, stop: int | None = None) -> p
     """A row a way to read: mean loss over positions with its interval over seeds, and what it cost."""
     rows = readings(table)
     losses = over_positions(rows, start, stop)
-    facts = table.groupby("arm")[["parameters", "fast_weights", "train_tokens", "train_flops", "cpu_seconds"]].first()
+    columns = ["parameters", "fast_weights", "state_bytes", "train_tokens", "train_flops", "cpu_seconds"]
+    facts = table.groupby("arm")[columns].first()
     found = []
     for name, group in losses.groupby("series", sort=False):
         interval = bootstrap_mean(group["loss"])
@@ -70,6 +71,7 @@ def by_series(table: pd.DataFrame, start: int = 0, stop: int | None = None) -> p
                 "best possible": group["best"].mean(),
                 "parameters": int(cost["parameters"].mean()),
                 "fast": int(cost["fast_weights"].mean()),
+                "state KiB": cost["state_bytes"].mean() / 1024,
                 "training tokens": int(cost["train_tokens"].mean()),
                 "training TFLOPs": cost["train_flops"].mean() / 1e12,
                 "CPU-s an arm (most)": cost["cpu_seconds"].max(),

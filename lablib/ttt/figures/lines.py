@@ -10,18 +10,28 @@ from lablib.viz.style import dress, look
 
 
 def stretches_figure(table: pd.DataFrame, *, title: str, trained: int | None = None) -> go.Figure:
-    """Loss by stretch of positions that double, a line a way to read; dotted black the best possible."""
+    """Loss by stretch of positions that double, a line a way to read; learners are read with their inner loop.
+
+    Where the best possible loss is known, what a reader has above it, on a log scale: near the best, small differences
+    are the large ones.
+    """
     if table.empty:
         return missing(NOTHING)
     rows, figure = readings(table), go.Figure()
-    rows = rows.assign(middle=np.sqrt(rows["start"].clip(lower=4) * rows["stop"]))
-    names = list(rows["series"].unique())
+    rows = rows[~rows["learns"].astype(bool) | (rows["mode"] == "on")]
+    rows = rows.assign(middle=np.sqrt(rows["start"].clip(lower=4) * rows["stop"]), above=rows["loss"] - rows["best"])
+    known = bool(rows["best"].notna().all())
+    names = sorted(rows["series"].unique(), key=lambda name: name != "TTT-E2E")  # the others in the order of the table
     for i, name in enumerate(names):
-        add_seeds(figure, rows[rows["series"] == name], "middle", "loss", name=name, **look(i))
-    add_best(figure, rows, "middle")
+        add_seeds(
+            figure, rows[rows["series"] == name], "middle", "above" if known else "loss", name=name, **look(i)
+        )  # fmt: skip
     edges = sorted(set(rows["start"]) | set(rows["stop"]))
     figure.update_xaxes(type="log", tickvals=[edge for edge in edges if edge], title="position in the text (log scale)")
-    figure.update_yaxes(title="loss of the next token (nats)")
+    if known:
+        figure.update_yaxes(type="log", dtick="D2", title="nats above the best possible loss (log scale)")
+    else:
+        figure.update_yaxes(title="loss of the next token (nats)")
     if trained:
         figure.add_vline(x=trained, line={"dash": "dot", "color": "#555", "width": 1})
         figure.add_annotation(
@@ -34,7 +44,7 @@ def stretches_figure(table: pd.DataFrame, *, title: str, trained: int | None = N
             yanchor="bottom",
         )
     source = f"{runs_and_seeds(table, 'line', 'name')}, {int(table['texts'].iloc[0])} texts a seed"
-    return dress(figure, title=title, source=source, height=470, legend_rows=len(names) + 1)
+    return dress(figure, title=title, source=source, height=470, legend_rows=len(names))
 
 
 def positions_figure(table: pd.DataFrame, *, title: str) -> go.Figure:
