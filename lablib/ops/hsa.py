@@ -165,16 +165,20 @@ def attend(
 
 
 def attend_dense(q: Queries, k: Memory, v: Memory, selection: Selection, fusion: Fusion = "softmax") -> Queries:
-    """The definition: every query against every chunk, the unselected ones weighted 0. For training lengths."""
+    """The definition: every query against every chunk, the unselected ones weighted 0. For training lengths.
+
+    Empty slots may name any chunk, also one that another slot has chosen.
+    """
     shape = (*selection.chunks.shape[:3], k.shape[2])
     if k.shape[2] == 0:
         return torch.zeros_like(q)
     logits = torch.einsum("bhgtd,bhcsd->bhgtcs", q, k.expand(q.shape[0], *k.shape[1:])) / math.sqrt(q.shape[-1])
     if fusion == "concat":
-        chosen = q.new_zeros(shape, dtype=torch.bool).scatter(-1, selection.chunks, selection.scores > -math.inf)
+        seen = (selection.scores > -math.inf).to(q.dtype)
+        chosen = q.new_zeros(shape).scatter_add(-1, selection.chunks, seen) > 0
         weights = _joint_softmax(logits, chosen[:, :, None, :, :, None])
     else:
-        fused = q.new_zeros(shape).scatter(-1, selection.chunks, fusion_weights(selection.scores, fusion))
+        fused = q.new_zeros(shape).scatter_add(-1, selection.chunks, fusion_weights(selection.scores, fusion))
         weights = fused[:, :, None, :, :, None] * logits.softmax(dim=-1)  # w_c times one softmax per chunk
     return torch.einsum("bhgtcs,bhcsd->bhgtd", weights, v.expand(q.shape[0], *v.shape[1:]))
 

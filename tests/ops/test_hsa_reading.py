@@ -232,3 +232,14 @@ def test_the_future_changes_no_bit_of_what_was_read(fusion, read, generator):
     after = out(*changed)
     assert torch.equal(before[:, :, :, : cut + 1], after[:, :, :, : cut + 1])
     assert not torch.equal(before[:, :, :, cut + 1 :], after[:, :, :, cut + 1 :])
+
+
+@reads
+@fusions
+def test_an_empty_slot_may_name_a_chunk_that_another_has_chosen(generator, read, fusion):
+    """As the selection by a kernel does, whose empty slots all name the first chunk."""
+    q, keys, values, selection = draw_case(generator, time=13, chunks=3, top_k=3)
+    empty = selection.scores == -math.inf
+    renamed = selection._replace(chunks=selection.chunks.masked_fill(empty, 0))
+    assert empty.any()
+    torch.testing.assert_close(read(q, keys, values, renamed, fusion), read(q, keys, values, selection, fusion))

@@ -1,0 +1,1 @@
+"""Figures of notebook 07; no torch here."""

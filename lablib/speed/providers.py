@@ -1,0 +1,183 @@
+"""Who can compute an operator, each behind the same door: operands in, output out. Correctness comes before time.
+
+ours                      the Triton kernels (a GPU; or the interpreter, whose times mean nothing)
+banded, gathered, dense   the lab's torch versions
+SDPA with a dense mask    torch's attention and a mask of time x time
+causal SDPA               *other work*: attention to all of the past, what one would use without the operator
+flex_attention            compiled, with a block mask (a GPU: its backward does not exist on a CPU)
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from lablib.ops import backend
+from lablib.ops.attention import attention_reference, sliding_window_attention, window_mask
+from lablib.ops.hsa import Selection, attend_dense, attend_gathered, select_chunks
+from lablib.speed.work import Operator, Shape
+
+Compute = Callable[..., Tensor]
+
+
+class Provider(NamedTuple):
+    """`make(shape)` gives the function of the operands; `same` says whether its output is the operator's."""
+
+    make: Callable[[Shape], Compute]
+    needs_gpu: bool = False
+    same: bool = True
+
+
+def operands(
+    operator: Operator, shape: Shape, device: torch.device, dtype: torch.dtype, seed: int
+) -> tuple[Tensor, ...]:
+    """q, k, v; for chosen chunks also the indices and weights of a selection by random landmarks; for the selection
+    queries and landmarks.
+    """
+    generator = Generator().manual_seed(seed)
+
+    def randn(*size: int) -> Tensor:
+        return torch.randn(size, generator=generator).to(device, dtype)
+
+    if operator == "sliding window":
+        q = randn(shape.batch, shape.heads, shape.time, shape.dim)
+        return q, *(randn(shape.batch, shape.kv_heads, shape.time, shape.dim) for _ in range(2))
+    chunks = shape.time // shape.chunk
+    asking = randn(shape.batch, shape.kv_heads, shape.time, shape.dim)
+    landmarks = randn(shape.batch, shape.kv_heads, chunks, shape.dim)
+    if operator == "selection":
+        return asking, landmarks
+    group = shape.heads // shape.kv_heads
+    q = randn(shape.batch, shape.kv_heads, group, shape.time, shape.dim)
+    k, v = (randn(shape.batch, shape.kv_heads, chunks, shape.chunk, shape.dim) for _ in range(2))
+    with torch.no_grad(), backend.using("torch"):
+        chosen = select_chunks(asking, landmarks, _places(shape, device), shape.chunk, shape.top_k)
+    weights = chosen.scores.float().masked_fill(chosen.scores == -torch.inf, -1e9).softmax(-1)
+    return q, k, v, chosen.chunks.masked_fill(chosen.scores == -torch.inf, -1), weights
+
+
+def _places(shape: Shape, device: torch.device) -> Tensor:
+    return torch.arange(shape.time, device=device)
+
+
+def _window_by(name: str) -> Callable[[Shape], Compute]:
+    def make(shape: Shape) -> Compute:
+        def compute(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            with backend.using(name):
+                return sliding_window_attention(q, k, v, shape.window)
+
+        return compute
+
+    return make
+
+
+def _window_masked(shape: Shape) -> Compute:
+    @functools.cache
+    def mask(device: torch.device) -> Tensor:
+        return window_mask(shape.time, shape.window, device)
+
+    return lambda q, k, v: F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask(q.device), enable_gqa=shape.heads != shape.kv_heads
+    )
+
+
+def _window_naive(shape: Shape) -> Compute:
+    return lambda q, k, v: attention_reference(q, k, v, window_mask(shape.time, shape.window, q.device))
+
+
+def _window_flex(shape: Shape) -> Compute:
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    def near(_batch, _head, i, j):
+        return (j <= i) & (i - j < shape.window)
+
+    blocks = create_block_mask(near, None, None, shape.time, shape.time, device="cuda")
+    compiled = torch.compile(flex_attention)
+    return lambda q, k, v: compiled(q, k, v, block_mask=blocks, enable_gqa=shape.heads != shape.kv_heads)
+
+
+def _causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+
+
+def _causal_over_chunks(shape: Shape) -> Compute:
+    """Attention to all of the past, of the same heads and text; chunks and weights are of no use to it."""
+    whole = shape.time // shape.chunk * shape.chunk
+
+    def compute(q: Tensor, k: Tensor, v: Tensor, *_: Tensor) -> Tensor:
+        out = _causal(q.flatten(1, 2)[:, :, :whole], k.flatten(2, 3), v.flatten(2, 3))
+        return F.pad(out, (0, 0, 0, shape.time - whole)).view(q.shape)
+
+    return compute
+
+
+def _chunks_by_triton(_: Shape) -> Compute:
+    def compute(q: Tensor, k: Tensor, v: Tensor, chunks: Tensor, weights: Tensor) -> Tensor:
+        with backend.using("triton"):
+            return backend.hierarchical(q, k, v, chunks, weights)
+
+    return compute
+
+
+def _chunks_in_torch(attend: Compute) -> Callable[[Shape], Compute]:
+    """The lab's versions take scores: the logarithm of the weights fuses to the weights again."""
+
+    def compute(q: Tensor, k: Tensor, v: Tensor, chunks: Tensor, weights: Tensor) -> Tensor:
+        scores = weights.log().masked_fill(chunks < 0, -torch.inf).to(q.dtype)
+        return attend(q, k, v, Selection(chunks.clamp_min(0), scores))
+
+    return lambda _: compute
+
+
+def _gather_then_sdpa(shape: Shape) -> Compute:
+    """Copy the chunks of each token and slot, then one small attention for each, and add."""
+
+    def compute(q: Tensor, k: Tensor, v: Tensor, chunks: Tensor, weights: Tensor) -> Tensor:
+        batch, head = torch.arange(q.shape[0])[:, None, None, None], torch.arange(q.shape[1])[:, None, None]
+        safe = chunks.clamp_min(0)
+        keys, values = (x[batch.to(x.device), head.to(x.device), safe].flatten(0, 2) for x in (k, v))
+        asked = q.permute(0, 1, 3, 2, 4).flatten(0, 2)[:, None].expand(-1, chunks.shape[-1], -1, -1)
+        read = F.scaled_dot_product_attention(asked, keys, values)  # (batch kv_head time, slot, group, dim)
+        shares = torch.where(chunks >= 0, weights, 0.0).flatten(0, 2).to(q.dtype)
+        fused = torch.einsum("nkgd,nk->ngd", read, shares)
+        return fused.view(*q.shape[:2], shape.time, q.shape[2], q.shape[4]).transpose(2, 3)
+
+    return compute
+
+
+def _best_by(name: str) -> Callable[[Shape], Compute]:
+    def make(shape: Shape) -> Compute:
+        def compute(queries: Tensor, landmarks: Tensor) -> Tensor:
+            with backend.using(name):
+                positions = _places(shape, queries.device)
+                return select_chunks(queries, landmarks, positions, shape.chunk, shape.top_k).scores.sort(-1).values
+
+        return compute
+
+    return make
+
+
+PROVIDERS: dict[Operator, dict[str, Provider]] = {
+    "sliding window": {
+        "ours": Provider(_window_by("triton"), needs_gpu=True),
+        "banded": Provider(_window_by("torch")),
+        "flex_attention": Provider(_window_flex, needs_gpu=True),
+        "SDPA with a dense mask": Provider(_window_masked),
+        "the definition": Provider(_window_naive),
+        "causal SDPA": Provider(lambda _: _causal, same=False),
+    },
+    "chosen chunks": {
+        "ours": Provider(_chunks_by_triton, needs_gpu=True),
+        "gathered": Provider(_chunks_in_torch(attend_gathered)),
+        "gather, then SDPA": Provider(_gather_then_sdpa),
+        "the definition": Provider(_chunks_in_torch(attend_dense)),
+        "causal SDPA": Provider(_causal_over_chunks, same=False),
+    },
+    "selection": {
+        "ours": Provider(_best_by("triton"), needs_gpu=True),
+        "block by block": Provider(_best_by("torch")),
+    },
+}

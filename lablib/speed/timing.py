@@ -1,0 +1,69 @@
+"""Seconds of a call, on a CPU or a GPU, and what the machine could do at best in the same process."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+CACHE = 1 << 28  # bytes that are overwritten between two timed calls on a GPU: more than any of its caches
+
+
+class Seconds(NamedTuple):
+    """Median and the 20th and 80th percentile over repetitions."""
+
+    median: float
+    low: float
+    high: float
+
+
+class Ceilings(NamedTuple):
+    """FLOPs a second of a large matrix product, and bytes a second of a large copy (read and written)."""
+
+    flops: float
+    bytes: float
+
+
+def seconds(call: Callable[[], object], device: torch.device, repeats: int) -> Seconds:
+    """Of `repeats` calls after two that do not count: CPU seconds of the process, or time between events of the GPU."""
+    for _ in range(2):
+        call()
+    spent = _on_gpu(call, repeats) if device.type == "cuda" else [_on_cpu(call) for _ in range(repeats)]
+    if len(spent) == 1:
+        return Seconds(spent[0], spent[0], spent[0])
+    low, *_, high = statistics.quantiles(spent, n=5, method="inclusive")
+    return Seconds(statistics.median(spent), low, high)
+
+
+def _on_cpu(call: Callable[[], object]) -> float:
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def _on_gpu(call: Callable[[], object], repeats: int) -> list[float]:
+    """Between two events around each call, with the caches overwritten before it."""
+    cache = torch.empty(CACHE, dtype=torch.int8, device="cuda")
+    pairs = []
+    for _ in range(repeats):
+        cache.zero_()
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        call()
+        end.record()
+        pairs.append((begin, end))
+    torch.cuda.synchronize()
+    return [begin.elapsed_time(end) / 1e3 for begin, end in pairs]
+
+
+def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
+    """Measured: a square product of 8192 (1024 on a CPU), and a copy of 1 GiB (256 MiB)."""
+    gpu = device.type == "cuda"
+    side, size = (8192, 1 << 30) if gpu else (1024, 1 << 28)
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    product = seconds(lambda: a @ b, device, 10)
+    source = torch.ones(size, dtype=torch.int8, device=device)
+    target = torch.empty_like(source)
+    copy = seconds(lambda: target.copy_(source), device, 10)
+    return Ceilings(2 * side**3 / product.median, 2 * size / copy.median)
