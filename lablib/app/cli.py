@@ -141,6 +141,16 @@ def record_(experiments, images, partial, workers) -> int:
     return record.record(experiments, images=images, partial=partial, workers=checks.checked_workers(workers))
 
 
+@main.command("bench")
+@click.argument("operators", nargs=-1, metavar="[OPERATOR]...")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[a GPU if there is one]")
+def bench_(operators, device) -> int:
+    """Time the providers of an operator on this machine, beside the floor."""
+    from lablib.app import bench
+
+    return bench.bench(operators, device=device, live=sys.stdout.isatty())
+
+
 @main.command("verify")
 @click.argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
 @click.option("--arms", type=int, default=1, metavar="N", help="How many of each experiment, the cheapest first [1].")

@@ -40,6 +40,11 @@ def record_all(job: dict[str, Any]) -> int:
     record, whole = Record(Path(job["results"])), True
     chosen = choose(all_experiments(), job["experiments"])
     for experiment in chosen:
+        if experiment.needs_gpu and not has_gpu():
+            print(
+                f"{experiment.name}: needs a GPU, and there is none here; what is recorded stays as it is", flush=True
+            )
+            continue
         if not job["partial"]:
             compute_missing(experiment, record, workers=job["workers"], live=job["live"])
         whole &= write(experiment, record)
@@ -49,6 +54,13 @@ def record_all(job: dict[str, Any]) -> int:
         for experiment in chosen:
             draw(experiment, record)
     return int(not whole)
+
+
+def has_gpu() -> bool:
+    """Whether torch can use one."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def check_origin(tree: Path) -> None:
@@ -77,7 +89,7 @@ def compute_missing(experiment: Experiment, record: Record, *, workers: int, liv
         Store(lab_home()).path(experiment.name, experiment.digest(cfg)).unlink()
     try:
         show = progress_line(experiment.name, live=live)
-        run_all(experiment, missing, in_process=workers == 1, progress=show)
+        run_all(experiment, missing, in_process=workers == 1 or experiment.needs_gpu, progress=show)
     except ArmsFailed as error:
         print(f"\n{experiment.name}: {error}", flush=True)
 

@@ -32,12 +32,12 @@ class Experiment:
     """A run function with a name and a version: calling it computes an arm once and keeps it.
 
     `name` is `subject/experiment`; `version` is raised by hand when the meaning of the code changes;
-    `arms(scale)` lists the configurations that a scale asks for.
+    `arms(scale)` lists the configurations that a scale asks for. Those of full scale may need a GPU (`needs_gpu`).
     """
 
-    def __init__(self, function: Callable[[Any], pd.DataFrame], name: str, version: int, arms):
+    def __init__(self, function: Callable[[Any], pd.DataFrame], name: str, version: int, arms, needs_gpu: bool = False):
         functools.update_wrapper(self, function)
-        self.function, self.name, self.version, self.arms = function, name, version, arms
+        self.function, self.name, self.version, self.arms, self.needs_gpu = function, name, version, arms, needs_gpu
 
     def __reduce__(self):
         return _find, (self.function.__module__, self.function.__qualname__)
@@ -98,13 +98,15 @@ class Experiment:
         return pd.concat([arm.joined("recorded") for arm in arms], ignore_index=True) if arms else pd.DataFrame()
 
 
-def experiment(name: str, *, version: int, arms: Callable[[str], list[Config]]) -> Callable[..., Experiment]:
+def experiment(
+    name: str, *, version: int, arms: Callable[[str], list[Config]], needs_gpu: bool = False
+) -> Callable[..., Experiment]:
     """Decorator: make a function `config -> table of measurement columns` an `Experiment`."""
 
     def wrap(function: Callable[[Any], pd.DataFrame]) -> Experiment:
         if name in _registry and _registry[name].function.__module__ != function.__module__:
             raise ValueError(f"two experiments are called {name!r}")
-        _registry[name] = Experiment(function, name, version, arms)
+        _registry[name] = Experiment(function, name, version, arms, needs_gpu)
         return _registry[name]
 
     return wrap

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from lablib.ops import backend
 from lablib.ops.attention import attention_reference, sliding_window_attention, window_mask
-from lablib.ops.hsa import Selection, attend_dense, attend_gathered, select_chunks
+from lablib.ops.hsa import Selection, attend_dense, attend_gathered, fusion_weights, select_chunks
 from lablib.speed.work import Operator, Shape
 
 Compute = Callable[..., Tensor]
@@ -55,8 +55,8 @@ def operands(
     k, v = (randn(shape.batch, shape.kv_heads, chunks, shape.chunk, shape.dim) for _ in range(2))
     with torch.no_grad(), backend.using("torch"):
         chosen = select_chunks(asking, landmarks, _places(shape, device), shape.chunk, shape.top_k)
-    weights = chosen.scores.float().masked_fill(chosen.scores == -torch.inf, -1e9).softmax(-1)
-    return q, k, v, chosen.chunks.masked_fill(chosen.scores == -torch.inf, -1), weights
+    chunks = chosen.chunks.masked_fill(chosen.scores == -torch.inf, -1)
+    return q, k, v, chunks, fusion_weights(chosen.scores.float())
 
 
 def _places(shape: Shape, device: torch.device) -> Tensor:

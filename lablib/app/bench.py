@@ -1,0 +1,74 @@
+"""`lab bench`: time every provider of an operator on this machine, and print it beside the floor."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from lablib.app.errors import BadInput
+from lablib.core.experiment import ArmsFailed, run_all
+from lablib.core.progress import progress_line
+
+COLUMNS = ("provider", "ms", "20 % to 80 %", "times the floor", "error")
+
+
+def bench(operators: Sequence[str], *, device: str | None, live: bool) -> int:
+    """Run the arms (of lab scale on a CPU, of full scale on a GPU, one seed), print the table; 0, or 1 if one failed.
+
+    Raises BadInput for an operator or a device that is not there.
+    """
+    arms, experiment = chosen(operators, device)
+    code = 0
+    try:
+        table = run_all(experiment, arms, in_process=True, fresh=True, progress=progress_line("bench", live=live))
+    except ArmsFailed as failed:
+        print(f"\n{failed}", flush=True)
+        code, kept = 1, [arm for cfg in arms if (arm := experiment.stored(cfg)) is not None]
+        table = pd.concat([arm.joined("own") for arm in kept], ignore_index=True) if kept else pd.DataFrame()
+    if not table.empty:
+        show(table)
+    return code
+
+
+def chosen(operators: Sequence[str], device: str | None):
+    """The arms, and their experiment."""
+    import torch
+
+    from lablib.speed.experiments.bench import bench as on_cpu
+    from lablib.speed.experiments.bench import bench_arms, gpu, gpu_arms
+    from lablib.speed.providers import PROVIDERS
+
+    if unknown := sorted(set(operators) - set(PROVIDERS)):
+        raise BadInput(f"there is no operator {unknown[0]!r}; expected one of: {', '.join(PROVIDERS)}")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BadInput("there is no GPU here; `lab bench --device cpu` times the CPU")
+    torch.set_num_threads(1)
+    arms = gpu_arms("full") if device == "cuda" else bench_arms("lab")
+    wanted = operators or list(PROVIDERS)
+    return [cfg for cfg in arms if cfg.operator in wanted and cfg.seed == 0], gpu if device == "cuda" else on_cpu
+
+
+def show(table: pd.DataFrame) -> None:
+    """A table a shape and mode, a line a provider; what does other work says so in place of an error."""
+    for (operator, tokens, dim, mode), rows in table.groupby(
+        ["operator", "shape.time", "shape.dim", "mode"], sort=False
+    ):
+        printed = Table(*COLUMNS, title=f"{operator}, {mode}: {tokens:,} tokens, heads of {dim}", title_justify="left")
+        for row in rows.to_dict("records"):
+            printed.add_row(
+                row["provider"],
+                f"{1e3 * row['seconds']:.2f}",
+                f"{1e3 * row['seconds_low']:.2f} to {1e3 * row['seconds_high']:.2f}",
+                f"{row['seconds'] / row['floor_seconds']:.1f}",
+                f"{row['error']:.0e}" if row["same_work"] else "other work",
+            )
+        Console().print(printed)
+    kind = f"{table['device'].iloc[0]}, {table['dtype'].iloc[0]}"
+    print(f"{kind}. The floor: the work at the machine's own rates, {rates(table)}.")
+
+
+def rates(table: pd.DataFrame) -> str:
+    """The ceilings, in words."""
+    return f"{table['peak_flops'].median() / 1e9:,.0f} GFLOP/s and {table['peak_bytes'].median() / 1e9:,.0f} GB/s"
