@@ -1,0 +1,130 @@
+"""The exercises of notebook 07: kernels that the reader writes, run in Triton's interpreter and looked at from outside.
+
+Every tensor lies inside a larger one: a kernel that reads beyond its input meets NaN, one that writes beyond its output
+changes the margin's number, and what it leaves unwritten is still NaN.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from lablib.core.exercise import Mistake, exercise
+
+MARGIN = 256  # elements before and behind each tensor
+KEPT = 1234.5  # in the margins of an output
+
+
+class Guarded:
+    """A tensor between margins: an input between NaN, an output that is NaN between a number that must stay."""
+
+    def __init__(self, values: Tensor | None = None, shape: tuple[int, ...] = ()):
+        shape = tuple(values.shape) if values is not None else shape
+        self.buffer = torch.full((torch.Size(shape).numel() + 2 * MARGIN,), torch.nan)
+        self.inner = self.buffer[MARGIN:-MARGIN].view(shape)
+        if values is not None:
+            self.inner.copy_(values)
+        else:
+            self.buffer[:MARGIN] = self.buffer[-MARGIN:] = KEPT
+
+    @property
+    def untouched_outside(self) -> bool:
+        """Whether nothing was written into the margins."""
+        return bool((self.buffer[:MARGIN] == KEPT).all() and (self.buffer[-MARGIN:] == KEPT).all())
+
+
+def launched(kernel: Any, grid: tuple[int, ...], out: Guarded, *arguments: Any, **constants: Any) -> Tensor:
+    """Run the reader's kernel and return what it wrote. NotImplementedError for a stub, Mistake for stray writes."""
+    if "..." in inspect.getsource(getattr(kernel, "fn", kernel)).split('"""')[-1]:
+        raise NotImplementedError
+    if not hasattr(kernel, "fn"):
+        raise Mistake("That is a plain function. A kernel has `@triton.jit` above it.")
+    kernel[grid](*arguments, **constants)
+    if not out.untouched_outside:
+        raise Mistake("It writes outside of its output: the last block is not full. Give `tl.store` a mask.")
+    if out.inner.isnan().all():
+        raise Mistake("Nothing was written into the output. `tl.store(pointer + offsets, values, mask=...)` writes.")
+    return out.inner
+
+
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=Generator().manual_seed(seed))
+
+
+def compare(found: Tensor, right: Tensor, guesses: dict[str, Tensor]) -> None:
+    """Pass, or raise a Mistake that names the guess that fits."""
+    if torch.allclose(found, right, atol=1e-4, rtol=1e-4):
+        return
+    for hint, guess in guesses.items():
+        if torch.allclose(found, guess, atol=1e-4, rtol=1e-4, equal_nan=True):
+            raise Mistake(hint)
+    if (missing := int(found.isnan().sum())) and missing < found.numel():
+        raise Mistake(
+            f"{missing} of {found.numel()} numbers are NaN: they were not written, or computed from what lies beyond "
+            "the input. Does each load have a mask and a value for the rest (`other`)?"
+        )
+    raise Mistake(f"The first numbers are {_short(found)}; expected {_short(right)}.")
+
+
+def _short(numbers: Tensor) -> list[float]:
+    return [round(float(x), 3) for x in numbers.flatten()[:4]]
+
+
+@exercise("Exercise 1 (scale and add)")
+def check_axpy(kernel: Callable[..., None]) -> None:
+    """`kernel(x, y, out, factor, count, BLOCK)`: out = factor * x + y, a program a block of elements."""
+    for count in (16, 40, 5):
+        x, y = randn(count), randn(count, seed=1)
+        a, b, out = Guarded(x), Guarded(y), Guarded(shape=(count,))
+        found = launched(kernel, (-(-count // 16),), out, a.inner, b.inner, out.inner, 3.0, count, BLOCK=16)
+        first = torch.full((count,), torch.nan)
+        first[:16] = (3 * x + y)[:16]
+        guesses = {
+            "That is x + y: where is the factor?": x + y,
+            "That is factor * x: where is y?": 3 * x,
+            "That is factor * (x + y); only x is multiplied.": 3 * (x + y),
+            "Every program writes the first block. Which elements are program number `tl.program_id(0)`'s?": first,
+        }
+        compare(found, 3 * x + y, guesses)
+
+
+@exercise("Exercise 2 (the log-sum-exp of a row)")
+def check_logsumexp(kernel: Callable[..., None]) -> None:
+    """`kernel(x, out, width, BLOCK)`: out[row] = log(sum(exp(x[row]))), a program a row, BLOCK at least the width."""
+    for x in (randn(3, 16), randn(4, 11), 200 * randn(2, 13)):
+        height, width = x.shape
+        a, out = Guarded(x), Guarded(shape=(height,))
+        found = launched(kernel, (height,), out, a.inner, out.inner, width, BLOCK=16)
+        padded = torch.cat([x, torch.zeros(height, 16 - width)], 1)
+        guesses = {
+            "The lanes behind the row count as 0, and exp(0) is 1. Which value adds nothing to a sum of exponentials?":
+                padded.logsumexp(-1),
+            "Numbers of 200 overflow exp. Subtract the largest of the row first, and add it again in the end.":
+                x.exp().sum(-1).log(),
+            "That is the sum, without its logarithm.": x.exp().sum(-1),
+            "That is the logarithm of the sum less the largest: add the largest again.":
+                x.logsumexp(-1) - x.max(-1).values,
+        }  # fmt: skip
+        compare(found, x.logsumexp(-1), guesses)
+
+
+@exercise("Exercise 3 (the gradient of a chunk's weight)")
+def check_weight_gradient(kernel: Callable[..., None]) -> None:
+    """`kernel(outputs, upstream, out, D)`: out[slot] = <O_slot, dO>, a program a slot of one token; D is the width."""
+    outputs, upstream = randn(4, 16), randn(16, seed=1)
+    a, b, out = Guarded(outputs), Guarded(upstream), Guarded(shape=(4,))
+    found = launched(kernel, (4,), out, a.inner, b.inner, out.inner, D=16)
+    right = outputs @ upstream
+    guesses = {
+        "That is the same slot every time. Where does the output of slot `tl.program_id(0)` begin?": right[:1].expand(
+            4
+        ),
+        "That is the sum of the output alone: the upstream gradient says in which direction it counts.": outputs.sum(
+            -1
+        ),
+        "That is the softmax's gradient already; here the weight itself is asked for.": right - right.mean(),
+        "That is the mean over the width. A dot product is a sum.": right / 16,
+    }
+    compare(found, right, guesses)
