@@ -126,14 +126,16 @@ def build(cfg: PeerConfig) -> Decoder | TTTModel:
     return TTTModel(decoder, cfg.inner) if cfg.learns else decoder
 
 
-def train(cfg: PeerConfig, model: Decoder | TTTModel, *, draw: Draw | None = None) -> pd.DataFrame:
-    """Train in place; interrupted, a later call goes on. `draw`: other texts than the corpus'."""
+def train(
+    cfg: PeerConfig, model: Decoder | TTTModel, *, draw: Draw | None = None, first_seed: int = 10_000
+) -> pd.DataFrame:
+    """Train in place; interrupted, a later call goes on. `draw`: other texts than the corpus', in other orders."""
     place = weights_place(cfg.replace(texts=1, read_length=1, naive_rates=(), resolution=0).digest())
     return fit(
         model,
         partial(draw or source(cfg, "train"), cfg.length),
         cfg.train,
-        Generator().manual_seed(10_000 + cfg.seed),
+        Generator().manual_seed(first_seed + cfg.seed),
         hooks=[RateWarmup(cfg.rate_warmup * cfg.train.steps)] if cfg.learns else [],
         objective=meta_loss if cfg.learns else next_token_loss,
         checkpoint=place,

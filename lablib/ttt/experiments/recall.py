@@ -1,7 +1,8 @@
 """The price: what was said once (arXiv 2512.23675, section 3.5 and table 2), and what the outer loop makes of it.
 
 `ttt/recall`     trained with questions that the window answers, and asked at any distance: who reads better need not
-                 remember. Then trained with questions at any distance: the outer loop decides what is worth storing.
+                 remember. Or trained with questions at any distance: the outer loop decides what is worth storing.
+`ttt/taught`     the first of these, trained on with questions at any distance: now attention has learnt to look
 `ttt/capacity`   how many facts fit, by the number of fast weights (exploratory)
 """
 
@@ -17,12 +18,13 @@ from lablib.core.config import grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import num_parameters
 from lablib.data.facts import Facts, FactsConfig
-from lablib.nn.decoder import DecoderConfig
+from lablib.nn.decoder import Decoder, DecoderConfig
 from lablib.ttt.baselines import BASE, at_size, peer, size_of
 from lablib.ttt.peers import PeerConfig, build, by_sequences, step_flops, train
 from lablib.ttt.reading import TTTModel
 
 NEAR, ANYWHERE = "near questions", "questions anywhere"
+TAUGHT = "near questions, then anywhere"
 REACHES = ((3, 12), (13, 30), (31, 60), (61, 120), (121, 240))  # tokens from a fact to its question
 COUNTS = (1, 2, 4, 8, 16)
 
@@ -68,6 +70,12 @@ def recall_arms(scale: str) -> list[RecallConfig]:
     return [arm for cfg in arms for arm in grid(cfg, seed=range(5))] if scale == "full" else [arms[2], arms[5]]
 
 
+def taught_arms(scale: str) -> list[RecallConfig]:
+    """The same peers, five seeds, with as many steps again; at smaller scales from initial values."""
+    arms = [cfg.replace(questions=TAUGHT) for cfg in recall_arms("full") if cfg.questions == ANYWHERE]
+    return arms if scale == "full" else [recall_arms(scale)[-1].replace(questions=TAUGHT)]
+
+
 def capacity_arms(scale: str) -> list[RecallConfig]:
     """TTT-E2E with fast MLPs of three widths, trained with eight facts anywhere, asked with 1 to 16; three seeds."""
     arms = []
@@ -84,16 +92,28 @@ def recall(cfg: RecallConfig) -> pd.DataFrame:
     return train_and_ask(cfg)
 
 
+@experiment("ttt/taught", version=1, arms=taught_arms)
+def taught(cfg: RecallConfig) -> pd.DataFrame:
+    """The same as `ttt/recall`; the table's training is the second one, its tokens and FLOPs are of both."""
+    near = cfg.replace(questions=NEAR, facts__farthest=12)
+    model = build(near)
+    train(near, model, draw=Facts(near.facts))
+    table = train_and_ask(cfg, model, first_seed=40_000)
+    return table.assign(train_tokens=2 * table["train_tokens"], train_flops=2 * table["train_flops"])
+
+
 @experiment("ttt/capacity", version=1, arms=capacity_arms)
 def capacity(cfg: RecallConfig) -> pd.DataFrame:
     """Rows with phase "train" by step and "recall" by number of facts."""
     return train_and_ask(cfg)
 
 
-def train_and_ask(cfg: RecallConfig) -> pd.DataFrame:
+def train_and_ask(
+    cfg: RecallConfig, model: Decoder | TTTModel | None = None, *, first_seed: int = 10_000
+) -> pd.DataFrame:
     """Train on texts with facts, then ask: by distance, or by number of facts where `counts` are given."""
-    model = build(cfg)
-    table = train(cfg, model, draw=Facts(cfg.facts)).assign(phase="train")
+    model = model or build(cfg)
+    table = train(cfg, model, draw=Facts(cfg.facts), first_seed=first_seed).assign(phase="train")
     model.eval()
     rows: list[dict[str, Any]] = []
     if cfg.counts:
