@@ -1,7 +1,7 @@
 """What the compiler makes of a kernel for sm_90 (Hopper), on any machine with Triton: no GPU and no driver is needed.
 
-`python -m labkernels.compiled` prints the facts of every production configuration as JSON, in a process without the
-interpreter: tensor-core instructions, registers, bytes of stack (spills) and of shared memory.
+`python -m labkernels.compiled [NAME]...` prints the facts of the production configurations (by default all) as JSON, in
+a process without the interpreter: tensor-core instructions, registers, bytes of stack (spills) and of shared memory.
 """
 
 import json
@@ -97,4 +97,5 @@ def builds() -> Iterator[Build]:
 
 
 if __name__ == "__main__":
-    json.dump([facts(build) for build in builds()], sys.stdout, indent=1)
+    wanted = sys.argv[1:]
+    json.dump([facts(build) for build in builds() if not wanted or build.name in wanted], sys.stdout, indent=1)

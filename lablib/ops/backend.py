@@ -106,6 +106,14 @@ def best_chunks(
     return None if kernel is None else kernel.select_chunks(queries, landmarks, size, top_k, positions).long()
 
 
+def teaching_kernel(name: str) -> Any | None:
+    """The launcher of a kernel of the lessons, or None without Triton."""
+    if importlib.util.find_spec("triton") is None:
+        return None
+    modules = {"add": "add", "softmax": "softmax", "matmul": "matmul", "flash_attention": "flash"}
+    return getattr(importlib.import_module(f"labkernels.lessons.{modules[name]}"), name)
+
+
 def _kernel(operator: str, like: Tensor, operands: tuple) -> Any | None:
     """The module of the kernel if it is to compute, else None; ValueError if Triton is wanted and cannot."""
     if not kernels_wanted(like):

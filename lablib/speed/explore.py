@@ -1,0 +1,27 @@
+"""The explorer of notebook 07: how a window is cut into tiles."""
+
+import plotly.graph_objects as go
+
+from lablib.speed.figures.tiles import tiles_figure
+from lablib.speed.tiles import Tiling
+from lablib.viz.widgets import Explorer
+
+TIME = 256
+
+
+def tiles_explorer() -> Explorer:
+    """Sliders for the window, the tiles, who walks, and which program is shown."""
+
+    def draw(window: int, query_tile: int, key_tile: int, a_program_has: str, program: int) -> go.Figure:
+        cut = Tiling(time=TIME, window=window, queries=query_tile, keys=key_tile)
+        return tiles_figure(cut, "queries" if a_program_has == "a query tile" else "keys", program)
+
+    sliders = {
+        "window": [1, 16, 32, 64, 128, 256],
+        "query_tile": [8, 16, 32, 64],
+        "key_tile": [8, 16, 32, 64],
+        "a_program_has": ["a query tile", "a key tile"],
+        "program": list(range(32)),
+    }
+    start = {"window": 64, "query_tile": 16, "key_tile": 16, "program": 9}
+    return Explorer(draw, sliders, start=start)
