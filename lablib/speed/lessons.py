@@ -42,9 +42,12 @@ def lesson(name: str) -> Callable[..., Tensor]:
     return backend.teaching_kernel(name) or DEFINITIONS[name]
 
 
-def language() -> tuple[ModuleType | SimpleNamespace, Any]:
-    """`triton` and `triton.language`, to write kernels in; without Triton, names that let their cells be read."""
+def language() -> tuple[ModuleType | SimpleNamespace, Any, str]:
+    """`triton` and `triton.language`, to write kernels in, and the backend that runs them.
+
+    Without Triton names that let the cells with kernels be read, and the backend "torch".
+    """
     if importlib.util.find_spec("triton") is None:
-        print("There is no Triton on this machine: kernels are shown, their definitions run.")
-        return SimpleNamespace(jit=lambda function: function), SimpleNamespace(constexpr=int)
-    return importlib.import_module("triton"), importlib.import_module("triton.language")
+        print("There is no Triton on this machine: kernels are shown, and their definitions run.")
+        return SimpleNamespace(jit=lambda function: function), SimpleNamespace(constexpr=int), "torch"
+    return importlib.import_module("triton"), importlib.import_module("triton.language"), "triton"

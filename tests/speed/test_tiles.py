@@ -65,7 +65,8 @@ def test_without_triton_the_definitions_run_and_cells_with_kernels_are_read(monk
     import torch
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    triton, tl = lessons.language()
+    triton, tl, by = lessons.language()
+    assert by == "torch"
     assert "no Triton" in capsys.readouterr().out
 
     @triton.jit
