@@ -5,9 +5,57 @@ import pytest
 from lablib.ttt import summaries
 from lablib.ttt.experiments.context import context, rates
 from lablib.ttt.experiments.cost import steps
+from lablib.ttt.experiments.recall import ANYWHERE, NEAR, recall
+from lablib.ttt.experiments.toy import controls, toy
 from lablib.ttt.summaries import NAIVE
 
 FIRST, END = "TTT-E2E, first order", 1024
+
+
+# ---- the toy
+
+
+@pytest.fixture(scope="module")
+def played():
+    return summaries.at_best_rate(toy.recorded())
+
+
+def late(table) -> dict[str, float]:
+    """Mean loss over the last eight positions, by way to read."""
+    return summaries.by_series(table, start=56).set_index("read as")["loss"].to_dict()
+
+
+def test_five_seeds_of_each_curve(played):
+    assert played.groupby("name")["seed"].nunique().eq(5).all()
+
+
+def test_the_inner_loop_closes_most_of_the_way_and_naive_reading_less_than_half(played):
+    assert summaries.share_closed(played, "TTT-E2E, b=1").low > 0.85
+    assert summaries.share_closed(played, "TTT-E2E, b=16").low > 0.8
+    assert summaries.share_closed(played, NAIVE).high < 0.5
+
+
+def test_the_bigram_is_flat_and_chunks_of_16_come_down_in_steps(played):
+    means = summaries.readings(played).pivot_table(index="start", columns="series", values="loss")
+    assert means["no attention"].iloc[1:].std() < 0.03
+    assert means["TTT-E2E, b=16"].iloc[2:16].std() < 0.03
+    assert means["TTT-E2E, b=16"].iloc[15] - means["TTT-E2E, b=16"].iloc[16] > 0.8
+
+
+def test_left_alone_the_weights_are_a_place_to_begin_from(played):
+    losses = late(played)
+    assert losses["TTT-E2E, b=1, read without"] > losses["no attention"] + 0.1
+    assert losses["TTT-E2E, b=16, read without"] > losses["no attention"]
+
+
+def test_controls():
+    table = controls.recorded()
+    losses, rates_learnt = late(table), table.groupby("name")["trained_rate"].mean()
+    assert losses["ascent, b=16"] == pytest.approx(losses["ascent, b=16, read without"], abs=1e-3)
+    assert abs(rates_learnt["ascent, b=16"]) < 1e-3
+    assert abs(losses["first order, b=16"] - losses["exact, b=16"]) < 0.02
+    assert 0 < losses["not clipped, b=1"] - losses["clipped, b=1"] < 0.2
+    assert rates_learnt["not clipped, b=1"] < rates_learnt["clipped, b=1"]
 
 
 # ---- context
@@ -69,6 +117,35 @@ def test_first_order_costs_little_here(peers):
     late, early = (summaries.against(peers, FIRST, "TTT-E2E", *part) for part in ((END,), (128, 256)))
     assert -0.02 < late.low < late.high < 0
     assert -0.03 < early.low < early.high < 0
+
+
+# ---- what was said once
+
+
+@pytest.fixture(scope="module")
+def answers():
+    rows = recall.recorded().query("phase == 'recall'")
+    return rows.pivot_table(index=["questions", "name"], columns="nearest", values="exact")
+
+
+def test_who_is_asked_nearby_remembers_nothing_from_afar(answers):
+    near = answers.loc[NEAR]
+    assert near[3].min() > 0.9
+    assert near[121].max() < 0.15
+
+
+def test_the_better_reader_does_not_remember_better(answers):
+    rows = recall.recorded().query("phase == 'recall' and questions == @NEAR")
+    losses = rows.groupby("name")["other_loss"].mean()
+    assert losses["TTT-E2E"] < losses["full attention"] - 0.05
+    assert answers.loc[(NEAR, "TTT-E2E"), 121] < 0.1
+
+
+def test_asked_from_afar_the_outer_loop_learns_to_store(answers):
+    anywhere = answers.loc[ANYWHERE]
+    assert anywhere.loc["TTT-E2E", [61, 121]].min() > 0.95
+    assert anywhere.loc["TTT-E2E", 3] < 0.3
+    assert anywhere.loc[["full attention", "sliding window"]].max().max() < 0.1
 
 
 # ---- cost
