@@ -1,5 +1,6 @@
 """Seconds of a call, on a CPU or a GPU, and what the machine could do at best in the same process."""
 
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -57,8 +58,9 @@ def _on_gpu(call: Callable[[], object], repeats: int) -> list[float]:
     return [begin.elapsed_time(end) / 1e3 for begin, end in pairs]
 
 
+@functools.cache
 def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
-    """Measured: a square product of 8192 (1024 on a CPU), and a copy of 1 GiB (256 MiB)."""
+    """Measured, once a process: a square product of 8192 (1024 on a CPU), and a copy of 1 GiB (256 MiB)."""
     gpu = device.type == "cuda"
     side, size = (8192, 1 << 30) if gpu else (1024, 1 << 28)
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
