@@ -88,6 +88,7 @@ def _window_naive(shape: Shape) -> Compute:
     return lambda q, k, v: attention_reference(q, k, v, window_mask(shape.time, shape.window, q.device))
 
 
+@functools.cache  # compiling takes longer than all that is timed
 def _window_flex(shape: Shape) -> Compute:
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
