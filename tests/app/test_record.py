@@ -170,3 +170,26 @@ def test_an_image_goes_with_the_digest_of_its_table(tmp_path, monkeypatch):
     assert (tmp_path / "images" / "longcontext-tiny.png").read_bytes() == b"png of 700 pixels"
     facts = json.loads((tmp_path / "images" / "longcontext-tiny.json").read_text())
     assert facts["table_sha256"] == drawing.table_digest(kept, "longcontext/tiny")
+
+
+def gpu_job(tmp_path: Path) -> dict:
+    return {"tree": str(PROJECT), "results": str(tmp_path), "experiments": ["speed/gpu"], "partial": False} | {
+        "images": False,
+        "workers": 2,
+        "live": False,
+    }
+
+
+def test_what_needs_a_gpu_is_left_out_where_there_is_none(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(recording, "has_gpu", lambda: False)
+    monkeypatch.setattr(recording, "compute_missing", lambda *_, **__: pytest.fail("an arm was computed"))
+    assert recording.record_all(gpu_job(tmp_path)) == 0
+    assert "speed/gpu: needs a GPU, and there is none here" in capsys.readouterr().out
+
+
+def test_arms_that_time_a_gpu_run_one_after_another_in_one_process(tmp_path, monkeypatch):
+    told = {}
+    monkeypatch.setattr(recording, "has_gpu", lambda: True)
+    monkeypatch.setattr(recording, "run_all", lambda *_, **how: told.update(how))
+    recording.record_all(gpu_job(tmp_path))
+    assert told["in_process"]
