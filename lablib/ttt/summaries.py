@@ -101,6 +101,18 @@ def share_closed(
     return bootstrap_mean((wide[below] - wide[name]) / (wide[below] - wide[above]))
 
 
+def answered(table: pd.DataFrame) -> pd.DataFrame:
+    """Share of right answers by training, peer and distance, the loss of all other tokens, and what training took."""
+    rows = table[table["phase"] == "recall"]
+    keys = ["questions", "name"]
+    reach = rows["nearest"].astype(int).astype(str) + " to " + rows["farthest"].astype(int).astype(str)
+    shares = rows.assign(reach=reach).pivot_table(index=keys, columns="reach", values="exact", sort=False)
+    cost = rows.groupby(keys, sort=False)[["other_loss", "train_tokens", "train_flops"]].mean()
+    named = {"other_loss": "other tokens (nats)", "train_tokens": "training tokens", "train_flops": "training TFLOPs"}
+    found = shares.join(cost.assign(train_flops=cost["train_flops"] / 1e12)).rename(columns=named)
+    return found.astype({"training tokens": int}).reset_index()
+
+
 def square_root_law(table: pd.DataFrame) -> pd.DataFrame:
     """By number of chunks: the group with the least peak memory, beside the square root that is expected."""
     table = table.groupby(["chunks", "group"], as_index=False)["peak_bytes"].mean()

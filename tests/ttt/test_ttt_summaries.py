@@ -109,3 +109,14 @@ def test_a_step_costs_so_many_times_the_plain_one():
     assert costs["chunk"].tolist() == [16, 1]
     assert costs["times the CPU seconds"].tolist() == pytest.approx([2.0, 10.0])
     assert costs["times the FLOPs"].tolist() == pytest.approx([1.5, 1.5])
+
+
+def test_answers_are_means_over_seeds_by_distance():
+    rows = [
+        {"phase": "recall", "questions": "near", "name": "full", "nearest": near, "farthest": far, "exact": share,
+         "other_loss": 2.0, "train_tokens": 1000, "train_flops": 3e12}
+        for near, far, share in ((3, 12, 1.0), (3, 12, 0.5), (13, 30, 0.0), (13, 30, 0.2))
+    ]  # fmt: skip
+    found = summaries.answered(pd.DataFrame([*rows, {"phase": "train", "questions": "near", "name": "full"}]))
+    assert found[["3 to 12", "13 to 30"]].iloc[0].tolist() == pytest.approx([0.75, 0.1])
+    assert found[["other tokens (nats)", "training tokens", "training TFLOPs"]].iloc[0].tolist() == [2.0, 1000, 3.0]
