@@ -13,15 +13,16 @@ def trace_explorer(table: pd.DataFrame) -> Explorer:
     table = table[table["seed"] == 0]
 
     def draw(read: int, chunk: int, rate: float, after: int) -> go.Figure:
-        return step_figure(table[(table["chunk"] == chunk) & (table["factor"] == rate)], previous=after, read=read)
+        rows = table[(table["chunk"] == chunk) & (table["factor"] == rate)]
+        return step_figure(rows, previous=watched.index(after), read=read)
 
     reads = sorted(int(start) for start in table.loc[table["chunk"] == table["chunk"].max(), "start"].unique())
-    watched = sorted({int(str(name).split("_")[1]) for name in table if str(name).startswith("p_")})
+    watched = [int(table[name].iloc[0]) for name in sorted(table) if str(name).startswith("watched_")]
     sliders = {
         "read": reads,
         "chunk": sorted(int(chunk) for chunk in table["chunk"].unique()),
         "rate": sorted(float(factor) for factor in table["factor"].unique()),
         "after": watched,
     }
-    start = {"read": reads[-1], "chunk": sliders["chunk"][-1], "rate": 1.0, "after": watched[0]}
+    start = {"read": reads[-1], "chunk": sliders["chunk"][-1], "rate": 1.0, "after": watched[1]}
     return Explorer(draw, sliders, start=start)

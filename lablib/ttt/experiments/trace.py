@@ -2,16 +2,17 @@
 
 A trained TTT-E2E (that of `ttt/context`, seed 0) reads one held-out text of `RowMixture` with several chunks and
 multiples of its own inner rate. Beside the loss of each chunk: how far the fast weights have moved, and what the model
-now predicts after a few tokens, without anything before them.
+would predict if the text went on with this or that token, by its weights now and by those it began with.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import Generator
+from torch import Generator, Tensor
 
 from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
@@ -21,7 +22,7 @@ from lablib.ttt.experiments.context import context_arms
 from lablib.ttt.peers import PeerConfig, build, train
 from lablib.ttt.reading import Carry, TTTModel
 
-PREVIOUS = (0, 1, 2, 3)  # tokens after which the prediction is watched
+WATCHED = 3  # tokens after which the prediction is watched: the most frequent ones of the text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +45,13 @@ def trace_arms(scale: str) -> list[TraceConfig]:
     return grid(cfg, chunk=(4, 8, 16), factor=(0.0, 0.3, 1.0, 3.0), seed=range(3)) if scale == "full" else [cfg]
 
 
-@experiment("ttt/trace", version=1, arms=trace_arms)
+@experiment("ttt/trace", version=2, arms=trace_arms)
 def trace(cfg: TraceConfig) -> pd.DataFrame:
-    """A row a chunk: loss, best possible loss, |W - W_0| / |W_0|, and `p_i_j`: the chance of j after i, so far."""
+    """A row a chunk, before it is read: |W - W_0| / |W_0|, and for each watched token (`watched_i`) and successor j
+
+    `now_i_j` and `first_i_j`, the chance of j by the weights now and at first, and `seen_i_j`, how often j came after
+    it so far; then the chunk's loss and the best possible one.
+    """
     model = build(cfg.peer)
     train(cfg.peer, model)
     rate = float(model.rate().detach()) * cfg.factor
@@ -54,14 +59,15 @@ def trace(cfg: TraceConfig) -> pd.DataFrame:
     reader, known = TTTModel(model.decoder, inner).eval(), Language(cfg.peer.language)
     batch = known(cfg.length, cfg.seed + 1, Generator().manual_seed(20_000 + cfg.peer.seed))
     tokens, targets = batch.tokens[cfg.seed :], batch.targets[cfg.seed :]
-    best = known.bayes(tokens, targets)
+    best, watched = known.bayes(tokens, targets), most_frequent(tokens[0])
     with torch.no_grad():
         hidden, _ = reader.read_lower(tokens)
         start = reader.fast_weights(1)
         carry, rows = Carry(start, None), []
         for at in range(0, cfg.length, cfg.chunk):
             piece = slice(at, at + cfg.chunk)
-            before = {"start": at, "moved": moved(carry.fast, start), **predictions(reader, carry.fast)}
+            before = {"start": at, "moved": moved(carry.fast, start), **successors(tokens[0, :at], watched)}
+            before |= predictions(reader, {"now": carry.fast, "first": start}, tokens[0, :at], watched)
             reading, carry = reader.read_chunk(carry, hidden[:, piece], targets[:, piece], learn=True)
             losses = {"loss": float(reading.losses.mean()), "best": float(best[:, piece].mean())}
             rows.append({**before, **losses, "tokens": " ".join(map(str, tokens[0, piece].tolist()))})
@@ -74,15 +80,27 @@ def moved(fast: Fast, start: Fast) -> float:
     return float((far / sum(weight.square().sum() for weight in start.values())).sqrt())
 
 
-def predictions(model: TTTModel, fast: Fast) -> dict[str, float]:
-    """The probability of each token after each of PREVIOUS standing alone."""
-    previous = torch.tensor(PREVIOUS)[:, None]
-    hidden, _ = model.read_lower(previous)
-    weights = {name: weight.expand(len(PREVIOUS), *weight.shape[1:]) for name, weight in fast.items()}
-    logits, _ = model.run_upper(weights, hidden, None)
-    chances = F.softmax(logits[:, -1], -1)
-    return {
-        f"p_{i}_{j}": round(float(chances[row, j]), 4)
-        for row, i in enumerate(PREVIOUS)
-        for j in range(chances.shape[1])
-    }
+def most_frequent(text: Tensor) -> list[int]:
+    """The tokens that are watched."""
+    return text.bincount(minlength=WATCHED).argsort(descending=True, stable=True)[:WATCHED].tolist()
+
+
+def predictions(model: TTTModel, weights: dict[str, Fast], text: Tensor, watched: list[int]) -> dict[str, float]:
+    """The chance of each token after the end of the text and each watched token, by several fast weights."""
+    context = text[max(0, len(text) - model.decoder.cfg.window + 1) :]
+    rows = torch.cat([context.expand(len(watched), -1), torch.tensor(watched)[:, None]], 1)
+    hidden, _ = model.read_lower(rows)
+    found = {}
+    for name, fast in weights.items():
+        each = {key: weight.expand(len(watched), *weight.shape[1:]) for key, weight in fast.items()}
+        logits, _ = model.run_upper(each, hidden, None)
+        chances = F.softmax(logits[:, -1], -1).tolist()
+        found |= {f"{name}_{i}_{j}": round(chance, 3) for i, row in enumerate(chances) for j, chance in enumerate(row)}
+    return found
+
+
+def successors(text: Tensor, watched: list[int], vocab: int = 16) -> dict[str, int]:
+    """The watched tokens, and how often each token came after them."""
+    pairs = list(pairwise(text.tolist()))
+    seen = {f"seen_{i}_{j}": pairs.count((token, j)) for i, token in enumerate(watched) for j in range(vocab)}
+    return {f"watched_{i}": token for i, token in enumerate(watched)} | seen
