@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import importlib.util
 import inspect
 
 import pandas as pd
@@ -13,6 +14,8 @@ from lablib.core.experiment import all_experiments, run_all
 from lablib.core.store import Record
 
 EXPERIMENTS = all_experiments()
+if importlib.util.find_spec("triton") is None:  # macOS: no compiler to ask
+    del EXPERIMENTS["speed/compiled"]
 every = pytest.mark.parametrize("name", EXPERIMENTS)
 scales = pytest.mark.parametrize("scale", SCALES)
 
