@@ -3,7 +3,7 @@
 import pytest
 
 from lablib.ttt import summaries
-from lablib.ttt.experiments.context import context, rates
+from lablib.ttt.experiments.context import context, ladder, rates
 from lablib.ttt.experiments.cost import steps
 from lablib.ttt.experiments.recall import ANYWHERE, NEAR, recall
 from lablib.ttt.experiments.toy import controls, toy
@@ -117,6 +117,21 @@ def test_first_order_costs_little_here(peers):
     late, early = (summaries.against(peers, FIRST, "TTT-E2E", *part) for part in ((END,), (128, 256)))
     assert -0.02 < late.low < late.high < 0
     assert -0.03 < early.low < early.high < 0
+
+
+# ---- from binding to end to end
+
+
+def test_the_loss_that_counts_is_the_step_that_counts():
+    rungs = ladder.recorded()
+    assert rungs.groupby("name")["seed"].nunique().eq(5).all()
+    assert summaries.against(rungs, "sliding window", "TTT-KVB").high < -0.25
+    assert summaries.against(rungs, "TTT-KVB", "TTT-KVB, simplified").low > 0.3
+    assert summaries.against(rungs, "TTT-KVB, simplified", "TTT-E2E, all blocks").high < -0.5
+    last = summaries.against(rungs, "TTT-E2E, all blocks", "TTT-E2E")
+    assert last.low < 0 < last.high
+    cost = rungs.groupby("name")["train_flops"].first()
+    assert cost["TTT-E2E"] < 0.7 * cost["TTT-E2E, all blocks"]
 
 
 # ---- what was said once
