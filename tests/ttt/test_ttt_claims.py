@@ -5,7 +5,7 @@ import pytest
 from lablib.ttt import summaries
 from lablib.ttt.experiments.context import context, ladder, rates
 from lablib.ttt.experiments.cost import steps
-from lablib.ttt.experiments.recall import ANYWHERE, NEAR, recall
+from lablib.ttt.experiments.recall import ANYWHERE, NEAR, recall, taught
 from lablib.ttt.experiments.toy import controls, toy
 from lablib.ttt.summaries import NAIVE
 
@@ -161,6 +161,16 @@ def test_asked_from_afar_the_outer_loop_learns_to_store(answers):
     assert anywhere.loc["TTT-E2E", [61, 121]].min() > 0.95
     assert anywhere.loc["TTT-E2E", 3] < 0.3
     assert anywhere.loc[["full attention", "sliding window"]].max().max() < 0.1
+
+
+def test_once_all_have_learnt_to_look_weights_remember_as_attention_does():
+    rows = taught.recorded().query("phase == 'recall'")
+    seeds = rows.pivot_table(index=["name", "seed"], columns="nearest", values="exact")
+    assert seeds.loc["TTT-E2E"].min().min() > 0.8
+    assert seeds.loc["TTT-E2E"][[61, 121]].min().min() > 0.98
+    assert (seeds.loc["full attention"].min(axis=1) > 0.99).sum() == 4
+    assert seeds.loc["sliding window"][121].max() < 0.1
+    assert seeds.loc["sliding window"][3].min() > 0.7
 
 
 # ---- cost
