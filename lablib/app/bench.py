@@ -60,7 +60,7 @@ def show(table: pd.DataFrame) -> None:
             printed.add_row(
                 row["provider"],
                 f"{1e3 * row['seconds']:.2f}",
-                f"{1e3 * row['seconds_low']:.2f} to {1e3 * row['seconds_high']:.2f}",
+                f"{1e3 * row['low_seconds']:.2f} to {1e3 * row['high_seconds']:.2f}",
                 f"{row['seconds'] / row['floor_seconds']:.1f}",
                 f"{row['error']:.0e}" if row["same_work"] else "other work",
             )
@@ -71,4 +71,5 @@ def show(table: pd.DataFrame) -> None:
 
 def rates(table: pd.DataFrame) -> str:
     """The ceilings, in words."""
-    return f"{table['peak_flops'].median() / 1e9:,.0f} GFLOP/s and {table['peak_bytes'].median() / 1e9:,.0f} GB/s"
+    flops, moved = (table[name].median() / 1e9 for name in ("flops_per_second", "bytes_per_second"))
+    return f"{flops:,.0f} GFLOP/s and {moved:,.0f} GB/s"

@@ -174,8 +174,8 @@ def fingerprint(table: pd.DataFrame) -> str:
 
 
 def is_of_the_machine(column: str) -> bool:
-    """Whether a column holds times or measured memory, by the unit that its name ends with: no two runs agree."""
-    return column.rpartition("_")[2] in ("seconds", "megabytes")
+    """Whether a column holds times, rates or measured memory, by the unit at its end: no two runs agree."""
+    return column.rpartition("_")[2] in ("seconds", "second", "megabytes")
 
 
 def clean(arm: Arm) -> Arm:

@@ -115,17 +115,17 @@ def answered(table: pd.DataFrame) -> pd.DataFrame:
 
 def square_root_law(table: pd.DataFrame) -> pd.DataFrame:
     """By number of chunks: the group with the least peak memory, beside the square root that is expected."""
-    table = table.groupby(["chunks", "group"], as_index=False)["peak_bytes"].mean()
+    table = table.groupby(["chunks", "group"], as_index=False)["peak_megabytes"].mean()
     rows = table[table["group"] > 0]
-    least = rows.loc[rows.groupby("chunks")["peak_bytes"].idxmin()]
-    plain = table[table["group"] == 0].set_index("chunks")["peak_bytes"]
+    least = rows.loc[rows.groupby("chunks")["peak_megabytes"].idxmin()]
+    plain = table[table["group"] == 0].set_index("chunks")["peak_megabytes"]
     return pd.DataFrame(
         {
             "chunks": least["chunks"].astype(int),
             "least memory with groups of": least["group"].astype(int),
             "square root": np.sqrt(least["chunks"]),
-            "MiB": least["peak_bytes"] / 2**20,
-            "MiB without checkpoints": least["chunks"].map(plain) / 2**20,
+            "MiB": least["peak_megabytes"],
+            "MiB without checkpoints": least["chunks"].map(plain),
         }
     ).reset_index(drop=True)
 

@@ -49,5 +49,5 @@ def test_an_arm_that_fails_is_said_and_the_others_are_shown(monkeypatch, capsys)
 
 
 def test_rates_are_in_words():
-    table = pd.DataFrame({"peak_flops": [9e10, 1.1e11], "peak_bytes": [1e10, 1e10]})
+    table = pd.DataFrame({"flops_per_second": [9e10, 1.1e11], "bytes_per_second": [1e10, 1e10]})
     assert bench.rates(table) == "100 GFLOP/s and 10 GB/s"

@@ -40,7 +40,7 @@ def test_gradients_are_timed_of_all_that_have_one():
         operator="chosen chunks", provider="gathered", mode="forward and backward", shape=SMALL, repeats=1
     )
     row = measure(cfg).iloc[0]
-    assert row["seconds_low"] <= row["seconds"] <= row["seconds_high"]
+    assert row["low_seconds"] <= row["seconds"] <= row["high_seconds"]
     assert 0 < row["floor_seconds"] < row["seconds"]
 
 

@@ -52,6 +52,6 @@ def test_groups_near_the_square_root_need_least_memory():
     peak = {}
     for group in (0, 8, 64):
         cfg = MemoryConfig(chunks=64, group=group, batch=4)
-        peak[group] = in_fresh_process(outer_step, cfg)["peak_bytes"]
+        peak[group] = in_fresh_process(outer_step, cfg)["peak_megabytes"]
     assert peak[8] < 0.5 * peak[0]
     assert peak[8] < 0.5 * peak[64]

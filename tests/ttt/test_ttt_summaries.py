@@ -82,8 +82,7 @@ def test_costs_stand_beside_losses():
 
 
 def test_the_group_with_the_least_memory_stands_beside_the_square_root():
-    rows = pd.DataFrame({"chunks": [16] * 4, "group": [0, 1, 4, 16], "peak_bytes": [9.0, 5.0, 3.0, 6.0]}).mul(1)
-    rows["peak_bytes"] *= 2**20
+    rows = pd.DataFrame({"chunks": [16] * 4, "group": [0, 1, 4, 16], "peak_megabytes": [9.0, 5.0, 3.0, 6.0]})
     found = summaries.square_root_law(rows).iloc[0]
     assert (found["least memory with groups of"], found["square root"], found["MiB"]) == (4, 4.0, 3.0)
     assert found["MiB without checkpoints"] == 9.0

@@ -129,15 +129,15 @@ def measure(cfg: BenchConfig) -> pd.DataFrame:
         [
             {
                 "seconds": spent.median,
-                "seconds_low": spent.low,
-                "seconds_high": spent.high,
+                "low_seconds": spent.low,
+                "high_seconds": spent.high,
                 "error": error,
                 "same_work": provider.same,
                 "flops": least.flops,
                 "bytes": least.bytes,
                 "gathered_bytes": least.gathered,
-                "peak_flops": best.flops,
-                "peak_bytes": best.bytes,
+                "flops_per_second": best.flops,
+                "bytes_per_second": best.bytes,
                 "floor_seconds": max(least.flops / best.flops, least.bytes / best.bytes),
             }
         ]

@@ -51,7 +51,7 @@ def add_provider(figure: go.Figure, rows: pd.DataFrame, name: str, place: int, c
 
 def add_roof(figure: go.Figure, rows: pd.DataFrame, col: int) -> None:
     """The lower of what the copy and the product allow."""
-    flops, moved = rows["peak_flops"].median(), rows["peak_bytes"].median()
+    flops, moved = rows["flops_per_second"].median(), rows["bytes_per_second"].median()
     places = rows["flops"] / rows["bytes"]
     x = np.geomspace(min(places.min(), flops / moved) / 2, max(places.max(), flops / moved) * 2, 60)
     figure.add_scatter(

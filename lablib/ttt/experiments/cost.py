@@ -207,7 +207,7 @@ def random_rows(batch: int, length: int, vocab: int, generator: Generator) -> Ba
 
 @experiment("ttt/memory", version=1, arms=memory_arms)
 def memory(cfg: MemoryConfig) -> pd.DataFrame:
-    """One row: peak bytes of an outer step above what stood before it, and its CPU seconds; in a fresh process."""
+    """One row: peak MiB of an outer step above what stood before it, and its CPU seconds; in a fresh process."""
     return pd.DataFrame([in_fresh_process(outer_step, cfg)])
 
 
@@ -221,5 +221,5 @@ def outer_step(cfg: MemoryConfig) -> dict[str, float]:
         before, start = peak_memory(), time.process_time()
         meta_loss(model, rows)[0].backward()
         spent = time.process_time() - start
-        found = {"peak_bytes": float(peak_memory() - before), "step_seconds": spent}
+        found = {"peak_megabytes": (peak_memory() - before) / 2**20, "step_seconds": spent}
     return {**found, "fast_bytes": 4.0 * model.num_fast * cfg.batch}

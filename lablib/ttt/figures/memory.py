@@ -14,14 +14,14 @@ def memory_figure(table: pd.DataFrame) -> go.Figure:
     figure = go.Figure()
     for i, (chunks, rows) in enumerate(table.groupby("chunks")):
         colour, dash, symbol = look(i).values()
-        grouped = rows[rows["group"] > 0].groupby("group")["peak_bytes"].mean()
+        grouped = rows[rows["group"] > 0].groupby("group")["peak_megabytes"].mean()
         figure.add_scatter(
-            x=grouped.index, y=grouped / 2**20, mode="lines+markers", name=f"{chunks} chunks",
+            x=grouped.index, y=grouped, mode="lines+markers", name=f"{chunks} chunks",
             line={"color": colour, "dash": dash}, marker={"symbol": symbol, "size": 9},
         )  # fmt: skip
-        plain = rows.loc[rows["group"] == 0, "peak_bytes"]
+        plain = rows.loc[rows["group"] == 0, "peak_megabytes"]
         if len(plain):
-            figure.add_hline(y=plain.mean() / 2**20, line={"dash": "dot", "color": colour, "width": 1})
+            figure.add_hline(y=plain.mean(), line={"dash": "dot", "color": colour, "width": 1})
     ticks = sorted(set(table["group"]) - {0})
     figure.update_xaxes(type="log", tickvals=ticks, title="chunks to a checkpoint (log scale)")
     figure.update_yaxes(type="log", title="MiB of an outer step (log scale)")
