@@ -84,7 +84,7 @@ class CachedAttention(nn.Module):
         time = q.shape[2]
         if state is not None:
             k, v = torch.cat([state.keys, k], 2), torch.cat([state.values, v], 2)
-        if twice or time <= self.window < k.shape[2]:
+        if twice or (state is not None and time <= self.window):
             mixed = continued_attention(q, k, v, self.window, theta=self.theta)
         else:  # in bands; the cached positions stand as queries that nobody reads
             q = F.pad(q, (0, 0, k.shape[2] - time, 0))

@@ -101,7 +101,7 @@ def memory_arms(scale: str) -> list[MemoryConfig]:
     return grid(MemoryConfig.at(scale), chunks=chunks, group=groups, seed=range(3 if scale == "full" else 1))
 
 
-@experiment("ttt/cost", version=1, arms=cost_arms)
+@experiment("ttt/cost", version=2, arms=cost_arms)
 def cost(cfg: CostConfig) -> pd.DataFrame:
     """One row: CPU seconds a token, prefilled and decoded, and the bytes kept for a text of this length."""
     decoder = Decoder(cfg.decoder, Generator().manual_seed(cfg.seed)).eval()
