@@ -4,7 +4,7 @@ import pytest
 
 from lablib.ttt import summaries
 from lablib.ttt.experiments.context import context, ladder, rates
-from lablib.ttt.experiments.cost import steps
+from lablib.ttt.experiments.cost import cost, memory, steps
 from lablib.ttt.experiments.recall import ANYWHERE, NEAR, recall, taught
 from lablib.ttt.experiments.toy import controls, toy
 from lablib.ttt.summaries import NAIVE
@@ -180,3 +180,21 @@ def test_a_meta_step_of_chunks_of_16_costs_less_than_two_and_a_half_plain_ones()
     costs = summaries.step_costs(steps.recorded()).set_index(["order", "chunk"])
     assert costs.loc[("exact", 16), "times the CPU seconds"] < 2.5
     assert costs["times the FLOPs"].max() < 1.3
+
+
+def test_a_token_costs_the_same_wherever_it_stands_and_full_attention_more_and_more():
+    means = cost.recorded().groupby(["name", "length"])[["prefill_seconds", "decode_seconds"]].mean()
+    prefill, decode = means["prefill_seconds"], means["decode_seconds"]
+    assert prefill["TTT-E2E", 16_384] < 1.15 * prefill["TTT-E2E", 1024]
+    assert prefill["full attention", 16_384] > 8 * prefill["full attention", 1024]
+    assert decode["full attention", 131_072] > 20 * decode["TTT-E2E", 131_072]
+
+
+def test_checkpoints_take_memory_to_the_square_root():
+    least = summaries.square_root_law(memory.recorded()).set_index("chunks")
+    groups = least["least memory with groups of"]
+    assert ((groups >= least["square root"] / 4) & (groups <= 2 * least["square root"])).all()
+    grown = least.loc[256] / least.loc[16]
+    assert grown["MiB without checkpoints"] > 14  # chunks are sixteen times as many
+    assert grown["MiB"] < 7
+    assert least.loc[256, "MiB"] < 0.1 * least.loc[256, "MiB without checkpoints"]
