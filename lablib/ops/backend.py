@@ -5,7 +5,7 @@
     triton   Triton, or a ValueError with the reason; on a CPU only in a process that runs its interpreter
 
 Each function here returns the kernel's output, or None where torch is to compute it. What needs gradients of gradients
-(the fast weights of `lablib.ttt`) uses operations that never come here.
+(the blocks with fast weights of `lablib.ttt`) uses operations that never come here.
 """
 
 import contextlib

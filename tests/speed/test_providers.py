@@ -35,6 +35,13 @@ def test_a_provider_that_is_wrong_is_not_timed(monkeypatch):
         measure(BenchConfig(provider="wrong", shape=SMALL))
 
 
+def test_a_provider_of_nan_is_not_timed_either(monkeypatch):
+    broken = Provider(lambda shape: lambda q, k, v: q * torch.nan)
+    monkeypatch.setitem(PROVIDERS["sliding window"], "broken", broken)
+    with pytest.raises(RuntimeError, match="broken is not sliding window: its error is nan"):
+        measure(BenchConfig(provider="broken", shape=SMALL))
+
+
 def test_gradients_are_timed_of_all_that_have_one():
     cfg = BenchConfig(
         operator="chosen chunks", provider="gathered", mode="forward and backward", shape=SMALL, repeats=1
