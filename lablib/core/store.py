@@ -114,16 +114,15 @@ class Record:
         headers, rows = self.root / f"{experiment}.jsonl", self.root / f"{experiment}.csv"
         if not headers.exists():
             return []
-        tables = dict(
-            list(
-                pd.read_csv(rows, dtype={"arm": str}, keep_default_na=False, na_values=[""]).groupby("arm", sort=False)
-            )
-        )
+        table = pd.read_csv(rows, dtype={"arm": str}, keep_default_na=False, na_values=[""])
+        tables = dict(list(table.groupby("arm", sort=False)))
+        others = table.columns[table.notna().any()]  # empty in one arm, a column of other arms; empty in all, of all
         arms = []
         for line in headers.read_text().splitlines():
             fields = json.loads(line)
-            table = tables[fields["digest"]].drop(columns="arm").dropna(axis=1, how="all")
-            arms.append(Arm(table=table.reset_index(drop=True), **fields))
+            own = tables[fields["digest"]].drop(columns="arm")
+            absent = [name for name in own if name in others and own[name].isna().all()]
+            arms.append(Arm(table=own.drop(columns=absent).reset_index(drop=True), **fields))
         return arms
 
     def save(self, experiment: str, arms: Iterable[Arm]) -> None:

@@ -182,6 +182,12 @@ def test_recorded_arms_keep_their_own_columns(tmp_path):
     assert_frame_equal(two.table, second.table)
 
 
+def test_a_column_without_a_number_anywhere_is_still_a_column(tmp_path):
+    arm = make_arm(pd.DataFrame({"loss": [1.5, 2.5], "best": [math.nan, math.nan]}))
+    Record(tmp_path).save("testing/store", [arm])
+    assert_frame_equal(Record(tmp_path).load("testing/store")[0].table, arm.table)
+
+
 @pytest.mark.parametrize("digest", ["012345678901", "1234e5678901", "123456789012"])
 def test_a_digest_that_looks_like_a_number_is_still_a_name(tmp_path, digest):
     arm = make_arm(digest=digest)
