@@ -17,7 +17,7 @@ from lablib.ttt.reading import InnerConfig
 BASE = DecoderConfig(plan="swa swa swa swa+prime", hidden=51, prime=51)
 BEST_RATE = {"sliding window": 2e-2, "TTT-KVB": 2e-2, "TTT-KVB, simplified": 2e-2}  # of `ttt/rates`
 RATE = 4e-2  # the best of all others
-NAIVE_RATES = (0.1, 0.3, 1.0, 3.0, 10.0)
+NAIVE_RATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 PLANS = {
     "full attention": "full full full full+prime",

@@ -171,24 +171,32 @@ class TTTModel(nn.Module):
         if weights is not None:
             log_rate = slow.pop(LOG_RATE)
 
+        order: Order = self.inner.order if torch.is_grad_enabled() else "none"
+
         def loss(fast: Fast) -> tuple[Float[Tensor, " batch"], tuple[Reading, States]]:
-            logits, states = self.run_upper({**slow, **fast}, hidden, carry.states)
+            logits, states = self.run_upper({**slow, **fast}, hidden, carry.states, twice=order == "exact")
             losses = F.cross_entropy(logits.mT, targets, reduction="none")
             return losses.mean(1), (Reading(losses, logits), states)
 
         if not learn:
             _, (reading, states) = loss(carry.fast)
             return reading, Carry(carry.fast, states)
-        order: Order = self.inner.order if torch.is_grad_enabled() else "none"
         rate = self.rate(log_rate)
         fast, (reading, states) = inner_step(carry.fast, loss, rate, clip=self.inner.clip, order=order)
         return reading, Carry(fast, states)
 
     def run_upper(
-        self, weights: Mapping[str, Tensor], hidden: Float[Tensor, "batch time width"], states: States | None
+        self,
+        weights: Mapping[str, Tensor],
+        hidden: Float[Tensor, "batch time width"],
+        states: States | None,
+        *,
+        twice: bool = False,
     ) -> tuple[Float[Tensor, "batch time vocab"], States]:
-        """Logits of a piece with these weights, the fast ones at least, in the place of the model's own."""
-        twice = self.inner.order == "exact" and torch.is_grad_enabled()
+        """Logits of a piece with these weights, the fast ones at least, in the place of the model's own.
+
+        `twice`: by operations that have a second derivative.
+        """
         return functional_call(self._upper[0], dict(weights), (hidden, states), {"twice": twice})
 
 
