@@ -1,5 +1,6 @@
 """Causal attention that goes on from a cache: whole texts, pieces of them, and single tokens give the same."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -23,11 +24,13 @@ class WindowCache(NamedTuple):
     values: Heads
 
 
+@dataclass(eq=False)
 class Buffer:
-    """Keys and values with room for more. Appending in place is for the newest state alone; others get a copy."""
+    """Keys and values with room for more, `used` so far. Appending in place is for the newest state alone."""
 
-    def __init__(self, keys: Heads, values: Heads):
-        self.keys, self.values, self.used = keys, values, keys.shape[2]
+    keys: Heads
+    values: Heads
+    used: int
 
 
 class FullCache(NamedTuple):
@@ -48,10 +51,10 @@ class FullCache(NamedTuple):
         """With the new ones behind; without gradients in amortised constant time a token."""
         seen, buffer = self.seen + keys.shape[2], self.buffer
         if torch.is_grad_enabled():
-            return FullCache(Buffer(torch.cat([self.keys, keys], 2), torch.cat([self.values, values], 2)), seen)
+            return FullCache(Buffer(torch.cat([self.keys, keys], 2), torch.cat([self.values, values], 2), seen), seen)
         if buffer.used != self.seen or seen > buffer.keys.shape[2]:
             room = (0, 0, 0, max(seen, 2 * self.seen) - self.seen)
-            buffer = Buffer(F.pad(self.keys, room), F.pad(self.values, room))
+            buffer = Buffer(F.pad(self.keys, room), F.pad(self.values, room), self.seen)
         buffer.keys[:, :, self.seen : seen], buffer.values[:, :, self.seen : seen] = keys, values
         buffer.used = seen
         return FullCache(buffer, seen)
@@ -96,11 +99,11 @@ class CachedAttention(nn.Module):
         if state is None and not twice:
             mixed = full_attention(q, k, v, theta=self.theta)
             places = torch.arange(q.shape[2], device=q.device)
-            return mixed, FullCache(Buffer(rotary(k, places, self.theta), v), len(places))
+            return mixed, FullCache(Buffer(rotary(k, places, self.theta), v, len(places)), len(places))
         seen = 0 if state is None else state.seen
         places = seen + torch.arange(q.shape[2], device=q.device)
         q, k = rotary(q, places, self.theta), rotary(k, places, self.theta)
-        state = FullCache(Buffer(k, v), len(places)) if state is None else state.append(k, v)
+        state = FullCache(Buffer(k, v, len(places)), len(places)) if state is None else state.append(k, v)
         mask = torch.arange(state.seen, device=q.device) <= places[:, None]
         attend = attention_reference if twice else F.scaled_dot_product_attention
         return attend(q, state.keys, state.values, mask), state

@@ -65,6 +65,11 @@ class DecoderConfig(Config):
             < 1
         ):
             raise ValueError(f"sizes, window and chunk must be at least 1; got {self}")
+        if not (math.isfinite(self.bind_rate) and self.bind_rate >= 0 and self.bind_clip > 0 and self.theta > 1):
+            raise ValueError(
+                f"bind_rate={self.bind_rate}, bind_clip={self.bind_clip}, theta={self.theta}: expected a finite rate "
+                ">= 0, a clip above 0 and theta above 1"
+            )
         if self.width % self.num_heads or self.width // self.num_heads % 2:
             raise ValueError(
                 f"width {self.width} must be a multiple of num_heads {self.num_heads} with an even quotient"

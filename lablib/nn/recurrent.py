@@ -111,7 +111,8 @@ class KeyValueBinding(nn.Module):
     """TTT-KVB: each head learns to give the value for the key, |g(k; W) - v|^2, chunk by chunk, and answers queries.
 
     arXiv 2512.23675, equations 7 and 8, after 2407.04620 and 2505.23884; g is a gated MLP. Queries read the weights
-    that the chunks before have left. With `simplified` (equation 9) there are none: the answer is g(k; W), as for
+    that the chunks before have left (equation 8, of single tokens, reads after the write: with chunks a token would
+    see those behind it). With `simplified` (equation 9) there are none: the answer is g(k; W), as for
     the loss.
     """
 

@@ -1,10 +1,12 @@
 """Checkpoints through time: keep what goes from group to group of chunks, compute the inside of a group again.
 
-With N chunks in groups of n, N / n states are kept and n chunks stand open at a time: memory is least near n = sqrt(N)
-(Chen et al., arXiv 1604.06174). torch.utils.checkpoint does not do here: its inner gradients would each begin the
+With N chunks in groups of n, N / n states are kept and n chunks stand open at a time: memory is least near n = sqrt(N),
+below it by as much as an open chunk takes more than a state (Chen et al., arXiv 1604.06174). torch.utils.checkpoint does not do here: its inner gradients would each begin the
 computation of their group anew.
 """
 
+import copy
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +18,9 @@ from torch.autograd.function import once_differentiable
 def recomputed(function: Callable[..., Any], *arguments: Any) -> Any:
     """`function(*arguments)`, whose graph is not kept but made again for the gradient.
 
-    Gradients flow to every tensor of the arguments, also inside of tuples, lists and dictionaries; a parameter that the
-    function finds elsewhere gets none. The result can be differentiated once.
+    Gradients flow to every tensor of the arguments, also inside of tuples, lists, dictionaries and dataclasses; a
+    parameter that the function finds elsewhere gets none. The result can be differentiated once. Raises TypeError for
+    an object that might hide a tensor.
     """
     tensors: list[Tensor] = []
     arguments = _taken(arguments, tensors)
@@ -72,7 +75,14 @@ def _taken(value: Any, into: list[Tensor]) -> Any:
     if isinstance(value, list | tuple):
         parts = [_taken(item, into) for item in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _with(value, {key: _taken(item, into) for key, item in vars(value).items()})
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(
+        f"a {type(value).__name__} goes from chunk to chunk; expected tensors and numbers, in tuples, lists, "
+        "dictionaries or dataclasses, so that no tensor's gradient is lost"
+    )
 
 
 def _put(value: Any, tensors: list[Tensor]) -> Any:
@@ -84,4 +94,13 @@ def _put(value: Any, tensors: list[Tensor]) -> Any:
     if isinstance(value, list | tuple):
         parts = [_put(item, tensors) for item in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if dataclasses.is_dataclass(value):
+        return _with(value, {key: _put(item, tensors) for key, item in vars(value).items()})
     return value
+
+
+def _with(value: Any, fields: dict[str, Any]) -> Any:
+    """A copy of a dataclass with other fields; not made anew, because places are no tensors yet."""
+    other = copy.copy(value)
+    vars(other).update(fields)
+    return other

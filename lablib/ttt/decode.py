@@ -45,6 +45,8 @@ def feed(model: TTTModel, progress: Progress, tokens: Tokens) -> tuple[Float[Ten
     A chunk is learnt from when the token behind it is known. In whatever pieces a text is fed, the logits are those of
     `TTTModel.forward` on the whole.
     """
+    if not tokens.shape[1]:
+        raise ValueError("no tokens were fed; expected at least one")
     hidden, lower = model.read_lower(tokens, progress.lower)
     carry, now, pending, waiting, parts = progress.carry, progress.now, progress.pending, progress.hidden, []
     size, at = model.inner.chunk, 0

@@ -10,19 +10,35 @@ import torch
 from torch import Generator, nn
 from torch.func import functional_call
 
+from lablib.ops.fast_weights import per_sequence
 
-def refuse_compiled(model: nn.Module | None) -> None:
+
+def refuse_compiled(model: nn.Module) -> None:
     """RuntimeError inside torch.compile; ValueError for a model with compiled parts."""
     if torch.compiler.is_compiling():
         raise RuntimeError(
             "torch.compile around an inner gradient drops its second derivative; call this outside of it, and compile "
             "at most the blocks below the fast weights, by themselves, after the model is built"
         )
-    parts = [] if model is None else [name for name, part in model.named_modules() if hasattr(part, "_orig_mod")]
-    if parts:
+    compiled = lambda part: hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None  # noqa: E731
+    if parts := [name or "the model" for name, part in model.named_modules() if compiled(part)]:
         raise ValueError(
             f"{', '.join(parts)} is compiled, which has no second derivative; pass the module it was made of"
         )
+
+
+def check_own_weights(upper: nn.Module, fast: list[str]) -> None:
+    """ValueError unless `upper` can be read with other fast weights for each sequence: not every module can."""
+    own = dict(upper.named_parameters())
+    hidden = torch.zeros(2, 3, upper.norm.gain.shape[0]).to(own["norm.gain"])
+    try:
+        with torch.no_grad():
+            functional_call(upper, per_sequence({name: own[name] for name in fast}, 2), (hidden, None))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{', '.join(fast)} cannot be fast: with weights of its own for each sequence the model does not run "
+            f"({str(error).splitlines()[0]}); select linear maps, such as an MLP's"
+        ) from error
 
 
 def check_second_derivative(upper: nn.Module, fast: list[str], *, step: float = 1e-5) -> None:
@@ -31,9 +47,10 @@ def check_second_derivative(upper: nn.Module, fast: list[str], *, step: float = 
     On a copy in double precision, two sequences of three tokens and a random direction of the fast weights.
     """
     upper, generator = copy.deepcopy(upper).double(), Generator().manual_seed(0)
-    normal = lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=generator)  # noqa: E731
+    gain = upper.norm.gain
+    normal = lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=generator).to(gain)  # noqa: E731
     weights = {name: p.detach() for name, p in upper.named_parameters() if name in fast}
-    hidden = normal(2, 3, upper.norm.gain.shape[0])
+    hidden = normal(2, 3, len(gain))
     aside = {name: normal(*weight.shape) for name, weight in weights.items()}  # the direction of the difference
     across = {name: normal(*weight.shape) for name, weight in weights.items()}  # what the gradient is read by
 

@@ -74,13 +74,19 @@ class PeerConfig(Config):
 
     def __post_init__(self):
         super().__post_init__()
-        vocab = self.language.vocab if self.corpus == "language" else BYTES
-        if self.decoder.vocab != vocab:
-            raise ValueError(f"decoder.vocab is {self.decoder.vocab}, but the text has {vocab} tokens")
+        if self.decoder.vocab != self.text_vocab:
+            raise ValueError(f"decoder.vocab is {self.decoder.vocab}, but the text has {self.text_vocab} tokens")
+        if bad := [rate for rate in self.naive_rates if not (math.isfinite(rate) and rate >= 0)]:
+            raise ValueError(f"naive_rates holds {bad}; expected finite numbers >= 0")
         if min(self.length, self.read_length, self.texts) < 1 or not 0 <= self.rate_warmup <= 1:
             raise ValueError("length, read_length and texts must be at least 1, rate_warmup in [0, 1]")
         if self.resolution not in (0, 1):
             raise ValueError(f"resolution is {self.resolution}; expected 1 (each position) or 0 (doubling stretches)")
+
+    @property
+    def text_vocab(self) -> int:
+        """How many tokens the text may have."""
+        return self.language.vocab if self.corpus == "language" else BYTES
 
 
 class RateWarmup(Hook):

@@ -20,11 +20,11 @@ from torch.func import functional_call
 
 from lablib.core.config import Config
 from lablib.data.batch import Batch
-from lablib.nn.decoder import Decoder, States, run_blocks
+from lablib.nn.decoder import Decoder, DecoderConfig, States, run_blocks
 from lablib.nn.surgery import select
 from lablib.ops.fast_weights import Fast, Order, inner_step, per_sequence
 from lablib.ttt.checkpointing import recomputed
-from lablib.ttt.guard import check_second_derivative, refuse_compiled
+from lablib.ttt.guard import check_own_weights, check_second_derivative, refuse_compiled
 
 Tokens = Int[Tensor, "batch time"]
 LOG_RATE = "log_rate"
@@ -84,11 +84,12 @@ class TTTModel(nn.Module):
         self.decoder, self.inner = decoder, inner
         chosen = select(decoder, inner.fast, count=inner.count)
         self.first, self.fast_names = _fast_parameters(decoder, chosen)
-        _check_window(decoder, self.first, inner.chunk)
+        _check_window(decoder.cfg, inner.chunk)
         self._upper = (decoder.upper(self.first),)  # in a tuple: its modules are the decoder's, not registered twice
         self.log_rate = nn.Parameter(torch.zeros(()), requires_grad=inner.learned)
         self.rate_factor = 1.0  # a warm-up of the inner rate may lower it
         refuse_compiled(decoder)
+        check_own_weights(self._upper[0], self.fast_names)
         if inner.order == "exact":
             check_second_derivative(self._upper[0], self.fast_names)
 
@@ -117,7 +118,9 @@ class TTTModel(nn.Module):
 
         With gradients on, the whole is differentiable, as `inner.order` says; without, no graph outlives a chunk.
         """
-        refuse_compiled(None)
+        refuse_compiled(self._upper[0])
+        if not tokens.shape[1]:
+            raise ValueError("the text has no tokens; expected at least one")
         size = self.inner.chunk * (self.inner.group or 1)
         hidden, _ = self.read_lower(tokens)
         carry, parts = Carry(self.fast_weights(len(tokens)), None), []
@@ -220,11 +223,10 @@ def _fast_parameters(decoder: Decoder, chosen: dict[str, nn.Module]) -> tuple[in
     return first, [name for name, p in decoder.upper(first).named_parameters() if id(p) in inside]
 
 
-def _check_window(decoder: Decoder, first: int, chunk: int) -> None:
+def _check_window(cfg: DecoderConfig, chunk: int) -> None:
     """Inside a chunk nothing has been learnt of it yet: what stands there must be in the window (2512.23675, 2.3)."""
-    windowed = any("swa" in word for word in decoder.cfg.plan.split()[first:])
-    if windowed and decoder.cfg.window < chunk:
+    if "swa" in cfg.plan and cfg.window < chunk:
         raise ValueError(
-            f"window={decoder.cfg.window} is shorter than chunk={chunk}: tokens of a chunk would be neither "
+            f"window={cfg.window} is shorter than chunk={chunk}: tokens of a chunk would be neither "
             "attended to nor learnt yet; make the window at least as long, or the chunk shorter"
         )

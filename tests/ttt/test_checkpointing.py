@@ -1,12 +1,18 @@
 """A recomputed function is the function, in values and gradients, and what it keeps does not grow with its inside."""
 
+import weakref
+from collections import Counter
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import pytest
 import torch
 from torch import Generator
 
+from lablib.nn.decoder import Decoder, DecoderConfig
 from lablib.ttt.checkpointing import recomputed
 from lablib.ttt.experiments.cost import MemoryConfig, outer_step
+from lablib.ttt.reading import InnerConfig, TTTModel
 
 
 class Pair(NamedTuple):
@@ -43,6 +49,77 @@ def test_a_result_that_is_not_used_and_an_input_without_gradient_do_no_harm():
     first, w = torch.autograd.grad(pair.first.sum(), leaves[:2])
     assert torch.equal(first, torch.full_like(first, 3))
     torch.testing.assert_close(w, leaves[1].exp().detach())
+
+
+@dataclass(eq=False)
+class Room:
+    filled: torch.Tensor
+    used: int
+
+
+def test_gradients_flow_through_dataclasses():
+    def grow(room: Room) -> Room:
+        return Room(room.filled * 3, room.used + 1)
+
+    x = torch.ones(2, requires_grad=True)
+    grown = recomputed(grow, Room(x, 1))
+    assert grown.used == 2
+    assert torch.autograd.grad(grown.filled.sum(), x)[0].tolist() == [3, 3]
+
+
+def test_an_object_that_might_hide_a_tensor_is_refused():
+    class Hidden:
+        pass
+
+    with pytest.raises(TypeError, match="a Hidden goes from chunk to chunk"):
+        recomputed(lambda hidden: torch.zeros(1), Hidden())
+
+
+class Kept:
+    """The bytes that graphs keep for their gradients, each storage once: `now`, and the most there were."""
+
+    def __init__(self):
+        self.holders, self.now, self.most = Counter(), 0, 0
+
+    def pack(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        class Holder(list):  # a list has no weak references, its subclass has
+            pass
+
+        storage, held = tensor.untyped_storage(), Holder([tensor.detach()])  # with its graph it would keep itself
+        key = (storage.data_ptr(), storage.nbytes())
+        self.holders[key] += 1
+        self.now += key[1] if self.holders[key] == 1 else 0
+        self.most = max(self.most, self.now)
+        weakref.finalize(held, self.drop, key)
+        return held
+
+    def drop(self, key: tuple[int, int]) -> None:
+        self.holders[key] -= 1
+        self.now -= 0 if self.holders[key] else key[1]
+
+
+def of_an_outer_step(chunks: int, group: int) -> tuple[int, int]:
+    """Bytes kept when the outer loss is known, and how many more stand open at a time on the way to its gradient."""
+    model = TTTModel(Decoder(DecoderConfig(plan="swa+prime")), InnerConfig(group=group))
+    tokens = torch.randint(16, (2, 16 * chunks), generator=Generator().manual_seed(0))
+    count = Kept()
+    with torch.autograd.graph.saved_tensors_hooks(count.pack, lambda held: held[0]):
+        loss = model.read(tokens, tokens).losses.mean()
+        kept = count.most = count.now
+        loss.backward()
+    return kept, count.most - kept
+
+
+def test_memory_is_a_state_a_group_and_the_chunks_of_one_group():
+    """N / n + n, and without groups N: what is kept grows with the groups, what is open with their size."""
+    kept = {(n, group): of_an_outer_step(n, group)[0] for n in (16, 32, 64) for group in (0, 1, 4)}
+    for group in (0, 1, 4):
+        further = kept[64, group] - kept[32, group]
+        assert further == pytest.approx(2 * (kept[32, group] - kept[16, group]), rel=0.02), "linear in the chunks"
+    assert kept[64, 4] - kept[32, 4] < 0.4 * (kept[64, 1] - kept[32, 1])
+    assert kept[64, 1] - kept[32, 1] < 0.5 * (kept[64, 0] - kept[32, 0])
+    opened = {group: of_an_outer_step(64, group)[1] for group in (4, 8, 16)}
+    assert opened[16] - opened[8] == pytest.approx(2 * (opened[8] - opened[4]), rel=0.1)
 
 
 def test_groups_near_the_square_root_need_least_memory():

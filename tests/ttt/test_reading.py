@@ -23,6 +23,9 @@ def build(cfg: DecoderConfig = SMALL, **inner) -> TTTModel:
     ).double()
 
 
+ABOVE = ["swa+prime full", "full full+prime", "swa+prime mamba2", "swa+prime delta", "swa+prime kvb"]
+
+
 def both(**inner) -> list[TTTModel]:
     fast = {"fast": "blocks.*.mlp.part", "count": 2}
     return [build(**inner), build(BIGRAM, **{"chunk": 1, **fast, **inner})]
@@ -51,6 +54,22 @@ def test_the_future_changes_no_earlier_score_not_even_through_the_weights(which)
         one, two = model.read(TOKENS, TARGETS), model.read(other[:, :-1], other[:, 1:])
         assert torch.equal(one.losses[:, : place - 1], two.losses[:, : place - 1])
         assert torch.equal(one.logits[:, :place], two.logits[:, :place])
+
+
+@pytest.mark.parametrize("plan", ABOVE)
+def test_every_mixer_above_fast_weights_keeps_the_laws(plan):
+    cfg = SMALL.replace(plan=plan)
+    still = build(cfg, rate=0.0)
+    torch.testing.assert_close(still.read(TOKENS, TARGETS).logits, still.decoder(TOKENS), rtol=1e-9, atol=1e-9)
+    model, other = build(cfg), TEXT.clone()
+    other[:, 11:] = (other[:, 11:] + 1) % 7
+    one, two = model.read(TOKENS, TARGETS), model.read(other[:, :-1], other[:, 1:])
+    assert torch.equal(one.losses[:, :10], two.losses[:, :10])
+    progress, parts = begin(model, 2), []
+    for at, size in ((0, 5), (5, 1), (6, 12)):
+        logits, progress = feed(model, progress, TOKENS[:, at : at + size])
+        parts.append(logits)
+    torch.testing.assert_close(torch.cat(parts, 1), one.logits.detach(), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -141,10 +160,18 @@ def test_first_order_has_the_same_loss_and_another_gradient(which):
     ) > 1e-3  # fmt: skip
 
 
+CHECKPOINTED = [(None, group) for group in (1, 2, 3, 100)] + [(plan, 1) for plan in ABOVE]
+
+
 @pytest.mark.parametrize("which", [0, 1])
-@pytest.mark.parametrize("group", [1, 2, 3, 100])
-def test_checkpointing_through_time_changes_nothing(which, group):
-    plain, saved = both()[which], both(group=group)[which]
+@pytest.mark.parametrize("order", ["exact", "first"])
+@pytest.mark.parametrize(("plan", "group"), CHECKPOINTED)
+def test_checkpointing_through_time_changes_nothing(which, order, plan, group):
+    if plan is None:
+        plain, saved = (both(order=order, group=size)[which] for size in (0, group))
+    else:  # with which = 1 a fast MLP in every block, so that nothing is below
+        fast = ({}, {"fast": "blocks.*.mlp.part", "count": 2})[which]
+        plain, saved = (build(SMALL.replace(plan=plan), order=order, group=size, **fast) for size in (0, group))
     one, two = outer(plain), outer(saved)
     assert torch.equal(one.detach(), two.detach())
     one.backward()
@@ -153,9 +180,13 @@ def test_checkpointing_through_time_changes_nothing(which, group):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-12, atol=1e-12)
 
 
-def test_ascent_is_descent_with_the_other_sign():
-    up, down = build(ascent=True), build()
-    assert up.rate().item() == -down.rate().item() == -0.5
+def test_descent_lowers_the_loss_of_a_chunk_that_comes_again_and_ascent_raises_it():
+    again = TOKENS[:, :4].repeat(1, 2), TARGETS[:, :4].repeat(1, 2)
+    losses = {}
+    for rate, ascent in ((0.0, False), (0.01, False), (0.01, True)):
+        model = build(BIGRAM, fast="blocks.*.mlp.part", count=2, rate=rate, ascent=ascent)
+        losses[rate, ascent] = float(model.read(*again).losses[:, 4:].mean().detach())
+    assert losses[0.01, False] < losses[0.0, False] < losses[0.01, True]
 
 
 # ---- decoding

@@ -6,6 +6,7 @@ from torch import Generator, nn
 
 from lablib.nn.decoder import Decoder, DecoderConfig
 from lablib.nn.surgery import freeze
+from lablib.ttt.decode import begin, feed
 from lablib.ttt.reading import InnerConfig, TTTModel
 
 SMALL = DecoderConfig(plan="swa swa+prime", vocab=7, width=8, hidden=8, prime=8, window=6)
@@ -35,6 +36,9 @@ def test_a_bad_inner_loop_is_refused(fields, said):
 def test_a_window_shorter_than_a_chunk_is_refused_where_there_is_a_window():
     with pytest.raises(ValueError, match="window=6 is shorter than chunk=7"):
         TTTModel(decoder(), INNER.replace(chunk=7))
+    below = Decoder(SMALL.replace(plan="swa swa mlp"))
+    with pytest.raises(ValueError, match="window=6 is shorter than chunk=7"):
+        TTTModel(below, INNER.replace(chunk=7, fast="blocks.2.mlp.part"))
     without = Decoder(SMALL.replace(plan="mlp mlp"))
     TTTModel(without, INNER.replace(chunk=7, fast="blocks.*.mlp.part", count=2))
 
@@ -57,6 +61,28 @@ def test_frozen_weights_cannot_be_fast():
     freeze(model, "blocks.*.prime.part", count=1)
     with pytest.raises(ValueError, match=r"blocks.1.prime.part is frozen"):
         TTTModel(model, INNER)
+
+
+@pytest.mark.parametrize(
+    ("plan", "selector"),
+    [
+        ("swa swa", "blocks.1.mlp.before"),
+        ("swa mamba2", "blocks.1.mixers.0.part"),
+        ("swa kvb", "blocks.1.mixers.0.part"),
+    ],
+)
+@pytest.mark.parametrize("order", ["exact", "first"])
+def test_a_module_that_cannot_differ_from_sequence_to_sequence_is_refused(plan, selector, order):
+    with pytest.raises(ValueError, match="with weights of its own for each sequence the model does not run"):
+        TTTModel(Decoder(SMALL.replace(plan=plan)), INNER.replace(fast=selector, order=order))
+
+
+def test_a_text_without_tokens_is_refused():
+    model, nothing = TTTModel(decoder(), INNER), torch.zeros(1, 0, dtype=torch.long)
+    with pytest.raises(ValueError, match="the text has no tokens"):
+        model.read(nothing, nothing)
+    with pytest.raises(ValueError, match="no tokens were fed"):
+        feed(model, begin(model, 1), nothing)
 
 
 class OneDerivative(torch.autograd.Function):
@@ -104,6 +130,19 @@ def test_what_is_compiled_is_refused():
     model.blocks[1] = torch.compile(model.blocks[1])
     with pytest.raises(ValueError, match=r"blocks.1 is compiled"):
         TTTModel(model, INNER)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_what_is_compiled_in_place_or_later_is_refused_above_the_fast_weights():
+    tokens, plain = torch.zeros(1, 9, dtype=torch.long), decoder()
+    model = TTTModel(plain, INNER)
+    plain.blocks[0].compile()
+    model.read(tokens, tokens)
+    plain.blocks[1].mlp.compile()
+    with pytest.raises(ValueError, match=r"blocks.0.mlp is compiled"):
+        model.read(tokens, tokens)
+    with pytest.raises(ValueError, match=r"blocks.1.mlp is compiled"):
+        TTTModel(plain, INNER)
 
 
 def test_reading_inside_torch_compile_is_refused(monkeypatch):

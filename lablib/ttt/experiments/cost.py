@@ -135,9 +135,7 @@ def states_behind(decoder: Decoder, length: int, generator: Generator) -> States
             found.append([WindowCache(keys, values)])
             continue
         room = (0, 0, 0, 2048)  # as after a prefill that left room
-        buffer = Buffer(F.pad(keys, room), F.pad(values, room))
-        buffer.used = kept
-        found.append([FullCache(buffer, kept)])
+        found.append([FullCache(Buffer(F.pad(keys, room), F.pad(values, room), kept), kept)])
     return found
 
 

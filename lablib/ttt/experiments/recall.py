@@ -42,8 +42,13 @@ class RecallConfig(PeerConfig):
     scales: ClassVar = PeerConfig.scales | {"smoke": {**PeerConfig.scales["smoke"], "length": 64, "asked": 4}}
 
     def __post_init__(self):
-        if self.decoder.vocab != self.facts.vocab:
-            raise ValueError(f"decoder.vocab is {self.decoder.vocab}, but the text has {self.facts.vocab} tokens")
+        super().__post_init__()
+        if self.asked < 1 or any(count < 1 for count in self.counts):
+            raise ValueError(f"asked={self.asked}, counts={self.counts}: expected at least 1 text and 1 fact")
+
+    @property
+    def text_vocab(self) -> int:
+        return self.facts.vocab
 
 
 def recall_arm(scale: str, name: str, questions: str, *, steps: int = 400, **decoder: Any) -> RecallConfig:
@@ -71,7 +76,7 @@ def recall_arms(scale: str) -> list[RecallConfig]:
 
 
 def taught_arms(scale: str) -> list[RecallConfig]:
-    """The same peers, five seeds, with as many steps again; at smaller scales from initial values."""
+    """The same peers, five seeds, trained twice as long; at smaller scales TTT-E2E alone."""
     arms = [cfg.replace(questions=TAUGHT) for cfg in recall_arms("full") if cfg.questions == ANYWHERE]
     return arms if scale == "full" else [recall_arms(scale)[-1].replace(questions=TAUGHT)]
 

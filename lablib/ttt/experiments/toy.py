@@ -5,7 +5,7 @@ Two blocks of MLPs alone, both of them fast, on a language of sixteen bigram tab
 
 `ttt/toy`        the five curves of figure 2; the learning rate of each arm from the same four
 `ttt/on_bytes`   four of them on the standard library's sources, at one of the rates
-`ttt/controls`   what an inner loop is without the outer one and the reverse, ascent, no clipping, first order
+`ttt/controls`   ascent, first order, no clipping; the two loops without each other are rows of `ttt/toy`
 """
 
 import math
