@@ -1,8 +1,8 @@
 """Checkpoints through time: keep what goes from group to group of chunks, compute the inside of a group again.
 
 With N chunks in groups of n, N / n states are kept and n chunks stand open at a time: memory is least near n = sqrt(N),
-below it by as much as an open chunk takes more than a state (Chen et al., arXiv 1604.06174). torch.utils.checkpoint does not do here: its inner gradients would each begin the
-computation of their group anew.
+below it by as much as an open chunk takes more than a state (Chen et al., arXiv 1604.06174).
+torch.utils.checkpoint does not do here: its inner gradients would each begin the computation of their group anew.
 """
 
 import copy

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Generator
 
-from lablib.data.languages import LanguageConfig
 from lablib.ttt import peers
 from lablib.ttt.baselines import BASE, PLANS, at_size, peer, size_of
+from lablib.ttt.experiments.recall import RecallConfig
 from lablib.ttt.peers import PeerConfig, check_leak, position_table, train_and_read
+from lablib.ttt.reading import Carry, TTTModel
 
 
 def test_peers_have_the_same_number_of_parameters():
@@ -29,16 +30,16 @@ def test_the_sliding_window_peer_is_the_same_decoder_as_e2e():
     assert peer("full", "TTT-E2E, first order").inner.order == "first"
 
 
-@pytest.mark.parametrize("name", ["sliding window", "TTT-E2E"])
-def test_an_untrained_peer_reads_the_same_without_its_inner_loop(name):
+def test_untrained_the_window_reads_as_e2e_without_its_inner_loop():
     """Seeds are paired: the same initial decoder, the same texts."""
-    cfg = peer("smoke", name).replace(naive_rates=())
-    tables = peers.read_all(cfg, peers.build(cfg).eval())
-    other = peer("smoke", "TTT-E2E")
-    plain = [t for t in peers.read_all(other, peers.build(other).eval()) if (t["mode"] == "off").all()]
-    off = [t for t in tables if (t["mode"] == "off").all()]
-    assert off[0]["loss"].tolist() == plain[0]["loss"].tolist()
-    assert off[0]["best"].tolist() == plain[0]["best"].tolist()
+    found = []
+    for name in ("sliding window", "TTT-E2E"):
+        cfg = peer("smoke", name).replace(naive_rates=())
+        tables = peers.read_all(cfg, peers.build(cfg).eval())
+        (off,) = (table for table in tables if (table["mode"] == "off").all())
+        found.append(off)
+    assert found[0]["loss"].tolist() == found[1]["loss"].tolist()
+    assert found[0]["best"].tolist() == found[1]["best"].tolist()
 
 
 def test_naive_reading_at_rate_zero_is_reading_without():
@@ -83,13 +84,20 @@ def test_a_model_better_than_the_language_allows_is_caught():
 
 
 def test_a_reader_that_scores_after_learning_fails_its_run(monkeypatch):
-    """The usual leak: the loss of a chunk with weights that have learnt it."""
-    text = {"kind": "topics", "num_tables": 4, "vocab": 16}
-    cfg = peer("smoke", "TTT-E2E").replace(language=LanguageConfig(**text), texts=64)
-    bayes = peers.Language.bayes
-    monkeypatch.setattr(peers.Language, "bayes", lambda self, tokens, targets: bayes(self, tokens, targets) + 3)
+    """The usual leak: the loss of a chunk with weights that have learnt it, here often enough to know it by heart."""
+    cfg = peer("smoke", "TTT-E2E", inner__chunk=1, inner__rate=1.0).replace(texts=16)
+    honest, model = TTTModel.read_chunk, peers.build(cfg).eval()
+
+    def scores_what_it_has_learnt(self, carry, *chunk):
+        for _ in range(30):
+            _, after = honest(self, carry, *chunk)
+            carry = Carry(after.fast, carry.states)
+        return honest(self, carry, *chunk)
+
+    peers.read_all(cfg, model)
+    monkeypatch.setattr(TTTModel, "read_chunk", scores_what_it_has_learnt)
     with pytest.raises(RuntimeError, match="it scores something that it has learnt from already"):
-        train_and_read(cfg)
+        peers.read_all(cfg, model)
 
 
 def test_stretches_cover_each_position_once():
@@ -111,8 +119,27 @@ def test_stretches_cover_each_position_once():
         ({"texts": 0}, "at least 1"),
         ({"rate_warmup": 1.5}, "rate_warmup"),
         ({"resolution": 4}, "resolution is 4"),
+        ({"naive_rates": (0.1, math.nan)}, "naive_rates holds .nan.; expected finite numbers >= 0"),
+        ({"naive_rates": (-1.0,)}, "naive_rates holds"),
+        ({"decoder__bind_rate": math.nan}, "bind_rate=nan"),
+        ({"decoder__bind_clip": 0.0}, "bind_clip=0.0"),
+        ({"decoder__theta": -1.0}, "theta=-1.0"),
     ],
 )
 def test_a_bad_peer_is_refused(fields, said):
     with pytest.raises(ValueError, match=said):
         PeerConfig().replace(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"length": 0}, "length, read_length and texts must be at least 1"),
+        ({"asked": 0}, "asked=0"),
+        ({"counts": (1, 0)}, "counts="),
+        ({"decoder__vocab": 16}, "decoder.vocab is 16, but the text has"),
+    ],
+)
+def test_bad_questions_are_refused(fields, said):
+    with pytest.raises(ValueError, match=said):
+        RecallConfig().replace(**fields)

@@ -7,6 +7,7 @@ from torch import Generator, nn
 from lablib.nn.decoder import Decoder, DecoderConfig
 from lablib.nn.surgery import freeze
 from lablib.ttt.decode import begin, feed
+from lablib.ttt.guard import refuse_compiled
 from lablib.ttt.reading import InnerConfig, TTTModel
 
 SMALL = DecoderConfig(plan="swa swa+prime", vocab=7, width=8, hidden=8, prime=8, window=6)
@@ -136,8 +137,8 @@ def test_what_is_compiled_is_refused():
 def test_what_is_compiled_in_place_or_later_is_refused_above_the_fast_weights():
     tokens, plain = torch.zeros(1, 9, dtype=torch.long), decoder()
     model = TTTModel(plain, INNER)
-    plain.blocks[0].compile()
-    model.read(tokens, tokens)
+    plain.blocks[0].compile()  # compiled by its first call, which does not come
+    refuse_compiled(model._upper[0])
     plain.blocks[1].mlp.compile()
     with pytest.raises(ValueError, match=r"blocks.0.mlp is compiled"):
         model.read(tokens, tokens)
