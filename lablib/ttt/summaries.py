@@ -26,6 +26,12 @@ def readings(table: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["mode"] != "naive") | (rows["read_rate"] == best)]
 
 
+def as_trained(table: pd.DataFrame) -> pd.DataFrame:
+    """The readings with the inner loop where it was trained for, and without it elsewhere."""
+    rows = readings(table)
+    return rows[(rows["mode"] == "on") | ~rows["learns"].astype(bool) & (rows["mode"] == "off")]
+
+
 def over_positions(rows: pd.DataFrame, start: int = 0, stop: int | None = None) -> pd.DataFrame:
     """One row an arm and way to read: mean loss, and best possible loss, over the positions from start to stop."""
     stop = int(rows["stop"].max()) if stop is None else stop
@@ -41,8 +47,7 @@ def at_best_rate(table: pd.DataFrame) -> pd.DataFrame:
     """Of each name the arms at the learning rate with the lowest mean loss (learners read with their inner loop)."""
     if table.empty:
         return table
-    rows = readings(table)
-    own = over_positions(rows[(rows["mode"] == "on") | ~rows["learns"].astype(bool) & (rows["mode"] == "off")])
+    own = over_positions(as_trained(table))
     rate = table.groupby("arm")["train.optim.lr"].first()
     own = own.assign(rate=own["arm"].map(rate))
     best = (

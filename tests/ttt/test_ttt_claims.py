@@ -5,8 +5,8 @@ import pytest
 from lablib.ttt import summaries
 from lablib.ttt.experiments.context import context, ladder, rates
 from lablib.ttt.experiments.cost import cost, memory, steps
-from lablib.ttt.experiments.recall import ANYWHERE, NEAR, recall, taught
-from lablib.ttt.experiments.toy import controls, toy
+from lablib.ttt.experiments.recall import ANYWHERE, NEAR, capacity, recall, taught
+from lablib.ttt.experiments.toy import controls, on_bytes, toy
 from lablib.ttt.summaries import NAIVE
 
 FIRST, END = "TTT-E2E, first order", 1024
@@ -55,7 +55,13 @@ def test_controls():
     assert abs(rates_learnt["ascent, b=16"]) < 1e-3
     assert abs(losses["first order, b=16"] - losses["exact, b=16"]) < 0.02
     assert 0 < losses["not clipped, b=1"] - losses["clipped, b=1"] < 0.2
-    assert rates_learnt["not clipped, b=1"] < rates_learnt["clipped, b=1"]
+
+
+def test_on_bytes_the_order_is_the_same_and_the_way_short():
+    table = on_bytes.recorded()
+    assert table.groupby("name")["seed"].nunique().eq(3).all()
+    one, sixteen, naive = (summaries.share_closed(table, name) for name in ("TTT-E2E, b=1", "TTT-E2E, b=16", NAIVE))
+    assert 0 < naive.high < sixteen.low < sixteen.high < one.low < one.high < 0.3
 
 
 # ---- context
@@ -103,14 +109,25 @@ def test_full_attention_and_key_value_binding_rise_beyond_the_training_length(pe
     for name in ("full attention", "TTT-KVB", "hybrid 5:1"):
         assert above.loc[name, 2048] > above.loc[name, 256]
         assert summaries.against(peers, name, "TTT-E2E", END).high < 0
-    assert above.loc["full attention", 256] < above.loc["TTT-E2E", 256]
+    early = summaries.against(peers, "full attention", "TTT-E2E", 16, 256)
+    assert early.low < 0 < early.high < 0.05
+    assert summaries.against(peers, "full attention", "TTT-E2E", 128, 256).low > 0
 
 
 def test_mamba_is_as_good_at_the_end_and_better_before(peers):
     difference = summaries.against(peers, "Mamba-2", "TTT-E2E", END)
     assert difference.low < 0 < difference.high
     assert summaries.against(peers, "Mamba-2", "TTT-E2E", 128, 256).low > 0
+    delta = summaries.against(peers, "Gated DeltaNet", "TTT-E2E", 32, END)
+    assert delta.low < 0 < delta.high
     assert summaries.against(peers, "Gated DeltaNet", "TTT-E2E", END).high < 0
+
+
+def test_full_attention_and_the_hybrid_have_three_times_the_tokens_and_all_others_the_same(peers):
+    tokens = peers.groupby("name")["train_tokens"].first()
+    most = {"full attention", "hybrid 5:1"}
+    assert set(tokens[tokens == 3 * tokens["TTT-E2E"]].index) == most
+    assert tokens.drop(most).nunique() == 1
 
 
 def test_first_order_costs_little_here(peers):
@@ -125,11 +142,18 @@ def test_first_order_costs_little_here(peers):
 def test_the_loss_that_counts_is_the_step_that_counts():
     rungs = ladder.recorded()
     assert rungs.groupby("name")["seed"].nunique().eq(5).all()
-    assert summaries.against(rungs, "sliding window", "TTT-KVB").high < -0.25
-    assert summaries.against(rungs, "TTT-KVB", "TTT-KVB, simplified").low > 0.3
-    assert summaries.against(rungs, "TTT-KVB, simplified", "TTT-E2E, all blocks").high < -0.5
-    last = summaries.against(rungs, "TTT-E2E, all blocks", "TTT-E2E")
-    assert last.low < 0 < last.high
+    near, far, simple = (0, 256), (256,), "TTT-KVB, simplified"
+    gain, kept = (summaries.against(rungs, "sliding window", name, *near) for name in ("TTT-KVB", simple))
+    assert gain.high < -0.25
+    assert kept.high < 0
+    assert abs(kept.estimate) < 0.5 * abs(gain.estimate)
+    assert summaries.against(rungs, "sliding window", simple, *far).low > 0
+    for part in (near, far):
+        assert summaries.against(rungs, "TTT-KVB", simple, *part).low > 0.1
+        assert summaries.against(rungs, simple, "TTT-E2E, all blocks", *part).high < -0.1
+        last = summaries.against(rungs, "TTT-E2E, all blocks", "TTT-E2E", *part)
+        assert last.low < 0 < last.high
+    assert summaries.against(rungs, "TTT-KVB", "TTT-E2E", *near).high < -0.15
     cost = rungs.groupby("name")["train_flops"].first()
     assert cost["TTT-E2E"] < 0.7 * cost["TTT-E2E, all blocks"]
 
@@ -146,7 +170,8 @@ def answers():
 def test_who_is_asked_nearby_remembers_nothing_from_afar(answers):
     near = answers.loc[NEAR]
     assert near[3].min() > 0.9
-    assert near[121].max() < 0.15
+    assert 0.25 < near[13].min() < near[13].max() < 0.5, "inside the window, and seldom"
+    assert near[[31, 61, 121]].max().max() < 0.15
 
 
 def test_the_better_reader_does_not_remember_better(answers):
@@ -160,6 +185,8 @@ def test_asked_from_afar_the_outer_loop_learns_to_store(answers):
     anywhere = answers.loc[ANYWHERE]
     assert anywhere.loc["TTT-E2E", [61, 121]].min() > 0.95
     assert anywhere.loc["TTT-E2E", 3] < 0.3
+    for nearest, farthest in ((3, 12), (13, 30), (31, 60)):  # a fact is learnt when a chunk has ended behind it
+        assert anywhere.loc["TTT-E2E", nearest] == pytest.approx((nearest + farthest) / 2 / 64, abs=0.05)
     assert anywhere.loc[["full attention", "sliding window"]].max().max() < 0.1
 
 
@@ -171,6 +198,17 @@ def test_once_all_have_learnt_to_look_weights_remember_as_attention_does():
     assert (seeds.loc["full attention"].min(axis=1) > 0.99).sum() == 4
     assert seeds.loc["sliding window"][121].max() < 0.1
     assert seeds.loc["sliding window"][3].min() > 0.7
+
+
+def test_few_fast_weights_hold_few_facts_and_more_hold_all_that_there_are():
+    rows = capacity.recorded().query("phase == 'recall'")
+    assert rows.groupby("fast_weights")["seed"].nunique().eq(3).all()
+    assert rows["parameters"].max() < 1.02 * rows["parameters"].min()
+    shares = rows.pivot_table(index="fast_weights", columns="facts", values="exact")
+    assert shares.loc[384].is_monotonic_decreasing
+    assert shares.loc[384, 16] < 0.6 * shares.loc[384, 1]
+    assert shares.loc[[1536, 4896]].min().min() > 0.8
+    assert (shares.loc[[1536, 4896], 1] - shares.loc[[1536, 4896], 16]).max() < 0.05
 
 
 # ---- cost

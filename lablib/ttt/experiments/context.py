@@ -2,7 +2,7 @@
 
 `ttt/context`   all peers, trained on texts of 256 tokens of `RowMixture`, read to 2 048 (2512.23675, figures 1 and 6)
 `ttt/rates`     the learning rates they were chosen from: three seeds, short runs, the same five rates for each
-`ttt/ladder`    from TTT-KVB to TTT-E2E, one change at a time (section 2.4, table 1)
+`ttt/ladder`    from TTT-KVB to TTT-E2E, step by step (section 2.4, table 1)
 `ttt/sources`   three of them on the standard library's sources
 """
 

@@ -1,11 +1,26 @@
-"""The figure of `ttt/ladder`: mean losses, a bar a step of the ladder."""
+"""The figure of `ttt/ladder`: mean losses of each step of the ladder, up to the training length and beyond it."""
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from lablib.ttt.figures.bars import loss_bars
+from lablib.ttt.summaries import as_trained, over_positions
+from lablib.viz.marks import NOTHING, add_bars, missing, runs_and_seeds
+from lablib.viz.style import BLUE, VERMILLION, dress
 
 
 def ladder_figure(table: pd.DataFrame) -> go.Figure:
-    """Mean loss by step of the ladder, with a dot for every seed."""
-    return loss_bars(table, title="From binding keys and values to the loss that counts")
+    """Mean loss by step, read as trained, with a dot for every seed."""
+    if table.empty:
+        return missing(NOTHING)
+    rows, trained, figure = as_trained(table), int(table["length"].max()), go.Figure()
+    names = list(table["name"].unique())
+    near, far = over_positions(rows, 0, trained), over_positions(rows, trained)
+    add_bars(figure, near, "name", "loss", order=names, name=f"positions up to {trained}", colour=BLUE)
+    beyond = {"name": f"from {trained} to {int(rows['stop'].max())}", "colour": VERMILLION, "symbol": "square"}
+    add_bars(figure, far, "name", "loss", order=names, **beyond)
+    low, high = (getattr(pd.concat([near, far])["loss"], end)() for end in ("min", "max"))
+    figure.update_xaxes(range=[low - 0.15 * (high - low), high + 0.1 * (high - low)])
+    figure.update_xaxes(title="loss of the next token (nats; the axis does not begin at 0)")
+    source = f"{runs_and_seeds(table, 'bar', 'name')}, {int(table['texts'].iloc[0])} texts a seed"
+    title = "From binding keys and values to the loss that counts"
+    return dress(figure, title=title, source=source, height=150 + 44 * len(names))
