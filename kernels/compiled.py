@@ -1,7 +1,8 @@
 """What the compiler makes of a kernel for sm_90 (Hopper), on any machine with Triton: no GPU and no driver is needed.
 
-`python -m labkernels.compiled [NAME]...` prints the facts of the production configurations (by default all) as JSON, in
-a process without the interpreter: tensor-core instructions, registers, bytes of stack (spills) and of shared memory.
+`python -m labkernels.compiled [NAME]...` prints the facts of the production configurations (by default all; with
+`--corners` those of the smallest and largest operands that are taken) as JSON, in a process without the interpreter:
+tensor-core instructions, registers, bytes of stack (spills) and of shared memory.
 """
 
 import json
@@ -96,6 +97,16 @@ def builds() -> Iterator[Build]:
     yield from hsa.builds()
 
 
+def corners() -> Iterator[Build]:
+    """The configurations at the limits of what kernels take."""
+    from labkernels.hsa import builds as hsa
+    from labkernels.swa import builds as swa
+
+    yield from swa.corners()
+    yield from hsa.corners()
+
+
 if __name__ == "__main__":
     wanted = sys.argv[1:]
-    json.dump([facts(build) for build in builds() if not wanted or build.name in wanted], sys.stdout, indent=1)
+    found = corners() if wanted == ["--corners"] else (b for b in builds() if not wanted or b.name in wanted)
+    json.dump([facts(build) for build in found], sys.stdout, indent=1)

@@ -1,5 +1,6 @@
 """What all kernels share: what they can take, how they are launched, and that nobody differentiates them twice."""
 
+import contextlib
 import math
 import os
 from typing import NamedTuple
@@ -11,6 +12,8 @@ from torch import Tensor
 
 INTERPRETING = os.environ.get("TRITON_INTERPRET") == "1"  # decided when triton is first imported, for the whole process
 LOG2_E = math.log2(math.e)
+MOST_SHARED = 196_608  # bytes of shared memory that a program of any kernel needs: gate 3 holds them to it
+MOST_PROGRAMS = 65_535  # along the second axis of a grid
 TRITON_TYPES = {
     torch.float16: tl.float16,
     torch.bfloat16: tl.bfloat16,
@@ -51,6 +54,8 @@ def check_operands(name: str, **tensors: Tensor) -> None:
         raise ValueError(
             f"{name}: the tensors are {dtype}; the kernel takes {_listed(TRITON_TYPES)}. Backend 'torch' can"
         )
+    if device.type not in ("cpu", "cuda", "meta"):
+        raise ValueError(f"{name}: the tensors are on {device}; Triton runs on CUDA. Backend 'torch' can")
     if device.type == "cpu" and not INTERPRETING:
         raise ValueError(
             f"{name}: the tensors are on the CPU, where Triton only runs in its interpreter (TRITON_INTERPRET=1 before "
@@ -58,8 +63,27 @@ def check_operands(name: str, **tensors: Tensor) -> None:
         )
     if INTERPRETING and dtype == torch.bfloat16:
         raise ValueError(f"{name}: Triton's interpreter computes bfloat16 wrongly. Use float16 or float32 there")
-    if not INTERPRETING and dtype == torch.float64:
-        raise ValueError(f"{name}: float64 runs in Triton's interpreter only. Backend 'torch' can")
+    if not INTERPRETING and dtype not in (torch.float16, torch.bfloat16):
+        raise ValueError(
+            f"{name}: the tensors are {dtype}; compiled kernels take float16 and bfloat16, which their tiles are made "
+            "for (wider types run in Triton's interpreter). Backend 'torch' can"
+        )
+    if device.type == "cuda" and not INTERPRETING:
+        held = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+        if held < MOST_SHARED:
+            raise ValueError(
+                f"{name}: a program of this GPU has {held:,} bytes of shared memory, the tiles need up to "
+                f"{MOST_SHARED:,}. Backend 'torch' can"
+            )
+
+
+def check_programs(name: str, batch: int, heads: int) -> None:
+    """Raise for more sequences and heads than the second axis of a grid has programs."""
+    if batch * heads > MOST_PROGRAMS:
+        raise ValueError(
+            f"{name}: {batch} sequences of {heads} heads are {batch * heads:,}; a launch takes {MOST_PROGRAMS:,}. Cut "
+            "the batch, or take backend 'torch'"
+        )
 
 
 def check_dim(name: str, size: int, *, least: int = 16, most: int = 256, what: str = "dim") -> None:
@@ -73,6 +97,11 @@ def check_dim(name: str, size: int, *, least: int = 16, most: int = 256, what: s
 def rows(tensor: Tensor) -> Tensor:
     """The tensor with its last axis dense, as kernels read it: itself, or a copy."""
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def on_device(tensor: Tensor) -> contextlib.AbstractContextManager:
+    """Launch where the tensor is: Triton takes the current GPU, whatever the pointers say."""
+    return torch.cuda.device(tensor.device) if tensor.device.type == "cuda" else contextlib.nullcontext()
 
 
 class _Once(torch.autograd.Function):
@@ -92,7 +121,9 @@ class _Once(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *gradients):
         raise NotImplementedError(
-            "a Triton kernel has no second derivative. Where gradients of gradients are needed, choose backend 'torch'"
+            "a Triton kernel has no second derivative. Where gradients of gradients are needed, use plain torch "
+            "operations: the definitions `attention_reference` and `attend_dense`, or backend 'torch' under "
+            "`torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`"
         )
 
 

@@ -25,7 +25,7 @@ def hsa_bwd_dq_kernel(
     """Grid (time, batch * kv_heads). Leaves <O_c, dO> behind in `dots` (batch, kv_head, time, slot, group)."""
     t, bh = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     batch, head = bh // kv_heads, bh % kv_heads
-    o_g, o_s, o_d = tl.arange(0, ROWS), tl.arange(0, S), tl.arange(0, D)
+    o_g, o_s, o_d = tl.arange(0, ROWS).to(tl.int64), tl.arange(0, S), tl.arange(0, D)
     real = o_g < G
     rows_q = batch * stride_qb + head * stride_qh + t * stride_qt + o_g[:, None] * stride_qg + o_d[None, :]
     rows_do = batch * stride_dob + head * stride_doh + t * stride_dot + o_g[:, None] * stride_dog + o_d[None, :]
@@ -75,7 +75,7 @@ def hsa_bwd_dkv_kernel(
     do += batch * stride_dob + head * stride_doh
     b_dk, b_dv = tl.full((S, D), 0.0, ACC), tl.full((S, D), 0.0, ACC)
     first = tl.load(offsets + bh * num_chunks + chunk)
-    count = (tl.load(offsets + bh * num_chunks + chunk + 1) - first) * G
+    count = (tl.load(offsets + bh * num_chunks + chunk + 1) - first).to(tl.int32) * G
     for r0 in range(0, count, M):
         r = r0 + tl.arange(0, M)
         inside = r < count

@@ -5,7 +5,7 @@
 Each chunk has its own softmax, so that partial outputs simply add: no running maximum joins the chunks. Two orders:
 
     query-major   a program a token: its group of queries reads each of its chunks; a chunk is read once a token
-    block-major   a program a chunk: it reads the queries that chose it, and adds to their outputs (atomically)
+    chunk-major   a program a chunk: it reads the queries that chose it, and adds to their outputs (atomically)
 
 Layout: q (batch, kv_head, group, time, dim), k and v (batch, kv_head, chunk, size, dim), chunks and weights
 (batch, kv_head, time, slot); a chunk of -1 is an empty slot.
@@ -27,7 +27,7 @@ def hsa_fwd_queries_kernel(
     """Grid (time, batch * kv_heads). lse is (batch, kv_head, time, slot, group), in nats."""
     t, bh = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     batch, head = bh // kv_heads, bh % kv_heads
-    o_g, o_s, o_d = tl.arange(0, ROWS), tl.arange(0, S), tl.arange(0, D)
+    o_g, o_s, o_d = tl.arange(0, ROWS).to(tl.int64), tl.arange(0, S), tl.arange(0, D)
     real = o_g < G
     b_q = tl.load(
         q + batch * stride_qb + head * stride_qh + t * stride_qt + o_g[:, None] * stride_qg + o_d[None, :],
@@ -80,7 +80,7 @@ def hsa_fwd_chunks_kernel(
     q += batch * stride_qb + head * stride_qh
     o += batch * stride_ob + head * stride_oh
     first = tl.load(offsets + bh * num_chunks + chunk)
-    count = (tl.load(offsets + bh * num_chunks + chunk + 1) - first) * G
+    count = (tl.load(offsets + bh * num_chunks + chunk + 1) - first).to(tl.int32) * G
     for r0 in range(0, count, M):
         r = r0 + tl.arange(0, M)
         inside = r < count

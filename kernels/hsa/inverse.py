@@ -9,7 +9,8 @@ from torch import Tensor
 class Inverse(NamedTuple):
     """`entries[offsets[i] : offsets[i + 1]]` are the readers of chunk i, counted over batch, kv_head and chunk.
 
-    A reader is `token * slots + slot`, int32, in the order of the text; memory is O(time * slots).
+    A reader is `token * slots + slot`, int32, in the order of the text; offsets are int64: of all heads together there
+    may be more than 2^31 readers. Memory is O(time * slots).
     """
 
     entries: Tensor
@@ -24,4 +25,4 @@ def inverse_index(chunks: Tensor, num_chunks: int) -> Inverse:
     keys = torch.where(flat >= 0, row * num_chunks + flat, heads * num_chunks).flatten()
     ordered, order = keys.sort(stable=True)
     offsets = torch.searchsorted(ordered, torch.arange(heads * num_chunks + 1, device=chunks.device))
-    return Inverse((order % places).int(), offsets.int())
+    return Inverse((order % places).int(), offsets)

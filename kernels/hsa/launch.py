@@ -10,7 +10,7 @@ from labkernels.hsa.inverse import inverse_index
 from labkernels.runtime import Tiles, accumulator, rows, wide
 
 # rows of queries (of any token, and any head of its group) to a tile; the keys of a tile are a chunk
-QUERY_MAJOR = Tiles(16, 64, warps=2, stages=3)
+QUERY_MAJOR = Tiles(16, 64, warps=2, stages=3)  # rows and warps grow with the group: see `of_a_token`
 CHUNK_MAJOR = Tiles(128, 64, warps=8, stages=2)
 FOR_DQ = Tiles(16, 64, warps=2, stages=2)
 FOR_DKV = Tiles(64, 64, warps=8, stages=2)
@@ -33,10 +33,10 @@ def forward(
             M=CHUNK_MAJOR.queries, **constants, **_options(CHUNK_MAJOR),
         )  # fmt: skip
         return out.to(q.dtype), lse
-    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    out, token = torch.empty_like(q, memory_format=torch.contiguous_format), of_a_token(QUERY_MAJOR, group, size, dim)
     hsa_fwd_queries_kernel[(time, batch * kv_heads)](
         q, k, v, chunks, weights, out, lse, time, slots, kv_heads, *_strides(q, k, v, out), scale,
-        ROWS=rows_for(group), **constants, **_options(QUERY_MAJOR),
+        ROWS=token.queries, **constants, **_options(token),
     )  # fmt: skip
     return out, lse
 
@@ -52,9 +52,10 @@ def backward(
     dots, dweights = torch.empty_like(lse), torch.empty_like(weights)
     dq, dk, dv = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
     constants = {"G": group, "S": k.shape[3], "D": dim, "ACC": accumulator(q.dtype)}
+    token = of_a_token(FOR_DQ, group, k.shape[3], dim)
     hsa_bwd_dq_kernel[(time, batch * kv_heads)](
         q, k, v, chunks, weights, do, lse, dots, dq, dweights, time, slots, kv_heads, *_strides(q, k, v, do, dq), scale,
-        ROWS=rows_for(group), **constants, **_options(FOR_DQ),
+        ROWS=token.queries, **constants, **_options(token),
     )  # fmt: skip
     hsa_bwd_dkv_kernel[(num_chunks, batch * kv_heads)](
         q, k, v, weights, *inverse_index(chunks, num_chunks), do, lse, dots, dk, dv, time, slots, kv_heads, num_chunks,
@@ -63,9 +64,14 @@ def backward(
     return dq, dk, dv, dweights
 
 
-def rows_for(group: int) -> int:
-    """Rows of a token's tile: at least 16, which is what tensor cores take."""
-    return max(16, triton.next_power_of_2(group))
+def of_a_token(tiles: Tiles, group: int, size: int, dim: int) -> Tiles:
+    """The tile of a token: a row a head of its group, at least 16, which is what tensor cores take.
+
+    More warps where a row of scores and an output would not stay in the registers of two.
+    """
+    rows = max(16, triton.next_power_of_2(group))
+    warps = 8 if rows >= 64 or size * dim > 64 * 128 else 4 if rows > 16 else tiles.warps
+    return tiles._replace(queries=rows, keys=size, warps=warps)
 
 
 def _options(tiles: Tiles) -> dict[str, int]:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from labkernels.hsa.launch import backward, forward
-from labkernels.runtime import check_dim, check_operands, once
+from labkernels.runtime import check_dim, check_operands, check_programs, on_device, once
 
 NAME = "hierarchical sparse attention"
+MOST_HEADS = 64  # of a group: more would not stay in registers
 Order = Literal["auto", "queries", "chunks"]
 
 
@@ -82,6 +83,12 @@ def check_shapes(q: Tensor, k: Tensor, v: Tensor, chunks: Tensor, weights: Tenso
         raise ValueError(f"{NAME}: an axis is empty (q {tuple(q.shape)}, k {tuple(k.shape)}). Backend 'torch' can")
     check_dim(NAME, dim, most=128)
     check_dim(NAME, k.shape[3], most=128, what="the size of a chunk")
+    check_programs(NAME, batch, kv_heads)
+    if q.shape[2] > MOST_HEADS or time * chunks.shape[-1] >= 2**31:
+        raise ValueError(
+            f"{NAME}: {q.shape[2]} heads a group, {time} tokens of {chunks.shape[-1]} slots; the kernel takes up to "
+            f"{MOST_HEADS} heads and 2^31 slots a head. Backend 'torch' can"
+        )
 
 
 class HierarchicalAttention(torch.autograd.Function):
@@ -89,7 +96,8 @@ class HierarchicalAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(q, k, v, chunks, weights, scale: float, by_chunks: bool) -> tuple[Tensor, Tensor]:
-        return forward(q, k, v, chunks, weights, scale, by_chunks)
+        with on_device(q):
+            return forward(q, k, v, chunks, weights, scale, by_chunks)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
@@ -100,7 +108,7 @@ class HierarchicalAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx, do: Tensor, _):
         q, k, v, chunks, weights, lse = ctx.saved_tensors
-        with torch.no_grad():
+        with torch.no_grad(), on_device(q):
             dq, dk, dv, dweights = backward(q, k, v, chunks, weights, lse, do, ctx.scale)
         inputs = (q, k, v, weights, do)
         return once(dq, *inputs), once(dk, *inputs), once(dv, *inputs), None, once(dweights, *inputs), None, None

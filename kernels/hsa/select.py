@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from labkernels.runtime import Tiles, accumulator, check_dim, check_operands, programs, rows
+from labkernels.runtime import Tiles, accumulator, check_dim, check_operands, check_programs, on_device, programs, rows
 
 NAME = "selection of chunks"
 TILES = Tiles(32, 64, warps=4, stages=2)
@@ -71,14 +71,26 @@ def select_chunks(q: Tensor, landmarks: Tensor, size: int, top_k: int, positions
     q, landmarks = rows(q.detach()), rows(landmarks.detach())
     batch, kv_heads, time, dim = q.shape
     positions = torch.arange(time, device=q.device) if positions is None else positions
+    if positions.shape != (time,) or positions.is_floating_point():
+        came = f"{positions.dtype} {tuple(positions.shape)}"
+        raise ValueError(f"{NAME}: positions are {came}; expected integers ({time},)")
+    positions = positions.to(q.device, torch.int32).contiguous()
     chosen = torch.empty(batch, kv_heads, time, top_k, device=q.device, dtype=torch.int32)
-    kept = triton.next_power_of_2(top_k)
-    hsa_select_kernel[(programs(time, TILES.queries), batch * kv_heads)](
-        q, landmarks, positions.int(), chosen, time, landmarks.shape[2], size, kv_heads, *q.stride()[:3],
-        *landmarks.stride()[:3], M=TILES.queries, N=max(TILES.keys, kept), D=dim, K=top_k, KEPT=kept,
-        ACC=accumulator(q.dtype), num_warps=TILES.warps, num_stages=TILES.stages,
-    )  # fmt: skip
+    tiles = fitting(dim, top_k)
+    with on_device(q):
+        hsa_select_kernel[(programs(time, tiles.queries), batch * kv_heads)](
+            q, landmarks, positions, chosen, time, landmarks.shape[2], size, kv_heads, *q.stride()[:3],
+            *landmarks.stride()[:3], M=tiles.queries, N=tiles.keys, D=dim, K=top_k,
+            KEPT=triton.next_power_of_2(top_k), ACC=accumulator(q.dtype), num_warps=tiles.warps,
+            num_stages=tiles.stages,
+        )  # fmt: skip
     return chosen
+
+
+def fitting(dim: int, top_k: int) -> Tiles:
+    """The tiles: at least as many landmarks as are kept; twice the warps for the widest heads."""
+    warps = TILES.warps * (2 if dim > 128 else 1)
+    return TILES._replace(keys=max(TILES.keys, triton.next_power_of_2(top_k)), warps=warps)
 
 
 def check(q: Tensor, landmarks: Tensor, size: int, top_k: int) -> None:
@@ -94,7 +106,10 @@ def check_shapes(q: Tensor, landmarks: Tensor, size: int, top_k: int) -> None:
             f"{NAME}: q {tuple(q.shape)}, landmarks {tuple(landmarks.shape)}; expected (batch, kv_head, time, dim) and "
             "(batch, kv_head, chunk, dim)"
         )
+    if min(q.shape) < 1:
+        raise ValueError(f"{NAME}: q is {tuple(q.shape)}; expected no empty axis. Backend 'torch' can")
     check_dim(NAME, q.shape[3])
+    check_programs(NAME, *q.shape[:2])
     if not 1 <= top_k <= 64 or size < 1:
         raise ValueError(
             f"{NAME}: top_k is {top_k} of chunks of {size}; the kernel takes top_k from 1 to 64, size from 1"

@@ -1,4 +1,4 @@
-"""The production configurations, for the compiler."""
+"""The configurations of the window's kernels, for the compiler: those in production, and the corners of the limits."""
 
 from collections.abc import Iterator
 
@@ -15,21 +15,32 @@ KINDS = {
     "dk, dv": (swa_bwd_dkv_kernel, op.FOR_DKV),
 }
 IN_FULL = ("lse", "dlse", "delta")  # fp32 whatever the inputs are
+IN_TYPE = ("q", "k", "v", "o", "do", "dq", "dk", "dv")
 
 
-def builds(dtype: str = "bf16") -> Iterator[Build]:
-    """Each kernel with heads of 64 and of 128 on a long text."""
+def builds() -> Iterator[Build]:
+    """Each kernel in bf16 with heads of 64 and of 128 on a long text."""
     for dim in (64, 128):
-        for kind, (kernel, choices) in KINDS.items():
-            cut = op.fitting(choices, 16_384, dim)
-            tensors = [
-                name for name in kernel.arg_names if name in ("q", "k", "v", "o", "do", "dq", "dk", "dv", *IN_FULL)
-            ]
-            yield Build(
-                name=f"swa {kind}, dim {dim}",
-                kernel=kernel,
-                tiles=cut,
-                pointers={name: "fp32" if name in IN_FULL else dtype for name in tensors},
-                constants={"M": cut.queries, "N": cut.keys, "D": dim, "ACC": tl.float32},
-                unaligned=("time", "window", "heads", "group"),
-            )
+        for kind in KINDS:
+            yield build(kind, dim, "bf16", f"swa {kind}, dim {dim}")
+
+
+def corners() -> Iterator[Build]:
+    """The narrowest and the widest heads, the shortest text, fp16."""
+    for dim, dtype, time in ((16, "bf16", 16_384), (256, "bf16", 16_384), (64, "bf16", 16), (64, "fp16", 16_384)):
+        for kind in KINDS:
+            yield build(kind, dim, dtype, f"swa {kind}, dim {dim}, {dtype}, {time} tokens", time)
+
+
+def build(kind: str, dim: int, dtype: str, name: str, time: int = 16_384) -> Build:
+    kernel, choices = KINDS[kind]
+    cut = op.fitting(choices, time, dim)
+    types = {tensor: dtype for tensor in IN_TYPE} | {tensor: "fp32" for tensor in IN_FULL}
+    return Build(
+        name=name,
+        kernel=kernel,
+        tiles=cut,
+        pointers={tensor: kind for tensor, kind in types.items() if tensor in kernel.arg_names},
+        constants={"M": cut.queries, "N": cut.keys, "D": dim, "ACC": tl.float32},
+        unaligned=("time", "window", "heads", "group"),
+    )

@@ -6,7 +6,18 @@ Layout: q (batch, heads, time, dim), k and v (batch, kv_heads, time, dim); heads
 import torch
 from torch import Tensor
 
-from labkernels.runtime import Tiles, accumulator, check_dim, check_operands, once, programs, rows, wide
+from labkernels.runtime import (
+    Tiles,
+    accumulator,
+    check_dim,
+    check_operands,
+    check_programs,
+    on_device,
+    once,
+    programs,
+    rows,
+    wide,
+)
 from labkernels.swa.backward import swa_bwd_dkv_kernel, swa_bwd_dq_kernel
 from labkernels.swa.forward import swa_fwd_kernel
 
@@ -14,7 +25,7 @@ NAME = "sliding-window attention"
 # by the width of the heads: wider ones need more registers and shared memory
 FORWARD = {64: Tiles(128, 64, warps=4, stages=3), 128: Tiles(128, 64, warps=8, stages=3), 256: Tiles(64, 32, warps=8)}
 FOR_DQ = {64: Tiles(128, 64, warps=8), 128: Tiles(128, 64, warps=8), 256: Tiles(64, 32, warps=8)}
-FOR_DKV = {64: Tiles(64, 128, warps=8), 128: Tiles(64, 64, warps=8), 256: Tiles(32, 64, warps=8)}
+FOR_DKV = {64: Tiles(64, 128, warps=8), 128: Tiles(64, 64, warps=8), 256: Tiles(32, 32, warps=8)}
 
 
 def sliding_window_attention(
@@ -44,14 +55,17 @@ def check_shapes(q: Tensor, k: Tensor, v: Tensor, window: int) -> None:
             f"{NAME}: q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}; expected q (batch, heads, time, "
             "dim), k and v (batch, kv_heads, time, dim)"
         )
+    if min(*q.shape, *k.shape) < 1:
+        raise ValueError(
+            f"{NAME}: q is {tuple(q.shape)}, k {tuple(k.shape)}; expected no empty axis. Backend 'torch' can"
+        )
     if q.shape[3] != k.shape[3] or q.shape[1] % k.shape[1]:
         raise ValueError(
             f"{NAME}: q has {q.shape[1]} heads of {q.shape[3]}, k {k.shape[1]} of {k.shape[3]}; expected the same dim, "
             "and heads a multiple of kv_heads"
         )
-    if min(q.shape) < 1:
-        raise ValueError(f"{NAME}: q is {tuple(q.shape)}; expected no empty axis. Backend 'torch' can")
     check_dim(NAME, q.shape[3])
+    check_programs(NAME, *q.shape[:2])
     if window < 1:
         raise ValueError(f"{NAME}: window is {window}; expected at least 1 (a token always reads itself)")
 
@@ -61,7 +75,8 @@ class SlidingWindowAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> tuple[Tensor, Tensor]:
-        return forward(q, k, v, window, scale)
+        with on_device(q):
+            return forward(q, k, v, window, scale)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
@@ -71,7 +86,7 @@ class SlidingWindowAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx, do: Tensor, dlse: Tensor):
         q, k, v, o, lse = ctx.saved_tensors
-        with torch.no_grad():
+        with torch.no_grad(), on_device(q):
             gradients = backward(q, k, v, o, lse, do, dlse, ctx.window, ctx.scale)
         return *(once(gradient, q, k, v, do, dlse) for gradient in gradients), None, None
 

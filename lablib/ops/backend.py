@@ -1,17 +1,19 @@
 """Which implementation an operator takes, and the only door to the Triton kernels (`kernels/`, imported as labkernels).
 
-    auto     Triton where the tensors are on a GPU and the kernel takes them, else torch
-    torch    always torch: on every machine, and differentiable any number of times
+    auto     Triton where the tensors are on a GPU and the kernel takes them, else torch; never the interpreter
+    torch    always torch, on every machine
     triton   Triton, or a ValueError with the reason; on a CPU only in a process that runs its interpreter
 
 Each function here returns the kernel's output, or None where torch is to compute it. What needs gradients of gradients
-(the blocks with fast weights of `lablib.ttt`) uses operations that never come here.
+(the blocks with fast weights of `lablib.ttt`) uses plain operations that never come here; the fused attention that
+"torch" takes has no second derivative either.
 """
 
 import contextlib
 import importlib
 import importlib.util
 import logging
+import os
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple, get_args
@@ -51,7 +53,8 @@ def using(backend: Backend) -> Iterator[None]:
 
 def kernels_wanted(like: Tensor) -> bool:
     """Whether a kernel is to be tried on such a tensor: a cheap question, before its operands are made."""
-    return _wanted.get() == "triton" or (_wanted.get() == "auto" and like.device.type == "cuda")
+    by_itself = like.device.type == "cuda" and os.environ.get("TRITON_INTERPRET") != "1"
+    return _wanted.get() == "triton" or (_wanted.get() == "auto" and by_itself)
 
 
 def no_kernel(operator: str, reason: str) -> None:
@@ -68,7 +71,9 @@ def way_here(operator: str) -> Way:
         return Way("torch", "Triton is not installed (it comes for Linux only)")
     if not torch.cuda.is_available():
         return Way("torch", "no GPU; Triton runs on one")
-    return Way("triton", torch.cuda.get_device_name(0))
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return Way("torch", "TRITON_INTERPRET=1: the interpreter is taken where it is asked for by name")
+    return Way("triton", f"{torch.cuda.get_device_name(0)}, in float16 and bfloat16")
 
 
 def sliding_window(

@@ -9,17 +9,17 @@ import sys
 import pytest
 
 from labkernels.compiled import SHARED_LIMIT
+from labkernels.runtime import MOST_SHARED
 from lablib.core.store import PROJECT
 
 
-def compiled(folder=None) -> list[dict]:
+def compiled(*arguments: str, folder=None) -> list[dict]:
     """The facts of `python -m labkernels.compiled`, in a process without the interpreter; of another copy if given."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     if folder is not None:
         environment["PYTHONPATH"] = str(folder)
-    done = subprocess.run(
-        [sys.executable, "-m", "labkernels.compiled"], capture_output=True, text=True, env=environment, check=False
-    )
+    command = [sys.executable, "-m", "labkernels.compiled", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -43,13 +43,19 @@ def broken_rules(fact: dict) -> list[str]:
     rules = {
         "tensor cores": fact["wgmma"] + fact["mma"] > 0,
         "no spill": fact["stack"] == 0,
-        "shared memory": fact["shared"] <= SHARED_LIMIT,
+        "shared memory": fact["shared"] <= MOST_SHARED <= SHARED_LIMIT,
     }
     return [rule for rule, kept in rules.items() if not kept]
 
 
 def test_all_use_tensor_cores_without_a_spill_and_fit(facts):
     assert not {fact["kernel"]: broken for fact in facts if (broken := broken_rules(fact))}
+
+
+def test_so_do_the_smallest_and_the_largest_operands_that_are_taken():
+    found = compiled("--corners")
+    assert len(found) > 30
+    assert not {fact["kernel"]: broken for fact in found if (broken := broken_rules(fact))}
 
 
 def test_tiles_of_64_rows_and_more_use_the_instructions_of_hopper(facts):
@@ -64,5 +70,5 @@ def test_a_kernel_that_multiplies_outside_tensor_cores_is_seen(tmp_path):
     product, exact = "tl.dot(b_q, tl.trans(b_l)", "tl.dot(b_q.to(tl.float32), tl.trans(b_l).to(tl.float32)"
     assert product in source
     path.write_text(source.replace(product, exact))
-    slow = {fact["kernel"]: broken_rules(fact) for fact in compiled(tmp_path)}
+    slow = {fact["kernel"]: broken_rules(fact) for fact in compiled(folder=tmp_path)}
     assert all("tensor cores" in broken for kernel, broken in slow.items() if "selection" in kernel)

@@ -1,11 +1,14 @@
 """Operands that a kernel cannot take are refused before a launch: the argument, the limit, a way out."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from labkernels.hsa.op import check_shapes as check_chunks
 from labkernels.hsa.op import hierarchical_attention
 from labkernels.hsa.select import select_chunks
-from labkernels.runtime import check_dim
+from labkernels.runtime import check_dim, check_operands
 from labkernels.swa.op import check_shapes, sliding_window_attention
 
 
@@ -34,6 +37,11 @@ def test_a_cpu_without_the_interpreter_is_refused_and_told_what_can():
         ({"q": (1, 4, 8, 24), "k": (1, 2, 8, 24), "v": (1, 2, 8, 24)}, "dim is 24.*powers of two from 16 to 256"),
         ({"q": (1, 4, 8, 8), "k": (1, 2, 8, 8), "v": (1, 2, 8, 8)}, "dim is 8"),
         ({"q": (0, 4, 8, 16), "k": (0, 2, 8, 16), "v": (0, 2, 8, 16)}, "expected no empty axis"),
+        ({"k": (1, 0, 8, 16), "v": (1, 0, 8, 16)}, "expected no empty axis"),
+        (
+            {"q": (1, 65_536, 8, 16), "k": (1, 1, 8, 16), "v": (1, 1, 8, 16)},
+            "1 sequences of 65536 heads are 65,536; a launch takes 65,535",
+        ),
     ],
 )
 def test_shapes_that_do_not_fit_are_named(changes, said):
@@ -54,6 +62,29 @@ def test_mixed_types_and_devices_are_refused():
         sliding_window_attention(torch.zeros(1, 4, 8, 16), k, v, 4)
     with pytest.raises(ValueError, match=r"torch.int64; the kernel takes"):
         sliding_window_attention(q.long(), k.long(), v.long(), 4)
+
+
+def test_wide_types_are_left_to_torch_where_kernels_are_compiled():
+    with pytest.raises(ValueError, match=r"torch.float32; compiled kernels take float16 and bfloat16.*Backend 'torch'"):
+        sliding_window_attention(*window_case().values(), 4)
+
+
+def test_a_gpu_with_too_little_shared_memory_is_refused(monkeypatch):
+    small = SimpleNamespace(shared_memory_per_block_optin=101_376)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: small)
+    like = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float16)
+    with pytest.raises(ValueError, match=r"this GPU has 101,376 bytes of shared memory, the tiles need up to 196,608"):
+        check_operands("op", q=like)
+
+
+@pytest.mark.parametrize(
+    ("group", "time", "slots"), [(65, 64, 2), (1, 2**27, 16)], ids=["a large group", "more slots than an int32 counts"]
+)
+def test_chosen_chunks_beyond_what_is_counted_or_kept_are_refused(group, time, slots):
+    q, k = torch.zeros(1, 1, group, time, 16, device="meta"), torch.zeros(1, 1, 4, 16, 16, device="meta")
+    chunks = torch.zeros(1, 1, time, slots, dtype=torch.int32, device="meta")
+    with pytest.raises(ValueError, match=r"the kernel takes up to 64 heads and 2\^31 slots a head"):
+        check_chunks(q, k, k, chunks, chunks.float())
 
 
 def test_a_limit_is_said_with_the_number_that_came():

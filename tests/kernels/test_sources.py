@@ -21,14 +21,14 @@ def calls(source: str, name: str) -> list[ast.Call]:
 
 def undefined_loads(source: str) -> list[int]:
     """Lines of masked loads without `other`: the interpreter reads 0 there, a GPU anything."""
-    keywords = {load.lineno: {word.arg for word in load.keywords} for load in calls(source, "load")}
-    return [line for line, words in keywords.items() if "mask" in words and "other" not in words]
+    found = ((load.lineno, {word.arg for word in load.keywords}) for load in calls(source, "load"))
+    return [line for line, words in found if "mask" in words and "other" not in words]
 
 
 def rounded_products(source: str) -> list[int]:
     """Lines of products that do not say in which precision: on a GPU fp32 would silently be rounded to tf32."""
-    keywords = {dot.lineno: {word.arg for word in dot.keywords} for dot in calls(source, "dot")}
-    return [line for line, words in keywords.items() if not {"out_dtype", "input_precision"} <= words]
+    found = ((dot.lineno, {word.arg for word in dot.keywords}) for dot in calls(source, "dot"))
+    return [line for line, words in found if not {"out_dtype", "input_precision"} <= words]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(PROJECT).as_posix())
@@ -41,6 +41,7 @@ def test_masked_loads_have_a_value_and_products_a_precision(path: Path):
 
 def test_a_missing_value_and_a_missing_precision_are_seen():
     assert undefined_loads("a = tl.load(p, mask=m)\nb = tl.load(p, mask=m, other=0.0)\nc = tl.load(p)") == [1]
+    assert undefined_loads("a = tl.load(p, mask=m) + tl.load(q, mask=m, other=0.0)") == [1]
     assert rounded_products("a = tl.dot(p, q)") == [1]
 
 

@@ -25,7 +25,10 @@ def with_margins(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class Allocations:
-    """Takes the place of torch.empty and torch.empty_like: poison, with margins that are looked at in the end."""
+    """Takes the place of torch.empty, torch.empty_like and torch.zeros: margins that are looked at in the end.
+
+    What is empty is poisoned.
+    """
 
     def __init__(self):
         self.buffers: list[torch.Tensor] = []
@@ -41,6 +44,9 @@ class Allocations:
     def like(self, tensor: torch.Tensor, *, dtype=None, **_) -> torch.Tensor:
         return self(tensor.shape, dtype=dtype or tensor.dtype)
 
+    def zeros(self, *shape, **how) -> torch.Tensor:
+        return self(*shape, **how).zero_()
+
     def check(self) -> None:
         for buffer in self.buffers:
             for margin in (buffer[:MARGIN], buffer[-MARGIN:]):
@@ -53,5 +59,6 @@ def allocations(monkeypatch):
     made = Allocations()
     monkeypatch.setattr(torch, "empty", made)
     monkeypatch.setattr(torch, "empty_like", made.like)
+    monkeypatch.setattr(torch, "zeros", made.zeros)
     yield made
     made.check()

@@ -1,12 +1,29 @@
 """What the kernels compute, by definition and in double precision, and how far from it they may be."""
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 FARTHEST = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 2e-3}
+
+
+def pairwise(factors: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Few cases in which any two values of different factors meet: the case with most new pairs, until none is left."""
+    cases = [dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values())]
+    left, chosen = set().union(*map(pairs_of, cases)), []
+    while left:
+        best = max(cases, key=lambda case: len(left & pairs_of(case)))
+        chosen.append(best)
+        left -= pairs_of(best)
+    return chosen
+
+
+def pairs_of(case: Mapping[str, Any]) -> set[tuple]:
+    return set(itertools.combinations(case.items(), 2))
 
 
 def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> tuple[Tensor, Tensor]:

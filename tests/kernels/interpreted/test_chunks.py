@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from conftest import with_margins
-from definitions import FARTHEST, chosen_attention, errors
+from definitions import FARTHEST, chosen_attention, errors, pairwise
 
 from labkernels.hsa import launch, select
 from labkernels.hsa.inverse import inverse_index
@@ -13,16 +13,22 @@ from labkernels.hsa.op import better_order, hierarchical_attention
 from labkernels.hsa.select import select_chunks
 from labkernels.runtime import Tiles
 
+FACTORS = {
+    "batch": (1, 2),
+    "kv_heads": (1, 2),
+    "group": (1, 3, 17),  # 17: more rows than the smallest tile
+    "time": (34, 48),
+    "dim": (16, 32),
+    "size": (16, 32),
+    "slots": (1, 3),
+    "dtype": (torch.float32, torch.float16),
+}
 # batch, kv_heads, group, time, dim, size of a chunk, slots, type
 CASES = {
     "a chunk and a bit": (1, 1, 1, 21, 16, 16, 1, torch.float32),
     "more slots than chunks": (1, 1, 2, 37, 16, 16, 4, torch.float32),
-    "two heads": (1, 2, 2, 50, 16, 16, 2, torch.float32),
-    "batch": (2, 1, 1, 34, 32, 16, 2, torch.float16),
-    "a group of three": (1, 1, 3, 48, 16, 16, 2, torch.float16),
-    "large chunks": (1, 1, 1, 70, 16, 32, 2, torch.float32),
     "double": (1, 1, 1, 33, 16, 16, 2, torch.float64),
-}
+} | {f"pairs {i}": tuple(case.values()) for i, case in enumerate(pairwise(FACTORS))}
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 orders = pytest.mark.parametrize("order", ["queries", "chunks"])
 
@@ -73,8 +79,10 @@ def test_chunks_of_which_none_is_chosen_read_and_get_nothing(order):
 @orders
 def test_strides_are_followed(order):
     (q, k, v, weights), chunks = draw(2, 2, 2, 34, 16, 16, 2, torch.float32)
-    q = q.permute(0, 3, 1, 2, 4).contiguous().permute(0, 2, 3, 1, 4)  # (batch, time, kv_head, group, dim) in memory
-    k, v = (x.permute(0, 2, 3, 1, 4).contiguous().permute(0, 3, 1, 2, 4) for x in (k, v))
+    # (batch, time, kv_head, group, dim) in memory, and (batch, chunk, size, kv_head, dim)
+    q = with_margins(q.permute(0, 3, 1, 2, 4)).permute(0, 2, 3, 1, 4)
+    k, v = (with_margins(x.permute(0, 2, 3, 1, 4)).permute(0, 3, 1, 2, 4) for x in (k, v))
+    assert not q.is_contiguous()
     found = errors(
         lambda q, k, v, w: hierarchical_attention(q, k, v, chunks.mT.contiguous().mT, w, order=order),
         lambda q, k, v, w: chosen_attention(q, k, v, chunks, w),
@@ -85,7 +93,7 @@ def test_strides_are_followed(order):
 
 @orders
 def test_gradcheck_in_double_precision(order):
-    inputs, chunks = draw(1, 1, 2, 18, 16, 16, 2, torch.float64)
+    inputs, chunks = draw(1, 1, 2, 50, 16, 16, 2, torch.float64)
     inputs = [x.requires_grad_() for x in inputs]
     assert torch.autograd.gradcheck(
         lambda q, k, v, w: hierarchical_attention(q, k, v, chunks, w, order=order), inputs, fast_mode=True
@@ -133,6 +141,19 @@ def test_the_selection_is_the_best_of_the_past(time, size, top_k, dtype):
 def test_equal_scores_go_to_the_older_chunk():
     queries, landmarks = torch.ones(1, 1, 40, 16), torch.ones(1, 1, 10, 16)
     assert select_chunks(queries, landmarks, 4, 2)[0, 0, 39].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("places", [torch.zeros(39), torch.zeros(40)], ids=["too few", "of floats"])
+def test_positions_that_do_not_fit_are_refused(places):
+    queries, landmarks = torch.ones(1, 1, 40, 16), torch.ones(1, 1, 10, 16)
+    with pytest.raises(ValueError, match=r"positions are torch.float32 .*expected integers \(40,\)"):
+        select_chunks(queries, landmarks, 4, 2, places)
+
+
+def test_positions_may_be_any_integers_in_any_strides():
+    queries, landmarks = torch.ones(1, 1, 3, 16), torch.ones(1, 1, 10, 16)
+    places = torch.tensor([3, -1, 9, -1, 40, -1], dtype=torch.int32)[::2]
+    assert select_chunks(queries, landmarks, 4, 2, places)[0, 0].tolist() == [[-1, -1], [0, 1], [0, 1]]
 
 
 def test_the_order_follows_the_size_of_the_group():

@@ -12,12 +12,12 @@ from definitions import FARTHEST, chosen_attention, errors, window_attention
 
 import labkernels.hsa.op
 import labkernels.swa.op
-from labkernels.hsa import launch
+from labkernels.hsa import launch, select
 from labkernels.runtime import Tiles
 from labkernels.swa import op as window_op
 
 KERNELS = Path(window_op.__file__).parents[1]
-WINDOW, CHUNKS = "swa", "hsa"
+WINDOW, CHUNKS, CHOICE = "swa", "hsa", "selection"
 
 MUTANTS = {
     "a mask off by one": (WINDOW, "forward", "(j > i - window)", "(j >= i - window)"),
@@ -36,11 +36,32 @@ MUTANTS = {
     "a gradient without its scale": (WINDOW, "backward", "(b_dq * scale)", "b_dq"),
     "a gradient of the wrong sign": (WINDOW, "backward", "(b_dp - b_delta[:, None])", "(b_delta[:, None] - b_dp)"),
     "readers of a key forgotten": (WINDOW, "backward", "n0 + N - 1 + window, time)", "n0 + window, time) // M * M"),
+    "keys beyond the window": (WINDOW, "backward", "(j <= i) & (j > i - window) & (i < time)", "(j <= i) & (i < time)"),
+    "a key's mask off by one": (WINDOW, "backward", "(j > i - window) & (i < time)", "(j >= i - window) & (i < time)"),
+    "one head of a group": (WINDOW, "backward", "(kv_head + 1) * group)", "kv_head * group + 1)"),
+    "the log-sum-exp's gradient forgotten": (
+        WINDOW,
+        "backward",
+        "tl.load(dlse + bh * time + o_m, mask=o_m < time, other=0.0)",
+        "0.0",
+    ),
+    "an edge taken for the middle": (WINDOW, "forward", "(m0 + 1) // N * N, full", "(m0 + N) // N * N, full"),
     "an output that is not written": (WINDOW, "backward", "tl.store(dv + place", "tl.store(dk + place"),
     "a weight left out": (CHUNKS, "forward", "(share / b_sum)", "(1 / b_sum)"),
     "an empty slot that is read": (CHUNKS, "forward", "chosen = (chunk >= 0) & (", "chosen = ("),
     "a dropped tail of readers": (CHUNKS, "backward", "range(0, count, M)", "range(0, count // M * M, M)"),
     "a weight's gradient of one head": (CHUNKS, "backward", "gain = tl.sum", "gain = tl.max"),
+    "another head of the group": (CHUNKS, "forward", "(r % G).to(tl.int64)", "(r // G % G).to(tl.int64)"),
+    "readers of one head": (CHUNKS, "forward", ".to(tl.int32) * G", ".to(tl.int32)"),
+    "readers of one head, backward": (CHUNKS, "backward", ".to(tl.int32) * G", ".to(tl.int32)"),
+    "a weight left out of the chunk's pass": (CHUNKS, "forward", "(weight / b_sum)", "(1 / b_sum)"),
+    "chunk 0 without readers": (CHUNKS, "inverse", "flat >= 0", "flat > 0"),
+    "readers counted from the first head": (CHUNKS, "inverse", "row * num_chunks + flat", "flat"),
+    "a chunk that is not complete": (CHOICE, "select", "(o_c[None, :] + 1) * size", "o_c[None, :] * size"),
+    "negative scores the wrong way round": (CHOICE, "select", "bits ^ 0x7FFFFFFF", "bits"),
+    "the newer of equals": (CHOICE, "select", "(0x7FFFFFFF - chunk).to", "chunk.to"),
+    "the last landmarks forgotten": (CHOICE, "select", "range(0, complete, N)", "range(0, complete // N * N, N)"),
+    "the best so far forgotten": (CHOICE, "select", "tl.join(best, fresh)", "tl.join(fresh, fresh)"),
     "the choice's gradient forgotten": (CHUNKS, "backward", "(b_dp - b_dot[:, None])", "b_dp"),
 }
 
@@ -58,14 +79,11 @@ def mutant(folder: str, file: str, old: str, new: str, tmp_path: Path) -> Module
 
 
 def put_in_place(changed: ModuleType, place: ModuleType, monkeypatch) -> None:
-    """The launcher launches the mutant's kernels."""
+    """The launcher launches the mutant's kernels, and calls its functions."""
     for name in vars(place):
-        if (
-            name.endswith("_kernel")
-            and hasattr(changed, name)
-            and vars(changed)[name].fn.__module__ == changed.__name__
-        ):
-            monkeypatch.setattr(place, name, getattr(changed, name))
+        own = getattr(changed, name, None)
+        if getattr(getattr(own, "fn", own), "__module__", None) == changed.__name__:
+            monkeypatch.setattr(place, name, own)
 
 
 def worst_window() -> float:
@@ -75,35 +93,52 @@ def worst_window() -> float:
         return torch.cat([out, lse[..., None].to(out.dtype)], -1)
 
     found = []
-    for case in ((1, 4, 2, 50, 16), (1, 2, 1, 33, 16)):
+    for case in ((1, 4, 2, 70, 16), (1, 2, 1, 33, 16)):
         inputs = test_window.draw(*case, torch.float32)
         found += errors(
-            lambda q, k, v: both(*labkernels.swa.op.sliding_window_attention(q, k, v, 20, return_lse=True)),
-            lambda q, k, v: both(*window_attention(q, k, v, 20)),
+            lambda q, k, v: both(*labkernels.swa.op.sliding_window_attention(q, k, v, 40, return_lse=True)),
+            lambda q, k, v: both(*window_attention(q, k, v, 40)),
             inputs,
         )
     return max(found)
 
 
 def worst_chunks() -> float:
-    """A group that does not fill its rows, empty slots, and a tail."""
-    inputs, chunks = test_chunks.draw(1, 1, 3, 50, 16, 16, 2, torch.float32)
-    return max(
-        errors(
-            lambda q, k, v, w: labkernels.hsa.op.hierarchical_attention(q, k, v, chunks, w, order="queries"),
+    """A group that does not fill its rows, two heads, empty slots, and a tail, in both orders."""
+    inputs, chunks = test_chunks.draw(1, 2, 3, 50, 16, 16, 2, torch.float32)
+    found = []
+    for order in ("queries", "chunks"):
+        found += errors(
+            lambda q, k, v, w, order=order: labkernels.hsa.op.hierarchical_attention(q, k, v, chunks, w, order=order),
             lambda q, k, v, w: chosen_attention(q, k, v, chunks, w),
             inputs,
         )
-    )
+    return max(found)
+
+
+def worst_choice() -> float:
+    """0 if the best of the past are chosen, the older of equals; more landmarks than a tile."""
+    generator = torch.Generator().manual_seed(0)
+    queries, landmarks = (torch.randn(1, 1, time, 16, generator=generator) for time in (46, 23))
+    landmarks[..., 1::2, :] = landmarks[..., ::2, :][..., :11, :]  # each twice
+    found = select.select_chunks(queries, landmarks, 2, 3)[0, 0]
+    scores = (queries @ landmarks.mT)[0, 0].double() - 1e-6 * torch.arange(23)
+    past = torch.arange(46)[:, None] >= (torch.arange(23) + 1) * 2
+    best = scores.masked_fill(~past, -torch.inf).topk(3)
+    right = best.indices.masked_fill(best.values == -torch.inf, 1 << 30).sort(-1).values
+    return float((found.masked_fill(found < 0, 1 << 30) != right).any())
 
 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
     monkeypatch.setattr(window_op, "fitting", lambda *_: Tiles(16, 16))
     monkeypatch.setattr(launch, "FOR_DKV", Tiles(16, 16))
+    monkeypatch.setattr(launch, "CHUNK_MAJOR", Tiles(16, 16))
+    monkeypatch.setattr(select, "TILES", Tiles(16, 16))
 
 
-WORST = {WINDOW: (window_op, worst_window), CHUNKS: (launch, worst_chunks)}
+WORST = {WINDOW: (window_op, worst_window), CHUNKS: (launch, worst_chunks), CHOICE: (select, worst_choice)}
+FOLDERS = {CHOICE: "hsa"}
 
 
 @pytest.mark.parametrize("folder", WORST)
@@ -115,7 +150,8 @@ def test_the_kernels_themselves_pass(folder):
 @pytest.mark.parametrize("change", MUTANTS.values(), ids=MUTANTS.keys())
 def test_a_planted_mistake_is_seen(change, tmp_path, monkeypatch, allocations):
     place, worst = WORST[change[0]]
-    put_in_place(mutant(*change, tmp_path), place, monkeypatch)
+    folder, *place_and_change = change
+    put_in_place(mutant(FOLDERS.get(folder, folder), *place_and_change, tmp_path), place, monkeypatch)
     seen = worst() > FARTHEST[torch.float32]
     try:
         allocations.check()

@@ -1,31 +1,39 @@
 """Sliding-window attention by Triton against its definition: forward, log-sum-exp and all gradients."""
 
+import functools
+import math
+
 import pytest
 import torch
 from conftest import with_margins
-from definitions import FARTHEST, errors, window_attention
+from definitions import FARTHEST, errors, pairwise, window_attention
 
 from labkernels.runtime import Tiles
 from labkernels.swa import op
 from labkernels.swa.op import sliding_window_attention
 
-# batch, heads, kv_heads, time, dim, window, tiles of queries and keys, type: each pair of properties occurs
-CASES = {
-    "one token": (1, 1, 1, 1, 16, 1, (16, 16), torch.float32),
-    "less than a tile": (2, 2, 1, 15, 16, 4, (16, 16), torch.float32),
-    "one more than a tile": (1, 2, 2, 17, 32, 100, (16, 16), torch.float16),
-    "window of one": (1, 1, 1, 33, 16, 1, (16, 16), torch.float32),
-    "a group of four": (1, 4, 1, 48, 16, 20, (16, 16), torch.float16),
-    "wide tiles of queries": (1, 2, 1, 64, 16, 16, (32, 16), torch.float32),
-    "wide tiles of keys": (2, 1, 1, 50, 16, 7, (16, 32), torch.float32),
-    "all full tiles": (1, 1, 1, 96, 16, 48, (16, 16), torch.float32),
-    "full attention": (1, 2, 2, 40, 16, 40, (16, 16), torch.float16),
-    "double": (1, 2, 1, 37, 16, 18, (16, 16), torch.float64),
+FACTORS = {
+    "batch": (1, 2),
+    "heads": ((1, 1), (4, 2)),
+    "time": (96, 101),
+    "dim": (16, 32),
+    "window": (7, 70),  # 70: tiles in the middle of the band need no mask
+    "tiles": ((16, 16), (32, 16), (16, 32)),
+    "dtype": (torch.float32, torch.float16),
 }
+# batch, (heads, kv_heads), time, dim, window, tiles of queries and keys, type
+CASES = {
+    "one token": (1, (1, 1), 1, 16, 1, (16, 16), torch.float32),
+    "less than a tile": (2, (2, 1), 15, 16, 4, (16, 16), torch.float32),
+    "window of one": (1, (1, 1), 33, 16, 1, (16, 16), torch.float32),
+    "full attention": (1, (2, 2), 40, 16, 40, (16, 16), torch.float16),
+    "double": (1, (2, 1), 37, 16, 18, (16, 16), torch.float64),
+} | {f"pairs {i}": tuple(case.values()) for i, case in enumerate(pairwise(FACTORS))}
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
 def draw(batch, heads, kv_heads, time, dim, dtype):
+    """q, k, v, in buffers of NaN."""
     generator = torch.Generator().manual_seed(time)
     shapes = ((batch, heads, time, dim), *2 * ((batch, kv_heads, time, dim),))
     return [with_margins(torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)) for shape in shapes]
@@ -43,9 +51,9 @@ def cut(monkeypatch):
 
 @cases
 def test_output_and_gradients_are_those_of_the_definition(case, cut):
-    *shape, window, tiles, dtype = case
+    batch, heads, time, dim, window, tiles, dtype = case
     cut(*tiles)
-    inputs = draw(*shape, dtype)
+    inputs = draw(batch, *heads, time, dim, dtype)
     found = errors(
         lambda q, k, v: sliding_window_attention(q, k, v, window),
         lambda q, k, v: window_attention(q, k, v, window)[0],
@@ -71,12 +79,14 @@ def test_the_log_sum_exp_is_an_output_with_a_gradient_of_its_own(cut):
 
 
 def test_strides_are_followed(cut):
-    """(batch, time, head, dim) in memory, a slice of it, and a last axis that is not dense."""
+    """(batch, time, head, dim) in memory, a slice of it, and a last axis that is not dense; NaN all around."""
     cut(16, 16)
     generator = torch.Generator().manual_seed(0)
-    q = torch.randn(2, 40, 2, 16, generator=generator)[:, 3:].transpose(1, 2)
-    k = torch.randn(2, 37, 1, 16, generator=generator).transpose(1, 2)
-    v = torch.randn(2, 1, 16, 37, generator=generator).mT
+    longer = torch.randn(2, 40, 2, 16, generator=generator)
+    longer[:, :3] = torch.nan
+    q = with_margins(longer)[:, 3:].transpose(1, 2)
+    k = with_margins(torch.randn(2, 37, 1, 16, generator=generator)).transpose(1, 2)
+    v = with_margins(torch.randn(2, 1, 16, 37, generator=generator)).mT
     assert not any(x.is_contiguous() for x in (q, v))
     found = errors(
         lambda q, k, v: sliding_window_attention(q, k, v, 9),
@@ -87,9 +97,19 @@ def test_strides_are_followed(cut):
 
 
 def test_gradcheck_in_double_precision(cut):
+    """Three tiles of queries: with masked ones at both edges and one between that needs no mask."""
     cut(16, 16)
-    inputs = [x.requires_grad_() for x in draw(1, 2, 1, 9, 16, torch.float64)]
-    assert torch.autograd.gradcheck(lambda *x: sliding_window_attention(*x, 4, return_lse=True), inputs, fast_mode=True)
+    inputs = [x.requires_grad_() for x in draw(1, 2, 1, 50, 16, torch.float64)]
+    both = functools.partial(sliding_window_attention, window=40, return_lse=True)
+    assert torch.autograd.gradcheck(both, inputs, fast_mode=True)
+
+
+@pytest.mark.parametrize("tiles", FACTORS["tiles"])
+def test_the_larger_window_has_tiles_in_the_middle_of_the_band(tiles):
+    """After the last tile that the left edge crosses, before the first that the diagonal does."""
+    m, n = tiles
+    middles = [((m0 + 1) // n * n) - math.ceil(max(m0 + m - 70, 0) / n) * n for m0 in range(0, 96, m)]
+    assert max(middles) >= n
 
 
 def test_a_second_derivative_raises_instead_of_going_missing():
