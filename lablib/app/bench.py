@@ -52,10 +52,10 @@ def chosen(operators: Sequence[str], device: str | None):
 
 def show(table: pd.DataFrame) -> None:
     """A table a shape and mode, a line a provider; what does other work says so in place of an error."""
-    for (operator, tokens, dim, mode), rows in table.groupby(
-        ["operator", "shape.time", "shape.dim", "mode"], sort=False
-    ):
-        printed = Table(*COLUMNS, title=f"{operator}, {mode}: {tokens:,} tokens, heads of {dim}", title_justify="left")
+    keys = ["operator", "shape.time", "shape.dim", "shape.heads", "shape.kv_heads", "mode"]
+    for (operator, tokens, dim, heads, kv_heads, mode), rows in table.groupby(keys, sort=False):
+        shape = f"{tokens:,} tokens, {heads} heads of {dim} over {kv_heads}"
+        printed = Table(*COLUMNS, title=f"{operator}, {mode}: {shape}", title_justify="left")
         for row in rows.to_dict("records"):
             printed.add_row(
                 row["provider"],

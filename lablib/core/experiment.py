@@ -82,7 +82,7 @@ class Experiment:
             status="ok" if error is None else "failed",
             error=error,
             cpu_seconds=round(time.process_time() - start, 2),
-            provenance=provenance(),
+            provenance=provenance() | {"device": "cuda" if self.needs_gpu else "cpu"},
             facts=scrub(dict(table.attrs), scrubber()) if table is not None else {},
             table=table,
         )

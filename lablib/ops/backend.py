@@ -93,10 +93,15 @@ def hierarchical(
     v: Float[Tensor, "batch kv_head chunk size dim"],
     chunks: Int[Tensor, "batch kv_head time k"],
     weights: Float[Tensor, "batch kv_head time k"],
+    *,
+    order: str = "auto",
 ) -> Float[Tensor, "batch kv_head group time dim"] | None:
-    """Sum over the chosen chunks of weight times a softmax inside the chunk; -1 is no chunk."""
+    """Sum over the chosen chunks of weight times a softmax inside the chunk; -1 is no chunk.
+
+    `order`: how the kernel goes about it, "queries" or "chunks" (`kernels/hsa/README.md`).
+    """
     kernel = _kernel("hierarchical sparse attention", q, (q, k, v, chunks, weights))
-    return None if kernel is None else kernel.hierarchical_attention(q, k, v, chunks, weights)
+    return None if kernel is None else kernel.hierarchical_attention(q, k, v, chunks, weights, order=order)
 
 
 def best_chunks(

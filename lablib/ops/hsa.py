@@ -27,7 +27,7 @@ Memory = Float[Tensor, "store kv_head chunk size dim"]
 
 
 NOWHERE = 1 << 40  # the place of a patch that stands for no chunk: later than any position
-SCORES_AT_ONCE = 1 << 19  # of a selection: more would not stay in the cache of a core
+SCORES_AT_ONCE = {"cpu": 1 << 19, "cuda": 1 << 28}  # of a selection: a core's cache holds no more; a GiB of a GPU
 
 
 class Patches(NamedTuple):
@@ -80,7 +80,8 @@ def select_chunks(
             if best_chunks is not None:
                 return _scored(queries, stored, best_chunks)
     num_chunks, shared = landmarks.shape[2], landmarks.shape[0] == 1
-    block = max(1, min(block, SCORES_AT_ONCE // max(queries[..., 0].numel(), 1)))
+    at_once = SCORES_AT_ONCE.get(queries.device.type, 1 << 28)
+    block = max(1, min(block, at_once // max(queries[..., 0].numel(), 1)))
     chosen, best = (None, None) if patches is None else _score_patches(queries, patches, positions, size, top_k)
     for start in range(0, max(num_chunks, 1), block):
         part = landmarks[:, :, start : start + block]

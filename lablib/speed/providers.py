@@ -1,7 +1,8 @@
 """Who can compute an operator, each behind the same door: operands in, output out. Correctness comes before time.
 
 ours                      the Triton kernels (a GPU; or the interpreter, whose times mean nothing)
-banded, gathered, dense   the lab's torch versions
+banded, gathered          the lab's torch versions
+the definition            matrix and all
 SDPA with a dense mask    torch's attention and a mask of time x time
 causal SDPA               *other work*: attention to all of the past, what one would use without the operator
 flex_attention            compiled, with a block mask (a GPU: its backward does not exist on a CPU)
@@ -79,9 +80,14 @@ def _window_masked(shape: Shape) -> Compute:
     def mask(device: torch.device) -> Tensor:
         return window_mask(shape.time, shape.window, device)
 
-    return lambda q, k, v: F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask(q.device), enable_gqa=shape.heads != shape.kv_heads
-    )
+    def compute(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if q.is_cuda:  # with a mask and groups, torch takes no fused kernel there
+            k, v = (x.repeat_interleave(shape.heads // shape.kv_heads, dim=1) for x in (k, v))
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask(q.device), enable_gqa=q.shape[1] != k.shape[1]
+        )  # fmt: skip
+
+    return compute
 
 
 def _window_naive(shape: Shape) -> Compute:
@@ -92,11 +98,17 @@ def _window_naive(shape: Shape) -> Compute:
 def _window_flex(shape: Shape) -> Compute:
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-    def near(_batch, _head, i, j):
-        return (j <= i) & (i - j < shape.window)
+    window = shape.window
 
-    blocks = create_block_mask(near, None, None, shape.time, shape.time, device="cuda")
-    compiled = torch.compile(flex_attention)
+    def near(_batch, _head, i, j):
+        return (j <= i) & (i - j < window)
+
+    # each shape is compiled for itself; past a limit torch would run it uncompiled and only warn
+    torch._dynamo.config.recompile_limit = 256
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    mask_of = torch.compile(create_block_mask)  # compiled: the mask itself would be time x time
+    blocks = mask_of(near, None, None, shape.time, shape.time, device="cuda")
+    compiled = torch.compile(flex_attention, dynamic=False, fullgraph=True)
     return lambda q, k, v: compiled(q, k, v, block_mask=blocks, enable_gqa=shape.heads != shape.kv_heads)
 
 
@@ -115,19 +127,19 @@ def _causal_over_chunks(shape: Shape) -> Compute:
     return compute
 
 
-def _chunks_by_triton(_: Shape) -> Compute:
+def _chunks_by_triton(order: str) -> Callable[[Shape], Compute]:
     def compute(q: Tensor, k: Tensor, v: Tensor, chunks: Tensor, weights: Tensor) -> Tensor:
         with backend.using("triton"):
-            return backend.hierarchical(q, k, v, chunks, weights)
+            return backend.hierarchical(q, k, v, chunks, weights, order=order)
 
-    return compute
+    return lambda _: compute
 
 
 def _chunks_in_torch(attend: Compute) -> Callable[[Shape], Compute]:
     """The lab's versions take scores: the logarithm of the weights fuses to the weights again."""
 
     def compute(q: Tensor, k: Tensor, v: Tensor, chunks: Tensor, weights: Tensor) -> Tensor:
-        scores = weights.log().masked_fill(chunks < 0, -torch.inf).to(q.dtype)
+        scores = weights.clamp_min(1e-30).log().masked_fill(chunks < 0, -torch.inf).to(q.dtype)
         return attend(q, k, v, Selection(chunks.clamp_min(0), scores))
 
     return lambda _: compute
@@ -135,13 +147,15 @@ def _chunks_in_torch(attend: Compute) -> Callable[[Shape], Compute]:
 
 def _gather_then_sdpa(shape: Shape) -> Compute:
     """Copy the chunks of each token and slot, then one small attention for each, and add."""
+    most = 32_768  # tokens and heads to a call: a GPU's fused attention takes up to 65 535
 
     def compute(q: Tensor, k: Tensor, v: Tensor, chunks: Tensor, weights: Tensor) -> Tensor:
         batch, head = torch.arange(q.shape[0])[:, None, None, None], torch.arange(q.shape[1])[:, None, None]
         safe = chunks.clamp_min(0)
         keys, values = (x[batch.to(x.device), head.to(x.device), safe].flatten(0, 2) for x in (k, v))
         asked = q.permute(0, 1, 3, 2, 4).flatten(0, 2)[:, None].expand(-1, chunks.shape[-1], -1, -1)
-        read = F.scaled_dot_product_attention(asked, keys, values)  # (batch kv_head time, slot, group, dim)
+        pieces = zip(asked.split(most), keys.split(most), values.split(most), strict=True)
+        read = torch.cat([F.scaled_dot_product_attention(*piece) for piece in pieces])  # (token, slot, group, dim)
         shares = torch.where(chunks >= 0, weights, 0.0).flatten(0, 2).to(q.dtype)
         fused = torch.einsum("nkgd,nk->ngd", read, shares)
         return fused.view(*q.shape[:2], shape.time, q.shape[2], q.shape[4]).transpose(2, 3)
@@ -149,16 +163,31 @@ def _gather_then_sdpa(shape: Shape) -> Compute:
     return compute
 
 
-def _best_by(name: str) -> Callable[[Shape], Compute]:
-    def make(shape: Shape) -> Compute:
-        def compute(queries: Tensor, landmarks: Tensor) -> Tensor:
-            with backend.using(name):
-                positions = _places(shape, queries.device)
-                return select_chunks(queries, landmarks, positions, shape.chunk, shape.top_k).scores.sort(-1).values
+def _best_by_triton(shape: Shape) -> Compute:
+    def compute(queries: Tensor, landmarks: Tensor) -> Tensor:
+        with backend.using("triton"):
+            return backend.best_chunks(queries, landmarks, _places(shape, queries.device), shape.chunk, shape.top_k)
 
-        return compute
+    return compute
 
-    return make
+
+def _best_by_torch(shape: Shape) -> Compute:
+    def compute(queries: Tensor, landmarks: Tensor) -> Tensor:
+        with backend.using("torch"):
+            found = select_chunks(queries, landmarks, _places(shape, queries.device), shape.chunk, shape.top_k)
+            return found.chunks.masked_fill(found.scores == -torch.inf, -1)
+
+    return compute
+
+
+def _best_of_all(shape: Shape) -> Compute:
+    def compute(queries: Tensor, landmarks: Tensor) -> Tensor:
+        places = _places(shape, queries.device)
+        complete = (places[: landmarks.shape[2]] + 1) * shape.chunk <= places[:, None]
+        best = (queries @ landmarks.mT).masked_fill(~complete, -torch.inf).topk(min(shape.top_k, landmarks.shape[2]))
+        return best.indices.masked_fill(best.values == -torch.inf, -1)
+
+    return compute
 
 
 PROVIDERS: dict[Operator, dict[str, Provider]] = {
@@ -171,14 +200,17 @@ PROVIDERS: dict[Operator, dict[str, Provider]] = {
         "causal SDPA": Provider(lambda _: _causal, same=False),
     },
     "chosen chunks": {
-        "ours": Provider(_chunks_by_triton, needs_gpu=True),
+        "ours": Provider(_chunks_by_triton("auto"), needs_gpu=True),
+        "ours, query-major": Provider(_chunks_by_triton("queries"), needs_gpu=True),
+        "ours, chunk-major": Provider(_chunks_by_triton("chunks"), needs_gpu=True),
         "gathered": Provider(_chunks_in_torch(attend_gathered)),
         "gather, then SDPA": Provider(_gather_then_sdpa),
         "the definition": Provider(_chunks_in_torch(attend_dense)),
         "causal SDPA": Provider(_causal_over_chunks, same=False),
     },
     "selection": {
-        "ours": Provider(_best_by("triton"), needs_gpu=True),
-        "block by block": Provider(_best_by("torch")),
+        "ours": Provider(_best_by_triton, needs_gpu=True),
+        "block by block": Provider(_best_by_torch),
+        "the definition": Provider(_best_of_all),
     },
 }

@@ -4,7 +4,7 @@ import pandas as pd
 
 
 def beside_the_floor(table: pd.DataFrame) -> pd.DataFrame:
-    """A row an operator, mode, length and provider: median ms over seeds, and how many times the floor that is."""
+    """A row an operator, mode, shape and provider: median ms over seeds, and how many times the floor that is."""
     if table.empty:
         return table
     rows = table.assign(
@@ -12,16 +12,19 @@ def beside_the_floor(table: pd.DataFrame) -> pd.DataFrame:
         floor_ms=1e3 * table["floor_seconds"],
         times_the_floor=table["seconds"] / table["floor_seconds"],
     )
-    keys = ["operator", "mode", "shape.time", "shape.dim", "provider"]
+    keys = ["operator", "mode", "shape.time", "shape.dim", "shape.kv_heads", "provider"]
     means = rows.groupby(keys, sort=False)[["ms", "floor_ms", "times_the_floor", "error"]].median().reset_index()
     same = rows.groupby(keys, sort=False)["same_work"].first().reset_index(drop=True)
     means["error"] = means["error"].map("{:.0e}".format).where(same, "other work")
-    return means.rename(columns={"shape.time": "tokens", "shape.dim": "dim", "times_the_floor": "times the floor"})
+    named = {"shape.time": "tokens", "shape.dim": "dim", "shape.kv_heads": "kv heads"}
+    return means.rename(columns=named | {"times_the_floor": "times the floor"})
 
 
 def over(table: pd.DataFrame, base: str, *, operator: str, mode: str, tokens: int) -> pd.Series:
-    """Median seconds of each provider over those of `base`. ValueError where there is no such row."""
+    """Median seconds of each provider over those of `base`, on one shape of this length: ValueError for none or two."""
     rows = table[(table["operator"] == operator) & (table["mode"] == mode) & (table["shape.time"] == tokens)]
+    if len(shapes := rows[["shape.dim", "shape.kv_heads"]].drop_duplicates()) > 1:
+        raise ValueError(f"{operator}, {mode}, {tokens} tokens: {len(shapes)} shapes; choose the rows of one")
     seconds = rows.groupby("provider", sort=False)["seconds"].median()
     if base not in seconds:
         raise ValueError(f"{operator}, {mode}, {tokens} tokens: there is no {base!r}; there are {list(seconds.index)}")

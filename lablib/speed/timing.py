@@ -1,13 +1,16 @@
 """Seconds of a call, on a CPU or a GPU, and what the machine could do at best in the same process."""
 
+import contextlib
 import functools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 
+WARM_UP = {"cpu": 2, "cuda": 20}  # calls that do not count: a GPU has clocks to raise, kernels to compile
+AHEAD = 2_000_000  # cycles that a GPU sleeps before a timed call, so that its launches are queued by then
 CACHE = 1 << 28  # bytes that are overwritten between two timed calls on a GPU: more than any of its caches
 
 
@@ -27,14 +30,25 @@ class Ceilings(NamedTuple):
 
 
 def seconds(call: Callable[[], object], device: torch.device, repeats: int) -> Seconds:
-    """Of `repeats` calls after two that do not count: CPU seconds of the process, or time between events of the GPU."""
-    for _ in range(2):
+    """Of `repeats` calls after a few that do not count: CPU seconds of the process, or time between a GPU's events."""
+    for _ in range(WARM_UP[device.type]):
         call()
     spent = _on_gpu(call, repeats) if device.type == "cuda" else [_on_cpu(call) for _ in range(repeats)]
     if len(spent) == 1:
         return Seconds(spent[0], spent[0], spent[0])
     low, *_, high = statistics.quantiles(spent, n=5, method="inclusive")
     return Seconds(statistics.median(spent), low, high)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """CPU seconds are summed over threads: with one they are the time that a call takes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _on_cpu(call: Callable[[], object]) -> float:
@@ -50,6 +64,7 @@ def _on_gpu(call: Callable[[], object], repeats: int) -> list[float]:
     for _ in range(repeats):
         cache.zero_()
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda._sleep(AHEAD)
         begin.record()
         call()
         end.record()

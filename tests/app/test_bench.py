@@ -31,7 +31,7 @@ def test_the_operators_asked_for_run_with_one_seed():
 def test_the_table_has_every_provider_and_the_floor(capsys):
     bench.show(run_all(on_cpu, bench_arms("smoke"), in_process=True))
     printed = capsys.readouterr().out
-    assert "sliding window, forward and backward: 64 tokens, heads of 16" in printed
+    assert "sliding window, forward and backward: 64 tokens, 2 heads of 16 over 1" in printed
     assert all(name in printed for name in ("banded", "SDPA with a dense mask", "gathered", "block by block"))
     assert "other work" in printed
     assert "GFLOP/s" in printed

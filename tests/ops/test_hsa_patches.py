@@ -62,7 +62,7 @@ def test_scores_are_made_a_bounded_number_at_a_time(generator, monkeypatch):
     made = []
     einsum = torch.einsum
     monkeypatch.setattr(hsa.torch, "einsum", lambda *x: made.append(einsum(*x)) or made[-1])
-    monkeypatch.setattr(hsa, "SCORES_AT_ONCE", 5 * BATCH * HEADS * 200)
+    monkeypatch.setitem(hsa.SCORES_AT_ONCE, "cpu", 5 * BATCH * HEADS * 200)
     parts = select_chunks(asking, shared[0], torch.arange(200), SIZE, 3)
     assert max(scores.numel() for scores in made) == 5 * BATCH * HEADS * 200
     assert chosen_sets(parts) == chosen_sets(whole)

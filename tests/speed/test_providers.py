@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from lablib.speed.checking import error_of, short
 from lablib.speed.experiments import bench as benches
-from lablib.speed.experiments.bench import BenchConfig, bench_arms, error_of, fitting, gpu_arms, measure
+from lablib.speed.experiments.bench import BenchConfig, bench_arms, fitting, gpu_arms, measure
 from lablib.speed.providers import PROVIDERS, Provider, operands
 from lablib.speed.timing import ceilings, seconds
 from lablib.speed.work import Shape
@@ -14,17 +15,54 @@ CPU = torch.device("cpu")
 SAME = [(o, n) for o, found in PROVIDERS.items() for n, p in found.items() if p.same and not p.needs_gpu]
 
 
+def error(operator, provider, mode="forward"):
+    return error_of(operator, provider, mode, SMALL, CPU, torch.float32, seed=0)
+
+
 @pytest.mark.parametrize(("operator", "name"), SAME)
-def test_all_that_claim_the_same_work_agree_with_the_definition(operator, name):
-    cfg = BenchConfig(operator=operator, provider=name, shape=SMALL)
-    assert error_of(cfg, PROVIDERS[operator][name], CPU, torch.float32) < 1e-6
+def test_all_that_claim_the_same_work_agree_with_the_definition_in_output_and_gradients(operator, name):
+    modes = ("forward",) if operator == "selection" else ("forward", "forward and backward")
+    for mode in modes:
+        assert error(operator, PROVIDERS[operator][name], mode) < 1e-5
 
 
 def test_other_work_is_other_work():
     for operator in ("sliding window", "chosen chunks"):
-        cfg = BenchConfig(operator=operator, provider="causal SDPA", shape=SMALL)
         assert not PROVIDERS[operator]["causal SDPA"].same
-        assert error_of(cfg, PROVIDERS[operator]["causal SDPA"], CPU, torch.float32) > 0.1
+        assert error(operator, PROVIDERS[operator]["causal SDPA"]) > 0.1
+
+
+def test_a_wrong_gradient_behind_a_right_output_is_seen():
+    right = PROVIDERS["sliding window"]["the definition"]
+
+    def make(shape):
+        compute = right.make(shape)
+        return lambda q, k, v: compute(q, k.detach() + 0 * k, v)
+
+    assert error("sliding window", Provider(make)) < 1e-5
+    assert error("sliding window", Provider(make), "forward and backward") > 0.5
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda chosen: chosen.roll(1, -2),
+        lambda chosen: chosen.masked_fill(chosen == chosen.max(), -1),
+        lambda chosen: torch.where(chosen > 0, chosen - 1, chosen),
+    ],
+    ids=["of the token before", "one left out", "the neighbours"],
+)
+def test_a_wrong_selection_is_seen(spoil):
+    right = PROVIDERS["selection"]["block by block"]
+    wrong = Provider(lambda shape: lambda *inputs: spoil(right.make(shape)(*inputs)))
+    assert error("selection", right) < 1e-6
+    assert error("selection", wrong) > 1e-2
+
+
+def test_what_is_checked_chooses_among_more_than_it_takes():
+    shape = short(Shape())
+    assert shape.time // shape.chunk >= 4 * shape.top_k
+    assert shape.window < shape.time
 
 
 def test_a_provider_that_is_wrong_is_not_timed(monkeypatch):
@@ -86,13 +124,21 @@ def test_a_gpu_is_asked_for_by_the_arms_of_a_gpu_alone():
 
 
 def test_matrices_of_time_by_time_end_where_a_small_machine_does():
-    definition = PROVIDERS["sliding window"]["the definition"]
-    assert fitting("the definition", definition, Shape(heads=4, kv_heads=1, time=4096), "cpu")
-    assert not fitting("the definition", definition, Shape(heads=4, kv_heads=1, time=16_384), "cpu")
+    for time, fits in ((4096, True), (16_384, False)):
+        shape = Shape(heads=4, kv_heads=1, time=time)
+        assert fitting("sliding window", "the definition", "forward", shape, "cpu") == fits
+
+
+def test_copies_that_are_kept_for_gradients_are_counted():
+    shape = Shape(time=8192)
+    assert fitting("chosen chunks", "gathered", "forward", shape, "cuda")
+    assert not fitting("chosen chunks", "gathered", "forward and backward", shape, "cuda")
 
 
 def test_what_is_not_there_is_refused_by_name():
-    with pytest.raises(ValueError, match="provider is 'fast'; of selection there are ours, block by block"):
+    with pytest.raises(
+        ValueError, match="provider is 'fast'; of selection there are ours, block by block, the definition"
+    ):
         BenchConfig(operator="selection", provider="fast")
     with pytest.raises(ValueError, match="no backward"):
         BenchConfig(operator="selection", provider="block by block", mode="forward and backward")

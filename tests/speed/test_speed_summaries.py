@@ -11,6 +11,7 @@ ROWS = pd.DataFrame(
         "mode": "forward",
         "shape.time": 64,
         "shape.dim": 16,
+        "shape.kv_heads": 1,
         "provider": ["banded", "banded", "banded", "causal SDPA"],
         "seconds": [0.001, 0.002, 0.009, 0.004],
         "floor_seconds": [0.001] * 4,
@@ -33,3 +34,5 @@ def test_ratios_are_over_the_provider_that_is_named():
     assert summaries.over(ROWS, "causal SDPA", **where)["banded"] == pytest.approx(0.5)
     with pytest.raises(ValueError, match="no 'flash'; there are"):
         summaries.over(ROWS, "flash", **where)
+    with pytest.raises(ValueError, match="64 tokens: 2 shapes"):
+        summaries.over(pd.concat([ROWS, ROWS.assign(**{"shape.dim": 32})]), "causal SDPA", **where)

@@ -13,13 +13,12 @@ from torch import Tensor
 
 from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
-from lablib.speed.providers import PROVIDERS, Provider, operands
-from lablib.speed.timing import ceilings, seconds
+from lablib.speed.checking import FARTHEST, error_of
+from lablib.speed.providers import PROVIDERS, operands
+from lablib.speed.timing import ceilings, one_thread, seconds
 from lablib.speed.work import Mode, Operator, Shape, work
 
-CHECKED = 300  # tokens of the text on which a provider is checked, against the definition in double precision
-FARTHEST = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 4e-2}  # root mean square of the error over that of the truth
-MOST_HELD = {"cpu": 1 << 27, "cuda": 1 << 33}  # numbers that a provider may hold beside its operands (or move, a CPU)
+MOST_HELD = {"cpu": 1 << 27, "cuda": 1 << 33}  # numbers: 0.5 GiB in 32 bits, 16 GiB in 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,40 +59,41 @@ def bench_arms(scale: str) -> list[BenchConfig]:
 
 
 def gpu_arms(scale: str) -> list[BenchConfig]:
-    """In bf16, heads of 64 and 128, from 2 048 to 65 536 tokens."""
+    """In bf16: heads of 64 from 2 048 to 65 536 tokens; wider heads, and one key head, at two lengths; one seed."""
     if scale != "full":
         return bench_arms("smoke")[:1]
     cfg = BenchConfig.at("full", device="cuda", dtype="bfloat16", repeats=50)
-    shapes = [
-        Shape(time=time, dim=dim, kv_heads=kv_heads)
-        for dim, kv_heads in ((64, 16), (128, 16), (64, 1))
-        for time in (2048, 8192, 16_384, 65_536)
-    ]
-    return on_shapes(cfg, shapes, seeds=3)
+    shapes = grid(Shape(), time=(2048, 8192, 16_384, 65_536))
+    shapes += grid(Shape(dim=128), time=(8192, 16_384)) + grid(Shape(kv_heads=1), time=(8192, 16_384))
+    return on_shapes(cfg, shapes, seeds=1)
 
 
 def on_shapes(cfg: BenchConfig, shapes: list[Shape], seeds: int) -> list[BenchConfig]:
     """Every provider that the device has, both ways where there are two, on the shapes that it can hold."""
     arms = []
     for operator, providers in PROVIDERS.items():
-        modes = ("forward",) if operator == "selection" else ("forward", "forward and backward")
-        for name, provider in providers.items():
-            fits = [shape for shape in shapes if fitting(name, provider, shape, cfg.device)]
-            like = cfg.replace(operator=operator, provider=name)
-            arms += grid(like, shape=fits, mode=modes, seed=range(seeds)) if fits else []
+        modes: tuple[Mode, ...] = ("forward",) if operator == "selection" else ("forward", "forward and backward")
+        for name in providers:
+            for shape in shapes:
+                like = cfg.replace(operator=operator, provider=name, shape=shape)
+                fits = [mode for mode in modes if fitting(operator, name, mode, shape, cfg.device)]
+                arms += grid(like, mode=fits, seed=range(seeds)) if fits else []
     return arms
 
 
-def fitting(name: str, provider: Provider, shape: Shape, device: str) -> bool:
-    """Whether the device has the provider, and a small machine the memory."""
-    if provider.needs_gpu and device == "cpu":
+def fitting(operator: Operator, name: str, mode: Mode, shape: Shape, device: str) -> bool:
+    """Whether the device has the provider, and the memory for the numbers that it holds beside its operands."""
+    if PROVIDERS[operator][name].needs_gpu and device == "cpu":
         return False
+    copies = 2 * shape.batch * shape.kv_heads * shape.time * shape.top_k * shape.chunk * shape.dim
     held = {
         "the definition": shape.batch * shape.heads * shape.time**2,
         "SDPA with a dense mask": shape.batch * shape.heads * shape.time**2,
-        "gather, then SDPA": shape.batch * shape.kv_heads * shape.time * shape.top_k * shape.chunk * shape.dim,
-        "gathered": shape.batch * shape.kv_heads * shape.time * shape.top_k * shape.chunk * shape.dim // 16,
+        "gather, then SDPA": copies,
+        "gathered": copies if mode != "forward" else copies // 16,  # block by block; for gradients all are kept
     }
+    if operator == "selection":
+        held["the definition"] = shape.batch * shape.kv_heads * shape.time * (shape.time // shape.chunk)
     return held.get(name, 0) <= MOST_HELD[device]
 
 
@@ -115,7 +115,8 @@ def measure(cfg: BenchConfig) -> pd.DataFrame:
     if cfg.device == "cuda" and not torch.cuda.is_available():
         raise RuntimeError("this arm times a GPU, and there is none here")
     provider = PROVIDERS[cfg.operator][cfg.provider]
-    error = error_of(cfg, provider, device, dtype) if provider.same else float("nan")
+    checked = (cfg.operator, provider, cfg.mode, cfg.shape, device, dtype, cfg.seed)
+    error = error_of(*checked) if provider.same else float("nan")
     if provider.same and not error <= FARTHEST[cfg.dtype]:  # NaN is not near either
         raise RuntimeError(
             f"{cfg.provider} is not {cfg.operator}: its error is {error:.1e}, allowed {FARTHEST[cfg.dtype]}"
@@ -123,9 +124,10 @@ def measure(cfg: BenchConfig) -> pd.DataFrame:
     inputs = operands(cfg.operator, cfg.shape, device, dtype, cfg.seed)
     compute = provider.make(cfg.shape)
     call = forward(compute, inputs) if cfg.mode == "forward" else both_ways(compute, inputs)
-    spent, best = seconds(call, device, cfg.repeats), ceilings(device, dtype)
+    with one_thread():
+        spent, best = seconds(call, device, cfg.repeats), ceilings(device, dtype)
     least = work(cfg.operator, cfg.mode, cfg.shape, cfg.dtype)
-    return pd.DataFrame(
+    table = pd.DataFrame(
         [
             {
                 "seconds": spent.median,
@@ -142,21 +144,9 @@ def measure(cfg: BenchConfig) -> pd.DataFrame:
             }
         ]
     )
-
-
-def error_of(cfg: BenchConfig, provider: Provider, device: torch.device, dtype: torch.dtype) -> float:
-    """Relative to the definition, in double precision on a CPU, on a short text of the same heads."""
-    shape = cfg.shape.replace(time=min(cfg.shape.time, CHECKED), window=min(cfg.shape.window, CHECKED // 3))
-    inputs = operands(cfg.operator, shape, device, dtype, cfg.seed)
-    names = {"selection": "block by block"}
-    definition = PROVIDERS[cfg.operator][names.get(cfg.operator, "the definition")].make(shape)
-    exact = (x.cpu().double() if x.is_floating_point() else x.cpu() for x in inputs)
-    with torch.no_grad():
-        truth = definition(*exact)
-        found = provider.make(shape)(*inputs).cpu().double()
-    width = min(truth.shape[-1], found.shape[-1])  # of a selection one may list empty slots that another leaves out
-    truth, found = (x[..., -width:].masked_fill(x[..., -width:] == -torch.inf, 0.0) for x in (truth, found))
-    return float((found - truth).square().mean().sqrt() / truth.square().mean().sqrt().clamp_min(0.1))
+    if cfg.device == "cuda":
+        table.attrs |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+    return table
 
 
 def forward(compute, inputs: tuple[Tensor, ...]):
@@ -174,5 +164,5 @@ def both_ways(compute, inputs: tuple[Tensor, ...]):
     inputs = tuple(x.requires_grad_() if x.is_floating_point() else x for x in inputs)
     learnt = [x for x in inputs if x.requires_grad]
     with torch.no_grad():
-        upstream = torch.ones_like(compute(*inputs))
+        upstream = torch.randn_like(compute(*inputs))
     return lambda: torch.autograd.grad(compute(*inputs), learnt, upstream, allow_unused=True)

@@ -39,13 +39,16 @@ def roofline_figure(table: pd.DataFrame, *, title: str) -> go.Figure:
 
 def add_provider(figure: go.Figure, rows: pd.DataFrame, name: str, place: int, col: int, *, legend: bool) -> None:
     """A mark a shape, at the median over seeds."""
-    means = rows.groupby("shape.time")[["flops", "bytes", "seconds"]].median()
+    shapes = ["shape.time", "shape.dim", "shape.kv_heads"]
+    means = rows.groupby(shapes)[["flops", "bytes", "seconds"]].median().reset_index()
+    tokens = means["shape.time"]
     colour, _, symbol = look(place).values()
     figure.add_scatter(
         x=means["flops"] / means["bytes"], y=means["flops"] / means["seconds"], name=name, legendgroup=name,
-        showlegend=legend, mode="markers", customdata=means.index,
-        marker={"color": colour, "symbol": symbol, "size": 7 + 1.5 * np.log2(means.index / means.index.min())},
-        hovertemplate="%{customdata:,} tokens: %{y:.3s}FLOP/s<extra>" + name + "</extra>", row=1, col=col,
+        showlegend=legend, mode="markers", customdata=means[shapes],
+        marker={"color": colour, "symbol": symbol, "size": 7 + 1.5 * np.log2(tokens / tokens.min())}, row=1, col=col,
+        hovertemplate="%{customdata[0]:,} tokens, heads of %{customdata[1]}, %{customdata[2]} key heads: "
+        "%{y:.3s}FLOP/s<extra>" + name + "</extra>",
     )  # fmt: skip
 
 
