@@ -3,7 +3,7 @@
 import pytest
 
 from lablib.ttt import summaries
-from lablib.ttt.experiments.context import context, ladder, rates
+from lablib.ttt.experiments.context import context, ladder, rates, sources
 from lablib.ttt.experiments.cost import cost, memory, steps
 from lablib.ttt.experiments.recall import ANYWHERE, NEAR, capacity, recall, taught
 from lablib.ttt.experiments.toy import controls, on_bytes, toy
@@ -156,6 +156,27 @@ def test_the_loss_that_counts_is_the_step_that_counts():
     assert summaries.against(rungs, "TTT-KVB", "TTT-E2E", *near).high < -0.15
     cost = rungs.groupby("name")["train_flops"].first()
     assert cost["TTT-E2E"] < 0.7 * cost["TTT-E2E, all blocks"]
+
+
+# ---- on real bytes
+
+
+def test_on_sources_reading_on_is_worth_most_to_the_inner_loop():
+    table = sources.recorded()
+    assert table.groupby("name")["seed"].nunique().eq(5).all()
+    losses = summaries.readings(table).pivot_table(index="series", columns="stop", values="loss")
+    mine, window = losses.loc["TTT-E2E"], losses.loc["sliding window"]
+    assert mine.is_monotonic_decreasing
+    assert losses[[256, 512, 1024]].idxmin().eq("TTT-E2E").all()
+    assert summaries.against(table, "sliding window", "TTT-E2E", 0, 16).high < 0, "before the first step"
+    assert (losses.loc["TTT-E2E, read without"] < window).all()
+    gains = (window - losses.loc[NAIVE]) / (window - mine)
+    assert 0.3 < gains[[256, 512, 1024]].min() < gains[[256, 512, 1024]].max() < 0.6
+    attention = "full attention"
+    assert summaries.against(table, attention, "TTT-E2E", 0, 16).low > 0
+    level = summaries.against(table, attention, "TTT-E2E", 0, 256)
+    assert level.low < 0 < level.high
+    assert summaries.against(table, attention, "TTT-E2E", 256).high < -0.3
 
 
 # ---- what was said once
