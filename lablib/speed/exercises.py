@@ -1,10 +1,13 @@
 """The exercises of notebook 07: kernels that the reader writes, run in Triton's interpreter and looked at from outside.
 
-Every tensor lies inside a larger one: a kernel that reads beyond its input meets NaN, one that writes beyond its output
-changes the margin's number, and what it leaves unwritten is still NaN.
+Every tensor lies inside a larger one: what a kernel reads beyond its input is NaN, what it writes beyond its output
+changes the margin's number, and what it leaves unwritten is still NaN. What is read beyond and not used is seen in the
+source.
 """
 
+import ast
 import inspect
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +52,16 @@ def launched(kernel: Any, grid: tuple[int, ...], out: Guarded, *arguments: Any, 
     return out.inner
 
 
+def check_loads(kernel: Any) -> None:
+    """Mistake for a load without a mask where the last block is not full: an illegal address on a GPU, if unlucky."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(getattr(kernel, "fn", kernel))))
+    loads = [call for call in ast.walk(tree) if isinstance(call, ast.Call) and ast.unparse(call.func) == "tl.load"]
+    if any(len(load.args) < 2 and "mask" not in {word.arg for word in load.keywords} for load in loads):
+        raise Mistake(
+            "The numbers are right, but it also reads beyond its input, which a GPU may not survive: mask loads."
+        )
+
+
 def randn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=Generator().manual_seed(seed))
 
@@ -74,7 +87,7 @@ def _short(numbers: Tensor) -> list[float]:
 
 @exercise("Exercise 1 (scale and add)")
 def check_axpy(kernel: Callable[..., None]) -> None:
-    """`kernel(x, y, out, factor, count, BLOCK)`: out = factor * x + y, a program a block of elements."""
+    """`kernel(x, y, out, factor, count, BLOCK)`: out = factor * x + y, one program for each block of elements."""
     for count in (16, 40, 5):
         x, y = randn(count), randn(count, seed=1)
         a, b, out = Guarded(x), Guarded(y), Guarded(shape=(count,))
@@ -88,11 +101,12 @@ def check_axpy(kernel: Callable[..., None]) -> None:
             "Every program writes the first block. Which elements are program number `tl.program_id(0)`'s?": first,
         }
         compare(found, 3 * x + y, guesses)
+    check_loads(kernel)
 
 
 @exercise("Exercise 2 (the log-sum-exp of a row)")
 def check_logsumexp(kernel: Callable[..., None]) -> None:
-    """`kernel(x, out, width, BLOCK)`: out[row] = log(sum(exp(x[row]))), a program a row, BLOCK at least the width."""
+    """`kernel(x, out, width, BLOCK)`: out[row] = log(sum(exp(x[row]))), a program each; BLOCK is at least width."""
     for x in (randn(3, 16), randn(4, 11), 200 * randn(2, 13)):
         height, width = x.shape
         a, out = Guarded(x), Guarded(shape=(height,))
@@ -108,11 +122,12 @@ def check_logsumexp(kernel: Callable[..., None]) -> None:
                 x.logsumexp(-1) - x.max(-1).values,
         }  # fmt: skip
         compare(found, x.logsumexp(-1), guesses)
+    check_loads(kernel)
 
 
 @exercise("Exercise 3 (the gradient of a chunk's weight)")
 def check_weight_gradient(kernel: Callable[..., None]) -> None:
-    """`kernel(outputs, upstream, out, D)`: out[slot] = <O_slot, dO>, a program a slot of one token; D is the width."""
+    """`kernel(outputs, upstream, out, D)`: out[slot] = <O_slot, dO>, a program each; D is the width."""
     outputs, upstream = randn(4, 16), randn(16, seed=1)
     a, b, out = Guarded(outputs), Guarded(upstream), Guarded(shape=(4,))
     found = launched(kernel, (4,), out, a.inner, b.inner, out.inner, D=16)

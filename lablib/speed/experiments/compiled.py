@@ -51,6 +51,7 @@ def compiled(cfg: CompiledConfig) -> pd.DataFrame:
     """One row. RuntimeError where there is no Triton, or the compiler fails."""
     name = f"{cfg.kernel}, dim {cfg.dim}"
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    environment["TRITON_ALWAYS_COMPILE"] = "1"  # not read from a cache
     done = subprocess.run(
         [sys.executable, "-m", "labkernels.compiled", name],
         capture_output=True, text=True, env=environment, check=False,

@@ -43,6 +43,12 @@ def axpy_without_masks(x, y, out, factor, count, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def axpy_that_loads_without_masks(x, y, out, factor, count, BLOCK: tl.constexpr):
+    o = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + o, factor * tl.load(x + o) + tl.load(y + o), mask=o < count)
+
+
+@triton.jit
 def axpy_of_the_first_block(x, y, out, factor, count, BLOCK: tl.constexpr):
     o = tl.arange(0, BLOCK)
     inside = o < count
@@ -95,6 +101,7 @@ def weight_gradient_of_the_first(outputs, upstream, out, D: tl.constexpr):
 SOLUTIONS = {"check_axpy": axpy, "check_logsumexp": logsumexp, "check_weight_gradient": weight_gradient}
 MISTAKES = {
     "the last block is not full": ("check_axpy", axpy_without_masks),
+    "also reads beyond its input": ("check_axpy", axpy_that_loads_without_masks),
     "Every program writes the first block": ("check_axpy", axpy_of_the_first_block),
     "where is the factor": ("check_axpy", axpy_without_factor),
     "Nothing was written": ("check_axpy", axpy_that_writes_nothing),
