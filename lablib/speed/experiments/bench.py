@@ -97,7 +97,7 @@ def fitting(operator: Operator, name: str, mode: Mode, shape: Shape, device: str
     return held.get(name, 0) <= MOST_HELD[device]
 
 
-@experiment("speed/bench", version=1, arms=bench_arms)
+@experiment("speed/bench", version=2, arms=bench_arms)
 def bench(cfg: BenchConfig) -> pd.DataFrame:
     """One row: seconds (median, 20th and 80th percentile), the error, the work, and the two ceilings."""
     return measure(cfg)

@@ -23,7 +23,9 @@ def recall_figure(table: pd.DataFrame) -> go.Figure:
             mine = rows[(rows["questions"] == kind) & (rows["name"] == name)]
             add_seeds(figure, mine, "reach", "exact", name=name, **look(i), legend=col == 1, row=1, col=col)
         figure.update_xaxes(title="tokens from a fact to its question", type="category", row=1, col=col)
+    guess = 1 / int(table["facts.num_values"].iloc[0])
+    figure.add_hline(y=guess, line={"dash": "dot", "color": "#555", "width": 1}, row=1, col="all")
     figure.update_yaxes(range=[-0.04, 1.06])
     figure.update_yaxes(title="share of right answers", col=1)
-    source = f"{runs_and_seeds(table, 'line', 'name')}, {int(table['asked'].iloc[0])} texts a point and seed"
+    source = f"{runs_and_seeds(table, 'line', 'name')}, {int(table['asked'].iloc[0])} texts a point and seed; dotted: a guess"
     return dress(figure, title="Who reads better need not remember", source=source, height=430)
