@@ -14,7 +14,7 @@ from browser.looks import dress, photograph_notebook, too_wide
 from browser.server import NOTEBOOKS
 
 WIDE, NARROW, NARROWEST = 1300, 800, 480
-STUB = re.compile(r"^( *)return \.\.\..*$", re.MULTILINE)
+STUB = re.compile(r"^( *)(?:return \.\.\.|tl\.store\(out, \.\.\.\)).*$", re.MULTILINE)
 SOLUTION = re.compile(r"<summary>Solution</summary>(.*?)</details>", re.DOTALL)
 PREDICTED = "guess.against("
 
@@ -90,7 +90,7 @@ def test_every_exercise_knows_a_stub_a_wrong_answer_and_its_own_solution(live):
 
 
 def answer(stub: str, code: str) -> str:
-    """The stub with some code in place of its `return ...`."""
+    """The stub with some code in place of its `return ...`, or of a kernel's `tl.store(out, ...)`."""
     return STUB.sub(lambda found: "\n".join(found[1] + line for line in code.splitlines()), stub, count=1)
 
 
@@ -106,7 +106,7 @@ def test_hints_and_solutions_are_folded_and_open_on_a_click(live):
     assert folded.count()
     assert not live.page.locator(".jp-MarkdownOutput details[open]").count()
     folded.last.locator("summary").click()
-    assert folded.last.locator("code").is_visible()
+    assert folded.last.locator("code, pre").is_visible()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
