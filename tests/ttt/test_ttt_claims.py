@@ -3,6 +3,7 @@
 import pytest
 
 from lablib.ttt import summaries
+from lablib.ttt.experiments.ablations import ablations
 from lablib.ttt.experiments.context import context, ladder, rates, sources
 from lablib.ttt.experiments.cost import cost, memory, steps
 from lablib.ttt.experiments.recall import ANYWHERE, NEAR, capacity, recall, taught
@@ -177,6 +178,20 @@ def test_on_sources_reading_on_is_worth_most_to_the_inner_loop():
     level = summaries.against(table, attention, "TTT-E2E", 0, 256)
     assert level.low < 0 < level.high
     assert summaries.against(table, attention, "TTT-E2E", 256).high < -0.3
+
+
+# ---- ablations
+
+
+def test_what_each_choice_of_the_inner_loop_is_worth():
+    table = ablations.recorded()
+    assert table.groupby("name")["seed"].nunique().eq(3).all()
+    more = {name: summaries.against(table, "as it is", name) for name in table["name"].unique() if name != "as it is"}
+    assert all(more[name].high < 0 for name in ("two fast blocks", "chunk 8", "chunk 4"))
+    worse = ("rate fixed at 0.3", "rate fixed at 1", "window 64, chunk 64", "a smaller fast MLP", "a larger fast MLP")
+    assert all(more[name].low > 0 for name in worse)
+    assert all(abs(more[name].estimate) < 2e-3 for name in ("window 64", "not clipped"))
+    assert max(abs(change.estimate) for change in more.values()) < 0.05
 
 
 # ---- what was said once

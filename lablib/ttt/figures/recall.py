@@ -27,5 +27,5 @@ def recall_figure(table: pd.DataFrame) -> go.Figure:
     figure.add_hline(y=guess, line={"dash": "dot", "color": "#555", "width": 1}, row=1, col="all")
     figure.update_yaxes(range=[-0.04, 1.06])
     figure.update_yaxes(title="share of right answers", col=1)
-    source = f"{runs_and_seeds(table, 'line', 'name')}, {int(table['asked'].iloc[0])} texts a point and seed; dotted: a guess"
+    source = f"{runs_and_seeds(table, 'line', 'name')}, {int(table['asked'].iloc[0])} texts each; dotted: a guess"
     return dress(figure, title="Who reads better need not remember", source=source, height=430)
