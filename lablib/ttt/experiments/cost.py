@@ -28,7 +28,8 @@ from lablib.ttt.baselines import BASE
 from lablib.ttt.decode import Progress, feed
 from lablib.ttt.reading import Carry, InnerConfig, TTTModel, meta_loss
 
-WIDE = DecoderConfig(plan="swa swa swa swa+prime", vocab=256, width=256, hidden=410, prime=410, num_heads=4, window=128)
+# MLPs as wide as the model: wider ones would hide what attention costs behind short texts
+WIDE = DecoderConfig(plan="swa swa swa swa+prime", vocab=256, width=256, hidden=256, prime=256, num_heads=4, window=128)
 PLANS = {"full attention": "full full full full+prime", "sliding window": WIDE.plan, "TTT-E2E": WIDE.plan}
 
 
@@ -101,7 +102,7 @@ def memory_arms(scale: str) -> list[MemoryConfig]:
     return grid(MemoryConfig.at(scale), chunks=chunks, group=groups, seed=range(3 if scale == "full" else 1))
 
 
-@experiment("ttt/cost", version=3, arms=cost_arms)
+@experiment("ttt/cost", version=4, arms=cost_arms)
 def cost(cfg: CostConfig) -> pd.DataFrame:
     """One row: CPU seconds a token, prefilled and decoded, and the bytes kept for a text of this length."""
     decoder = Decoder(cfg.decoder, Generator().manual_seed(cfg.seed)).eval()
