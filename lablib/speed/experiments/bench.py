@@ -36,7 +36,7 @@ class BenchConfig(Config):
 
     scales: ClassVar = {
         "smoke": {"repeats": 1, "shape": Shape(heads=2, kv_heads=1, time=64, dim=16, window=16, chunk=16, top_k=2)},
-        "lab": {"repeats": 3},
+        "lab": {"repeats": 3, "shape": Shape(heads=4, kv_heads=1, time=1024, window=128, top_k=4)},
     }
 
     def __post_init__(self):
@@ -49,13 +49,11 @@ class BenchConfig(Config):
 
 
 def bench_arms(scale: str) -> list[BenchConfig]:
-    """What a CPU can run, from 1 024 tokens on; matrices of time x time end at 4 096."""
+    """What a CPU can run, from 1 024 tokens on; matrices of time x time end at 4 096. In seconds at lab scale."""
     cfg = BenchConfig.at(scale)
-    if scale == "smoke":
-        shapes = [cfg.shape]
-    else:
-        shapes = grid(Shape(heads=4, kv_heads=1), time=(1024, 4096, 16_384) if scale == "full" else (1024, 4096))
-    return on_shapes(cfg, shapes, seeds=3 if scale == "full" else 1)
+    if scale != "full":
+        return on_shapes(cfg, [cfg.shape], seeds=1)
+    return on_shapes(cfg, grid(Shape(heads=4, kv_heads=1), time=(1024, 4096, 16_384)), seeds=3)
 
 
 def gpu_arms(scale: str) -> list[BenchConfig]:

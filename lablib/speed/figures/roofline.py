@@ -30,7 +30,7 @@ def roofline_figure(table: pd.DataFrame, *, title: str) -> go.Figure:
             add_provider(figure, mine, str(name), names.index(name), col, legend=name not in shown)
             shown.add(str(name))
     figure.update_xaxes(type="log", title="FLOPs a byte")
-    figure.update_yaxes(type="log", dtick=1)
+    figure.update_yaxes(type="log", dtick=1, exponentformat="SI")
     figure.update_yaxes(title="FLOP/s (log scale)", col=1)
     kind = f"{table['device'].iloc[0]}, {table['dtype'].iloc[0]}"
     source = f"{runs_and_seeds(table)}, {kind}, {MODE} where there is one; larger marks: longer texts"
