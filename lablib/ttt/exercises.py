@@ -63,7 +63,10 @@ def check_scores(answer) -> None:
             weight = after if keep else 0.0
         return found
 
-    found = [float(value) for value in attempt(answer, 0.0, list(chunks), loss, learn)]
+    found = attempt(answer, 0.0, list(chunks), loss, learn)
+    if not isinstance(found, list | tuple):
+        raise Mistake(f"You return {found!r}; expected the list of the chunks' losses, one a chunk.")
+    found = [float(value) for value in found]
     if found == honest(True):
         return
     if found == honest(False):
