@@ -47,7 +47,7 @@ MISTAKES = {
     "check_scores": {
         "Too good": leaking,
         "Nothing is learnt": lambda w, chunks, loss, learn: [loss(w, chunk) for chunk in chunks],
-        "expected the list of the chunks. losses": lambda w, chunks, loss, learn: -1,
+        "expected the list of the chunks' losses": lambda w, chunks, loss, learn: -1,
         "3 losses for 4 chunks": lambda w, chunks, loss, learn: scores(w, chunks, loss, learn)[1:],
         "the first loss is": lambda w, chunks, loss, learn: [0.0] * 4,
     },
