@@ -84,10 +84,10 @@ def check_shapes(q: Tensor, k: Tensor, v: Tensor, chunks: Tensor, weights: Tenso
     check_dim(NAME, dim, most=128)
     check_dim(NAME, k.shape[3], most=128, what="the size of a chunk")
     check_programs(NAME, batch, kv_heads)
-    if q.shape[2] > MOST_HEADS or time * chunks.shape[-1] >= 2**31:
+    if q.shape[2] > MOST_HEADS or time * chunks.shape[-1] * q.shape[2] >= 2**31:
         raise ValueError(
             f"{NAME}: {q.shape[2]} heads a group, {time} tokens of {chunks.shape[-1]} slots; the kernel takes up to "
-            f"{MOST_HEADS} heads and 2^31 slots a head. Backend 'torch' can"
+            f"{MOST_HEADS} heads and fewer than 2^31 slots of all of them. Backend 'torch' can"
         )
 
 

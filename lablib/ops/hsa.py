@@ -80,7 +80,7 @@ def select_chunks(
             if best_chunks is not None:
                 return _scored(queries, stored, best_chunks)
     num_chunks, shared = landmarks.shape[2], landmarks.shape[0] == 1
-    at_once = SCORES_AT_ONCE.get(queries.device.type, 1 << 28)
+    at_once = SCORES_AT_ONCE["cpu" if queries.device.type == "cpu" else "cuda"]
     block = max(1, min(block, at_once // max(queries[..., 0].numel(), 1)))
     chosen, best = (None, None) if patches is None else _score_patches(queries, patches, positions, size, top_k)
     for start in range(0, max(num_chunks, 1), block):

@@ -148,13 +148,17 @@ def said_of_cost(table: pd.DataFrame) -> str:
     mean = table.groupby(["name", "length"])[["prefill_seconds", "decode_seconds"]].mean()
     lengths = sorted(table["length"].unique())
     low, high = (length if length in lengths else lengths[i] for i, length in ((0, 1024), (-1, 16_384)))
-    parts = []
+    parts, slopes, middle = [], [], lengths[len(lengths) // 2 :]
     for name in table["name"].unique():
         grown = mean.loc[(name, high), "prefill_seconds"] / mean.loc[(name, low), "prefill_seconds"]
         parts.append(f"{name} **{grown:.2f}**")
+        if len(middle) > 1:
+            seconds = mean.loc[name, "prefill_seconds"].loc[middle]
+            slopes.append(f"{name} **{np.polyfit(np.log(middle), np.log(seconds), 1)[0]:.2f}**")
     last = lengths[-1]
     ratio = mean.loc[("full attention", last), "decode_seconds"] / mean.loc[("TTT-E2E", last), "decode_seconds"]
     return (
         f"A prefilled token behind {high:,} others costs, over one behind {low:,}: {', '.join(parts)} times as much. "
+        f"The slope from {middle[0]:,} tokens on, log over log: {', '.join(slopes) or 'one length has none'}. "
         f"Decoding behind {last:,} tokens: full attention costs **{ratio:.1f}** times what TTT-E2E does."
     )

@@ -83,7 +83,7 @@ def test_a_gpu_with_too_little_shared_memory_is_refused(monkeypatch):
 def test_chosen_chunks_beyond_what_is_counted_or_kept_are_refused(group, time, slots):
     q, k = torch.zeros(1, 1, group, time, 16, device="meta"), torch.zeros(1, 1, 4, 16, 16, device="meta")
     chunks = torch.zeros(1, 1, time, slots, dtype=torch.int32, device="meta")
-    with pytest.raises(ValueError, match=r"the kernel takes up to 64 heads and 2\^31 slots a head"):
+    with pytest.raises(ValueError, match=r"the kernel takes up to 64 heads and fewer than 2\^31 slots"):
         check_chunks(q, k, k, chunks, chunks.float())
 
 

@@ -100,6 +100,7 @@ def test_what_is_said_of_cost_is_computed_from_the_table():
     said = summaries.said_of_cost(pd.DataFrame(rows))
     assert "full attention **9.00**, TTT-E2E **1.10**" in said
     assert "**30.0** times" in said
+    assert "from 16,384 tokens on, log over log: full attention **1.05**, TTT-E2E **-0.05**" in said
 
 
 def test_a_step_costs_so_many_times_the_plain_one():

@@ -66,6 +66,11 @@ def positions_figure(table: pd.DataFrame, *, title: str) -> go.Figure:
     return dress(figure, title=title, source=source, height=470, legend_rows=len(names) + 1)
 
 
+def add_best_of(figure: go.Figure, losses: pd.DataFrame, colour: str) -> None:
+    """For bars: the mean of the best possible loss over what the bars are of."""
+    figure.add_vline(x=losses["best"].mean(), line={"color": colour, "dash": "dot", "width": 1.5})
+
+
 def add_best(figure: go.Figure, rows: pd.DataFrame, x: str) -> None:
     """The best possible loss, where the language is known."""
     best = rows.groupby(x)["best"].mean().dropna()
