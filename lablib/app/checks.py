@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from lablib.app.errors import BadInput
-from lablib.app.notebook import Notebook, load, question, source, tags
+from lablib.app.notebook import NOTEBOOKS, Notebook, load, question, source, tags
 from lablib.app.parameters import EXAMPLE, Parameter, declared
 from lablib.app.runrecord import NotebookRun, RunRecord
 from lablib.core.config import SCALES, resolve_scale
 from lablib.core.experiment import worker_count
-from lablib.core.store import PROJECT, lab_home
+from lablib.core.store import lab_home
 
-NOTEBOOKS = PROJECT / "notebooks"
 DEADLINES = {"smoke": 300.0, "lab": 3600.0, "full": 12 * 3600.0}  # seconds a notebook; twice to ten times the need
 
 
