@@ -11,16 +11,6 @@ from rich.table import Column
 from lablib.app.runrecord import NotebookRun
 
 STYLES = {"ok": "green", "failed": "red", "killed": "red", "timeout": "red", "cancelled": "yellow", "running": "cyan"}
-WORDS = {
-    "ok": "ok",
-    "failed": "failed: a cell raised an error",
-    "killed": "killed: its kernel died",
-    "timeout": "stopped: past the deadline",
-    "cancelled": "cancelled: not run to its end",
-    "running": "running",
-    "interrupted": "interrupted: lab itself died",
-    "waiting": "waiting",
-}
 _EVERY = 10.0  # seconds between two plain lines about the same notebook
 
 

@@ -1,4 +1,4 @@
-"""The cells of an executed notebook as values that the report's template shows; they need nothing from outside."""
+"""The cells of an executed notebook, made ready for the report's template: nothing in them needs what is outside."""
 
 import base64
 import itertools
@@ -13,7 +13,7 @@ from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from nbformat.v4.rwbase import rejoin_lines
 
 from lablib.app.notebook import Cell, Notebook
-from lablib.app.prose import inline, markdown, sanitize
+from lablib.app.prose import inline
 from lablib.core.scrub import strip_ansi
 
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -23,107 +23,74 @@ _EXERCISE = re.compile(r"^(Exercise\b.*?): (not attempted|not yet|correct)\b", r
 # a configuration or a session that a cell ends with: it says what the code above it says
 _DUMP = re.compile(r"\W*\w*(Config|Session)\(")
 
-Shown = dict[str, Any]
 Still = Callable[[dict[str, Any]], bytes]
 
 
-class Cells:
-    """Turns cells into values, each with its `kind`, and numbers their figures, for one page.
+def prepared(notebook: Notebook, numbers: Iterator[int], still: Still | None = None) -> list[Cell]:
+    """The cells with their outputs as the page shows them, the figures with the next of `numbers`.
 
-    `still` draws a figure as a PNG, for readers without JavaScript; without it the images that a cell made are used.
+    A code cell has `folded`, outputs that stay with its code, and `shown`. `still` draws a figure as a PNG, for
+    readers without JavaScript; without it the images that a cell made are used.
     """
-
-    def __init__(self, still: Still | None = None):
-        self.numbers = itertools.count(1)
-        self.still = still
-        self.figures = 0
-
-    def of(self, notebook: Notebook, path: str = "") -> Iterator[Shown]:
-        """The cells in their order; pictures that Markdown names are looked for below the folder `path`."""
-        for cell in rejoin_lines(nbformat.from_dict(notebook)).cells:
-            if cell.cell_type == "markdown":
-                yield {"kind": "prose", "html": markdown(cell.source, path=path, attachments=cell.get("attachments"))}
-            elif cell.cell_type == "code" and cell.source.strip():
-                shown = self.outputs(cell)
-                dumps = [one for one in shown if one["kind"] == "text" and _DUMP.match(one["text"])]
-                rest = [one for one in shown if one not in dumps]
-                ran = cell.get("execution_count") is not None or bool(cell.outputs)
-                yield {"kind": "code", "source": cell.source, "ran": ran, "folded": dumps, "shown": rest}
-
-    def outputs(self, cell: Cell) -> list[Shown]:
-        """What a code cell put out: streams as one where they follow each other, a figure with the words under it."""
-        whole, _ = CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
-        shown = list(filter(None, map(self._output, whole.get("outputs", []))))
-        for before, one in itertools.pairwise([{}, *shown]):
-            if words := _caption(before, one):
-                before |= {"caption": words, "label": before["alt"] or words.striptags()}
-        return [one for before, one in itertools.pairwise([{}, *shown]) if not _caption(before, one)]
-
-    def _output(self, output: Cell) -> Shown | None:
-        if output.output_type == "stream":
-            return {"kind": "stream", "lines": [line.rstrip() for line in strip_ansi(output.text).rstrip().split("\n")]}
-        if output.output_type == "error":
-            trace = "\n".join(output.get("traceback") or [f"{output.get('ename')}: {output.get('evalue')}"])
-            return {"kind": "error", "text": strip_ansi(trace)}
-        data = output.get("data", {})
-        if PLOTLY in data:
-            return self._figure(data[PLOTLY], data)
-        if any(kind in data for kind in PICTURES):
-            return {"kind": "picture"} | picture(data)
-        if "text/html" in data:
-            return {"kind": "html", "html": sanitize(data["text/html"])}
-        if "text/markdown" in data:
-            return {"kind": "prose", "source": data["text/markdown"], "html": markdown(data["text/markdown"])}
-        if "application/vnd.jupyter.widget-view+json" in data or "text/plain" not in data:
-            return None  # a widget's plain text names its class only
-        return {"kind": "text", "text": data["text/plain"]}
-
-    def _figure(self, figure: dict[str, Any], data: dict[str, Any]) -> Shown:
-        self.figures += 1
-        layout = figure.get("layout") or {}
-        carried = layout.get("meta") if isinstance(layout.get("meta"), dict) else {}
-        alt = carried.get("alt") or ""
-        if self.still and not any(kind in data for kind in PICTURES):
-            data = {"image/png": base64.b64encode(self.still(figure)).decode()}
-        # "<" as an escape, so that no text in it can end the script that holds it
-        kept = json.dumps({key: figure.get(key, []) for key in ("data", "layout", "frames")}).replace("<", "\\u003c")
-        return {
-            "kind": "figure",
-            "number": next(self.numbers),
-            "alt": alt,
-            "label": alt or _title(layout) or "a figure",
-            "caption": inline(carried.get("caption") or alt),
-            "panels": sum(key.startswith("xaxis") for key in layout),
-            "json": Markup(kept),
-        } | picture(data)
+    cells = rejoin_lines(nbformat.from_dict(notebook)).cells
+    for cell in cells:
+        CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
+        shown: list[Cell] = []
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if output.output_type == "stream":
+                output.text = "\n".join(line.rstrip() for line in strip_ansi(output.text).rstrip().split("\n"))
+            if PLOTLY in data:
+                output.figure = {"number": next(numbers)} | _figure(data[PLOTLY])
+                if still and not any(kind in data for kind in PICTURES):
+                    data["image/png"] = base64.b64encode(still(data[PLOTLY])).decode()
+            if words := shown and _caption(shown[-1], data):
+                shown[-1].figure |= {"caption": words, "label": shown[-1].figure["alt"] or words.striptags()}
+            else:
+                output.picture = picture(data)
+                shown.append(output)
+        cell.folded = [one for one in shown if list(one.get("data", ())) == ["text/plain"] and _is_dump(one.data)]
+        cell.shown = [one for one in shown if one not in cell.folded]
+    return cells
 
 
-def picture(data: dict[str, Any]) -> Shown:
-    """`source`, a data address, and `words` of the first picture there is; SVG too, where it can run no script."""
+def _is_dump(data: dict[str, Any]) -> bool:
+    return _DUMP.match(data["text/plain"]) is not None
+
+
+def _figure(figure: dict[str, Any]) -> dict[str, Any]:
+    """A figure's words, those it carries in `layout.meta` first, its number of panels, and its JSON for a script."""
+    layout = figure.get("layout") or {}
+    title = layout.get("title")
+    title = title.get("text") if isinstance(title, dict) else title
+    title = " ".join(re.sub(r"<[^>]+>", " ", title).split()) if isinstance(title, str) else ""
+    carried = layout.get("meta") if isinstance(layout.get("meta"), dict) else {}
+    alt = carried.get("alt") or ""
+    # "<" as an escape, so that no text in it can end the script that holds it
+    kept = json.dumps({key: figure.get(key, []) for key in ("data", "layout", "frames")}).replace("<", "\\u003c")
+    words = {"alt": alt, "label": alt or title or "a figure", "caption": inline(carried.get("caption") or alt)}
+    return words | {"panels": sum(key.startswith("xaxis") for key in layout), "json": Markup(kept)}
+
+
+def _caption(before: Cell, data: dict[str, Any]) -> Markup:
+    """What Markdown after a figure says of it, all in italics or as the caption it carries; else an empty string."""
+    if "figure" not in before or "text/markdown" not in data:
+        return Markup()
+    said = inline(data["text/markdown"])
+    whole = re.fullmatch(r"<em>((?:(?!</em>).)*)</em>", said, re.DOTALL)
+    return Markup(whole[1]) if whole else said if said == before.figure["caption"] else Markup()
+
+
+def picture(data: dict[str, Any]) -> str:
+    """The data address of the first picture there is, or an empty string; SVG too, where it can run no script."""
     for kind in PICTURES:
         if kind in data:
             content = base64.b64encode(data[kind].encode()).decode() if kind == "image/svg+xml" else data[kind]
-            content = re.sub(r"[^A-Za-z0-9+/=]", "", content)
-            return {"address": f"data:{kind};base64,{content}", "words": data.get("text/plain", "a picture")}
-    return {}
+            return f"data:{kind};base64,{re.sub('[^A-Za-z0-9+/=]', '', content)}"
+    return ""
 
 
-def exercise_states(cell: Cell) -> list[tuple[str, str]]:
-    """Title and state (`not attempted`, `not yet` or `correct`) of each exercise that a cell has checked."""
-    printed = "".join("".join(output.get("text", "")) for output in cell.get("outputs", []))
-    return _EXERCISE.findall(strip_ansi(printed))
-
-
-def _caption(figure: Shown, words: Shown) -> Markup:
-    """What the Markdown that follows a figure says of it: all in italics, or the caption that the figure carries."""
-    if figure.get("kind") != "figure" or "source" not in words:
-        return Markup()
-    said = inline(words["source"])
-    whole = re.fullmatch(r"<em>((?:(?!</em>).)*)</em>", said, re.DOTALL)
-    return Markup(whole[1]) if whole else said if said == figure["caption"] else Markup()
-
-
-def _title(layout: dict[str, Any]) -> str:
-    title = layout.get("title")
-    text = title.get("text") if isinstance(title, dict) else title
-    return " ".join(re.sub(r"<[^>]+>", " ", text).split()) if isinstance(text, str) else ""
+def exercise_states(cells: list[Cell]) -> list[tuple[str, str]]:
+    """Title and state (`not attempted`, `not yet` or `correct`) of each exercise that the cells have checked."""
+    printed = itertools.chain.from_iterable(cell.get("outputs", []) for cell in cells)
+    return _EXERCISE.findall("\n".join(strip_ansi("".join(output.get("text", ""))) for output in printed))

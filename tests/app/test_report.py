@@ -1,6 +1,7 @@
 """The report: one page that asks nothing of the network, trusts nothing that a notebook printed, and reads well."""
 
 import base64
+import itertools
 import re
 from html import unescape
 from html.parser import HTMLParser
@@ -10,7 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from lablib.app import report
-from lablib.app.outputs import PLOTLY, Cells, exercise_states
+from lablib.app.outputs import PLOTLY, exercise_states, prepared
 from lablib.app.prose import formula, inline, markdown, sanitize
 from lablib.app.runrecord import NotebookRun, RunRecord
 from lablib.core.exercise import Mistake, attempt, exercise, show_solution
@@ -204,14 +205,18 @@ def test_a_figures_image_stands_in_where_there_is_no_javascript(page):
     assert 'aria-label="Recall' in page
 
 
+def shown(*outputs, still=None):
+    (cell,) = prepared(new_notebook(cells=[code("x", *outputs)]), itertools.count(1), still)
+    return cell.shown
+
+
 def test_pictures_can_be_drawn_for_every_figure_that_brings_none():
-    figure = {"data": [], "layout": {"title": {"text": "Recall <b>far</b>"}}}
-    cell = code("figure", displayed({PLOTLY: figure}))
-    (drawn,) = Cells(lambda given: f"png of {len(given['data'])} traces".encode()).outputs(cell)
-    assert drawn["address"] == f"data:image/png;base64,{base64.b64encode(b'png of 0 traces').decode()}"
-    assert drawn["label"] == "Recall far"
-    (plain,) = Cells().outputs(cell)
-    assert "address" not in plain
+    output = displayed({PLOTLY: {"data": [], "layout": {"title": {"text": "Recall <b>far</b>"}}}})
+    (drawn,) = shown(output, still=lambda given: f"png of {len(given['data'])} traces".encode())
+    assert drawn.picture == f"data:image/png;base64,{base64.b64encode(b'png of 0 traces').decode()}"
+    assert drawn.figure["label"] == "Recall far"
+    (plain,) = shown(output)
+    assert plain.picture == ""
 
 
 def test_the_words_of_a_figure_stand_under_it_once(page):
@@ -312,9 +317,9 @@ def test_a_folded_solution_is_folded_in_the_report_too(monkeypatch):
     kept = []
     monkeypatch.setattr("IPython.display.display", lambda data, raw: kept.append(displayed(data)))
     show_solution(check)
-    (one,) = Cells().outputs(code("show_solution(check)", *kept))
-    assert visible(str(one["html"])) == "Hint Solution"
-    assert "def displayed(data):\n    return new_output" in unescape(one["html"])
+    text = str(sanitize(kept[0].data["text/html"]))
+    assert visible(text) == "Hint Solution"
+    assert "def displayed(data):\n    return new_output" in unescape(text)
 
 
 def test_a_drawing_beside_the_notebook_is_put_into_the_page(page):
@@ -385,8 +390,8 @@ def test_the_state_of_an_exercise_is_what_its_check_prints(capsys):
     for answer, state in ((lambda: None, "not attempted"), (lambda: 2, "not yet"), (lambda: 1, "correct")):
         check(answer)
         cell = code("check(answer)", printed(capsys.readouterr().out))
-        assert exercise_states(cell) == [("Exercise 1 (reach)", state)]
-    assert exercise_states(code("x", printed("the answer: correct"))) == []
+        assert exercise_states([cell]) == [("Exercise 1 (reach)", state)]
+    assert exercise_states([code("x", printed("the answer: correct"))]) == []
 
 
 def test_what_one_cell_prints_in_several_goes_is_one_block(page):
@@ -395,8 +400,8 @@ def test_what_one_cell_prints_in_several_goes_is_one_block(page):
 
 def test_a_long_stream_is_folded(page):
     cells = report.environment().get_template("cells.html.j2").module
-    for lines, start in ((["a", "b"], "<pre>"), (["line"] * 100, "<details><summary>100 lines of output</summary>")):
-        assert cells.stream(lines).startswith(start)
+    assert cells.stream("a\nb") == "<pre>a\nb</pre>"
+    assert cells.stream("line\n" * 99).startswith("<details><summary>100 lines of output</summary>")
 
 
 @pytest.mark.parametrize(
