@@ -42,17 +42,10 @@ def new_run(
     checked = checks.check_notebooks(checks.find_notebooks(names), scale, given)
     facts = provenance() | {name: package_version(name) for name in TOOLS}
     del facts["finished"]  # the run has times of its own
+    fields = {"scale": scale, "parameters": given, "workers": budget, "timeout": deadline, "provenance": facts}
     folder = new_folder(out)
-    record = RunRecord(
-        folder=folder,
-        scale=scale,
-        parameters=given,
-        workers=budget,
-        timeout=deadline,
-        provenance=facts,
-        notebooks=[_placed(run, folder) for run in checked],
-        started=now(),
-    )
+    placed = [_placed(run, folder) for run in checked]
+    record = RunRecord(folder=folder, notebooks=placed, started=now(), **fields)
     return record, checks.missing_notes(checked, given)
 
 
@@ -93,9 +86,8 @@ def execute(record: RunRecord) -> int:
         except OSError as error:  # the run's own folder cannot be written
             record.error = f"the run's folder cannot be written: {error.strerror}"
         record.finished = now()
-        record.status = "cancelled" if caught else "failed"
-        if not caught and not record.error and all(run.status == "ok" for run in record.notebooks):
-            record.status = "ok"
+        good = not record.error and all(run.status == "ok" for run in record.notebooks)
+        record.status = "cancelled" if caught else "ok" if good else "failed"
         record.save()
         record.free_reserve()
         return 128 + caught[0] if caught else int(record.status != "ok")
@@ -162,10 +154,9 @@ def _run(record: RunRecord, run: NotebookRun, places: int, stop: threading.Event
         run.status = "failed"
         return
     status, error = _watch(record, run, child, stop)
-    terminal = child.close()
+    said = [line.strip() for line in strip_ansi(child.close()).splitlines() if line.strip()]
     if error is None and status != "ok":
-        last = [line for line in strip_ansi(terminal).splitlines() if line.strip()][-1:]
-        error = scrubber()(last[0].strip() if last else "its process ended without a word")
+        error = scrubber()(said[-1] if said else "its process ended without a word")
     run.error, run.finished = error, now()
     run.wall_seconds = round(time.monotonic() - child.started, 1)
     run.cpu_seconds = round(child.cpu_seconds, 1)
@@ -175,13 +166,9 @@ def _run(record: RunRecord, run: NotebookRun, places: int, stop: threading.Event
 def _start(record: RunRecord, run: NotebookRun, places: int) -> Child:
     paths = {"notebook": record.notebook_path(run), "output": record.executed(run)}
     job = {name: str(path.resolve()) for name, path in paths.items()} | {"parameters": run.given}
-    environ = os.environ | {
-        "LAB_SCALE": record.scale,
-        "LAB_WORKERS": str(1 if places > 1 else record.workers),
-        "LAB_INTERACTIVE": "0",
-        "OMP_NUM_THREADS": "1",
-        "LAB_HOME": str(lab_home().absolute()),  # the kernel runs in another folder
-    }
+    home = str(lab_home().absolute())  # the kernel runs in another folder
+    environ = os.environ | {"LAB_SCALE": record.scale, "LAB_WORKERS": str(1 if places > 1 else record.workers)}
+    environ |= {"LAB_HOME": home, "LAB_INTERACTIVE": "0", "OMP_NUM_THREADS": "1"}
     return processes.start("lablib.app.one_notebook", job, mark=_mark(record, run), environ=environ)
 
 

@@ -42,12 +42,8 @@ def build(record: RunRecord, still: Still | None = None) -> str:
 def environment() -> Environment:
     """The templates: all text is escaped and loses folders and secrets, but for what was made harmless before."""
     clean = scrubber()
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        finalize=lambda value: clean(value) if type(value) is str else value,
-    )
+    made = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
+    made.finalize = lambda value: clean(value) if type(value) is str else value
     made.filters |= {"minutes": minutes, "markdown": markdown, "sanitize": sanitize, "strip_ansi": strip_ansi}
     return made
 
@@ -73,6 +69,5 @@ def _notebook(record: RunRecord, run: NotebookRun, numbers: itertools.count, sti
             prose = markdown(cell.source, path=path, attachments=cell.get("attachments"))
             prose = prose.replace(f"<h2>{heading}</h2>", "")  # the page has it already
             cell.prose = Markup(re.sub(r"<h3>(.*?)</h3>", anchored, prose))
-    return shown | {
-        "title": heading or run.name, "cells": cells, "parts": parts, "exercises": exercise_states(cells)
-    }  # fmt: skip
+    shown |= {"cells": cells, "parts": parts, "exercises": exercise_states(cells)}
+    return shown | {"title": heading or run.name}
