@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.nn.surgery import freeze
 from lablib.train.optim import OptimConfig, build_optimizer
 
@@ -19,13 +20,13 @@ def names_by_group(model: nn.Module) -> list[list[str]]:
 
 @pytest.mark.parametrize("plan", ["swa", "full full", "swa memory swa+hsa swa"])
 def test_the_groups_part_all_parameters_exactly_once(plan):
-    model = LanguageModel(LMConfig(plan=plan))
+    model = LanguageModel(ModelConfig(plan=plan))
     decayed, plain = names_by_group(model)
     assert sorted(decayed + plain) == sorted(name for name, _ in model.named_parameters())
 
 
 def test_matrices_decay_and_gains_embeddings_and_single_vectors_do_not():
-    model = LanguageModel(LMConfig(plan="swa memory swa+hsa"))
+    model = LanguageModel(ModelConfig(plan="swa memory swa+hsa"))
     decayed, plain = names_by_group(model)
     assert all(name.endswith(".weight") and model.get_parameter(name).ndim == 2 for name in decayed)
     assert {name for name in plain if not name.endswith("gain")} == {"embedding.weight", "encoder.token"}
@@ -34,7 +35,7 @@ def test_matrices_decay_and_gains_embeddings_and_single_vectors_do_not():
 
 
 def test_a_head_tied_to_the_embedding_is_trained_once_and_does_not_decay():
-    model = LanguageModel(LMConfig(plan="swa"))
+    model = LanguageModel(ModelConfig(plan="swa"))
     model.head.weight = model.embedding.weight
     decayed, plain = names_by_group(model)
     assert "embedding.weight" in plain
@@ -42,7 +43,7 @@ def test_a_head_tied_to_the_embedding_is_trained_once_and_does_not_decay():
 
 
 def test_frozen_parameters_are_left_out():
-    model = LanguageModel(LMConfig(plan="swa"))
+    model = LanguageModel(ModelConfig(plan="swa"))
     freeze(model, "lower.0.mlp", count=1)
     decayed, plain = names_by_group(model)
     assert not any("mlp." in name for name in decayed + plain)
@@ -50,7 +51,7 @@ def test_frozen_parameters_are_left_out():
 
 
 def test_each_group_remembers_its_peak_rate_and_the_betas_are_those_asked_for():
-    optimizer = build_optimizer(LanguageModel(LMConfig(plan="swa")), OptimConfig(lr=0.02, beta1=0.8, beta2=0.9))
+    optimizer = build_optimizer(LanguageModel(ModelConfig(plan="swa")), OptimConfig(lr=0.02, beta1=0.8, beta2=0.9))
     for group in optimizer.param_groups:
         assert (group["lr"], group["peak_lr"], group["betas"]) == (0.02, 0.02, (0.8, 0.9))
 
