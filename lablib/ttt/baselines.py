@@ -4,6 +4,7 @@ All have four blocks (the 5:1 hybrid needs six) and the parameters of TTT-E2E: w
 The sliding-window peer has TTT-E2E's own architecture, trained without the inner loop; read with it, it is TTT-naive.
 """
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -67,6 +68,7 @@ def at_size(cfg: DecoderConfig, parameters: int) -> DecoderConfig:
     return cfg.replace(hidden=hidden)
 
 
+@functools.cache
 def size_of(cfg: DecoderConfig) -> int:
     """Parameters of a decoder."""
     return num_parameters(Decoder(cfg))
