@@ -19,7 +19,7 @@ from lablib.core.config import Config
 from lablib.core.provenance import provenance
 from lablib.core.scrub import scrub, scrubber
 from lablib.core.store import Arm, Record, Store, lab_home
-from lablib.core.trained import training_anew
+from lablib.core.weights_cache import training_anew
 
 _registry: dict[str, "Experiment"] = {}
 
