@@ -137,7 +137,9 @@ def train(
     cfg: PeerConfig, model: Decoder | TTTModel, *, draw: Draw | None = None, first_seed: int = 10_000
 ) -> pd.DataFrame:
     """Train in place; interrupted, a later call goes on. `draw`: other texts than the corpus', in other orders."""
-    place = weights_place("ttt/peer", TRAINING, cfg.replace(texts=1, read_length=1, naive_rates=(), resolution=0).digest())
+    place = weights_place(
+        "ttt/peer", TRAINING, cfg.replace(texts=1, read_length=1, naive_rates=(), resolution=0).digest()
+    )
     return fit(
         model,
         partial(draw or source(cfg, "train"), cfg.length),

@@ -68,7 +68,9 @@ def tuned(scale: str, name: str, base: str, stage: dict[str, Any]) -> Finetuning
 def finetuning(cfg: FinetuningConfig) -> pd.DataFrame:
     """Rows with phase "before" and "train" (the fine-tuning) by step, "heldout" and "test" by length, of its end."""
     model, rows = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed)), Rows(cfg.data)
-    place = weights_place("longcontext/finetuning", TRAINING, cfg.model.digest(cfg.seed, cfg.data.digest(), cfg.base.digest()))
+    place = weights_place(
+        "longcontext/finetuning", TRAINING, cfg.model.digest(cfg.seed, cfg.data.digest(), cfg.base.digest())
+    )
     train_curriculum(model, cfg.base, rows, Generator().manual_seed(10_000 + cfg.seed), checkpoint=place)
     monitor = SeesawMonitor(rows, cfg.probe_lengths, cfg.probe_every, 40_000 + cfg.seed, questions=cfg.probe_questions)
     before: dict[str, float | str] = {"phase": "before", "step": 0}
