@@ -16,7 +16,7 @@ from torch import Generator
 
 from lablib.core.config import Config
 from lablib.core.measure import count_flops, num_parameters
-from lablib.core.trained import weights_place
+from lablib.core.weights_cache import weights_place
 from lablib.data.batch import Batch
 from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.ablation import windows_cut, without_retrieval
@@ -33,6 +33,7 @@ from lablib.train.hooks import Hook
 from lablib.train.losses import cross_entropy
 from lablib.train.schedule import ScheduleConfig
 
+TRAINING = 1  # version of the training here: raise it when the trained weights change
 LOCAL = RetrievalConfig(copy_probability=0.5)  # one needle a row; half of the noise repeats what stood 24 tokens before
 TWO_SIDED = Mix(retrieval=0.5, plain=0.5)  # half of the loss asks for needles, half for the next token
 Steering = Literal["none", "mix", "window", "bandit", "monitor holds", "monitor raises"]
@@ -149,7 +150,7 @@ def train_and_ask(cfg: RecipeConfig) -> pd.DataFrame:
     A run whose loss is no longer finite is a result, not an error: its rows say `diverged` 1 and hold no answers.
     """
     model, rows = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed)), Rows(cfg.data, per_token=cfg.per_token)
-    place = weights_place(cfg.replace(lengths=(64,), haystacks=1, questions=1).digest())
+    place = weights_place("longcontext/recipe", TRAINING, cfg.replace(lengths=(64,), haystacks=1, questions=1).digest())
     try:
         table = train_curriculum(
             model,

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal, NamedTuple
 
-from lablib.core.config import Config
+from lablib.core.config import Config, later
 from lablib.ops.hsa import Fusion
 
 ATTENTION = ("swa", "full", "full-nope")
@@ -119,14 +119,14 @@ class ModelConfig(Config):
     hsa_rope: bool = False
     retrieval_init: Literal["identity", "identity-read", "ordinary"] = "identity"
     theta: float = 10_000.0
-    norm: Literal["pre", "sandwich"] = "pre"
-    hidden: int | None = None
-    prime: int = 64
-    state: int = 16
-    groups: int = 1
-    bind_rate: float = 0.1
-    bind_clip: float = 1.0
-    bias: bool = False  # in the maps of attention and MLPs
+    norm: Literal["pre", "sandwich"] = later("pre")
+    hidden: int | None = later(None)
+    prime: int = later(64)
+    state: int = later(16)
+    groups: int = later(1)
+    bind_rate: float = later(0.1)
+    bind_clip: float = later(1.0)
+    bias: bool = later(False)  # in the maps of attention and MLPs
 
     scales: ClassVar = {}
 

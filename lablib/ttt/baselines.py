@@ -4,6 +4,7 @@ All have four blocks (the 5:1 hybrid needs six) and the parameters of TTT-E2E: w
 The sliding-window peer has TTT-E2E's own architecture, trained without the inner loop; read with it, it is TTT-naive.
 """
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -68,6 +69,7 @@ def at_size(cfg: ModelConfig, parameters: int) -> ModelConfig:
     return cfg.replace(hidden=hidden)
 
 
+@functools.cache
 def size_of(cfg: ModelConfig) -> int:
     """Parameters of a model."""
     return num_parameters(LanguageModel(cfg))

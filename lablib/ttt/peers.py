@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 
 from lablib.core.config import Config
 from lablib.core.measure import count_flops, num_parameters
-from lablib.core.trained import weights_place
+from lablib.core.weights_cache import weights_place
 from lablib.data.batch import Batch
 from lablib.data.languages import Language, LanguageConfig
 from lablib.data.mixture import text_batch
@@ -37,6 +37,7 @@ Draw = Callable[[int, int, Generator], Batch]  # length, batch, generator
 SANDWICH = ModelConfig(
     plan="swa swa swa swa+prime", norm="sandwich", vocab=16, hidden=64, prime=64, window=16, chunk=16
 )
+TRAINING = 1  # version of the training here: raise it when the trained weights change
 BYTES = 128  # of a text of bytes: what is above is cut off
 
 
@@ -141,7 +142,9 @@ def train(
     cfg: PeerConfig, model: LanguageModel | TTTModel, *, draw: Draw | None = None, first_seed: int = 10_000
 ) -> pd.DataFrame:
     """Train in place; interrupted, a later call goes on. `draw`: other texts than the corpus', in other orders."""
-    place = weights_place(cfg.replace(texts=1, read_length=1, naive_rates=(), resolution=0).digest())
+    place = weights_place(
+        "ttt/peer", TRAINING, cfg.replace(texts=1, read_length=1, naive_rates=(), resolution=0).digest()
+    )
     return fit(
         model,
         partial(draw or source(cfg, "train"), cfg.length),

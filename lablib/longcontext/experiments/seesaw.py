@@ -19,7 +19,7 @@ from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import count_flops, num_parameters
 from lablib.core.store import lab_home
-from lablib.core.trained import weights_place
+from lablib.core.weights_cache import weights_place
 from lablib.data.batch import Batch
 from lablib.data.retrieval import RetrievalConfig, training_batch
 from lablib.data.text import standard_library
@@ -29,6 +29,7 @@ from lablib.nn.plan import ModelConfig
 from lablib.train.loop import TrainConfig, fit
 from lablib.train.losses import cross_entropy
 
+TRAINING = 1  # version of the training here: raise it when the trained weights change
 DOUBLINGS = tuple(64 * 4**i for i in range(6))  # 64 to 64K
 MILLION = (*DOUBLINGS, 262_144, 1_048_576)
 
@@ -72,7 +73,7 @@ class SeesawConfig(Config):
 
 def train_seesaw(cfg: SeesawConfig) -> tuple[LanguageModel, pd.DataFrame, Path]:
     """The trained model of an arm, its training table, and its checkpoint below the store; resumes what is there."""
-    place = weights_place(cfg.replace(lengths=(), haystacks=1, questions=1).digest())
+    place = weights_place("longcontext/seesaw", TRAINING, cfg.replace(lengths=(), haystacks=1, questions=1).digest())
     model = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed))
     table = fit(
         model,
