@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from lablib.app import checks, doctor, listing
 from lablib.app.cli import main
 from lablib.app.runrecord import NotebookRun, RunRecord
-from lablib.core.store import Record, Store, write_atomically
+from lablib.core.store import Record, Store, lab_home, write_atomically
 
 from .conftest import write_notebook
 from .tiny_lab import lab, make_checkout
@@ -67,7 +67,7 @@ def recorded_tiny(project):
     """The tiny lab with one arm recorded, another one computed by a person, and a failed one."""
     code, text = lab(project, "record", "--workers", "1", BREAK="1")
     assert code == 1, text
-    results, own = project / "notebooks" / "results", Store(project / ".lab")
+    results, own = project / "notebooks" / "results", Store(lab_home())
     one, two = Record(results).load("longcontext/tiny")
     Record(results).save("longcontext/tiny", [one])
     own.save(two)
