@@ -27,7 +27,8 @@ from lablib.longcontext.retrieval_loss import with_retrieval_loss
 from lablib.longcontext.rows import CHAINS, Rows
 from lablib.longcontext.seesaw import answer_questions, mean_where
 from lablib.longcontext.stages import KINDS, Curriculum, Mix, Stage
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.train.hooks import Hook
 from lablib.train.losses import cross_entropy
 from lablib.train.schedule import ScheduleConfig
@@ -53,7 +54,7 @@ class RecipeConfig(Config):
     recipe: str = "one stage"
     seed: int = 0
     curriculum: Curriculum = Curriculum()
-    model: LMConfig = LMConfig(vocab=LOCAL.vocab)
+    model: ModelConfig = ModelConfig(vocab=LOCAL.vocab)
     data: RetrievalConfig = LOCAL
     retrieval_loss: float = 0.0
     steering: Steering = "none"
@@ -189,7 +190,7 @@ def ask_everything(model: LanguageModel, cfg: RecipeConfig) -> pd.DataFrame:
     """Held-out rows of every training length, and questions at every length, by the chunks that may be read."""
     trained = sorted({length for stage in cfg.curriculum.stages for length in stage.lengths})
     rows: list[dict[str, Any]] = [{"phase": "heldout", "length": n, **held_out(model, cfg, n)} for n in trained]
-    window, own = model.cfg.window, model.cfg.top_k
+    window, own = model.window, model.top_k
     for top_k in cfg.ask_top_k or (own,):
         model.set_reading(window, top_k)
         rows += [{"phase": "test", "length": n, "asked_top_k": top_k, **ask(model, cfg, n)} for n in cfg.lengths]
@@ -270,7 +271,7 @@ def train_answers(cfg: RecipeConfig) -> float:
 @torch.no_grad()
 def train_flops(model: LanguageModel, cfg: RecipeConfig, table: pd.DataFrame) -> float:
     """FLOPs of the training, counted at the window, top-k and length of each logged step; backward twice forward."""
-    before, total = (model.cfg.window, model.cfg.top_k), 0.0
+    before, total = (model.window, model.top_k), 0.0
     kinds = table.groupby(["window", "top_k", "row_length"]).size()
     for (window, top_k, length), number in kinds.items():
         model.set_reading(int(window), int(top_k))

@@ -22,7 +22,7 @@ from lablib.longcontext.monitor import SeesawMonitor
 from lablib.longcontext.recipes import RecipeConfig, ask_everything, curriculum_at, train_answers, train_flops
 from lablib.longcontext.rows import Rows
 from lablib.longcontext.stages import Curriculum, Mix
-from lablib.nn.lm import LanguageModel
+from lablib.nn.model import LanguageModel
 
 TRAINING = 1  # version of the training here: raise it when the trained weights change
 THIRD: dict[str, Any] = {**WIDE, "lengths": (64, 256), "length_weights": (0.67, 0.33)}  # shares of the tokens

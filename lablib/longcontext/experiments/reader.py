@@ -28,7 +28,8 @@ from lablib.data.mixture import Mixture
 from lablib.data.retrieval import RetrievalConfig, training_batch
 from lablib.data.text import standard_library
 from lablib.longcontext.seesaw import RetrievalProbe, mean_where
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.train.checkpoint import FORMAT, load_model
 from lablib.train.loop import TrainConfig, fit
 
@@ -44,7 +45,7 @@ class ReaderConfig(Config):
     """A reader: `train` on rows of `data`, then `more` on rows of `more_length` (None: not trained on)."""
 
     seed: int = 0
-    model: LMConfig = LMConfig(vocab=DATA.vocab)
+    model: ModelConfig = ModelConfig(vocab=DATA.vocab)
     data: RetrievalConfig = DATA
     text_share: float = 0.5  # of rows in real text
     straddled: float = 0.75  # of rows with slots at the offset where chunk borders part keys from values

@@ -24,7 +24,8 @@ from lablib.data.batch import Batch
 from lablib.data.retrieval import RetrievalConfig, training_batch
 from lablib.data.text import standard_library
 from lablib.longcontext.seesaw import RetrievalProbe, answer_questions, mean_where
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.train.loop import TrainConfig, fit
 from lablib.train.losses import cross_entropy
 
@@ -42,7 +43,7 @@ class SeesawConfig(Config):
 
     seed: int = 0
     objective: Literal["answers", "tokens"] = "answers"
-    model: LMConfig = LMConfig(vocab=RetrievalConfig().vocab)
+    model: ModelConfig = ModelConfig(vocab=RetrievalConfig().vocab)
     data: RetrievalConfig = RetrievalConfig()
     train: TrainConfig = TrainConfig(steps=600, log_every=10)
     lengths: tuple[int, ...] = DOUBLINGS
@@ -235,7 +236,7 @@ def _test(model: LanguageModel, cfg: SeesawConfig, length: int, text: torch.Tens
     generator = Generator().manual_seed(30_000 + cfg.seed)
     parts = [answer_questions(model, cfg.data, length, cfg.questions, generator, text) for _ in range(cfg.haystacks)]
     results = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    hit, inside = results["hit"], results["distance"] <= cfg.model.reach
+    hit, inside = results["hit"], results["distance"] <= model.reach
     row = {"phase": "test", "length": length, "exact": float(hit.mean()), "state_bytes": cfg.model.state_bytes(length)}
     row["exact_inside"], row["exact_outside"] = _mean(hit[inside]), _mean(hit[~inside])
     for name in ("chunk_recall", "margin", "near_share"):
