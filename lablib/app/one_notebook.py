@@ -1,7 +1,6 @@
 """The process that runs one notebook through papermill and says, cell by cell, how far it is."""
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 
 from lablib.app.notebook import scrub_notebook
-from lablib.app.processes import begin_child
+from lablib.app.processes import serve
 from lablib.core.scrub import scrubber, strip_ansi
 from lablib.core.store import write_atomically
 
@@ -48,10 +47,6 @@ class Progress(NotebookExecutionManager):
         if cell_index in self.code:
             self.tell({"cell": self.code.index(cell_index) + 1, "cells": len(self.code)})
 
-    def cell_complete(self, cell, cell_index=None, **kwargs):
-        if cell_index in self.code:
-            super().cell_complete(cell, cell_index=cell_index, **kwargs)
-
 
 def _is_counted(cell) -> bool:
     """Whether a person who reads the notebook would count it as a code cell: papermill's own is not in theirs."""
@@ -84,22 +79,11 @@ def run(job: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> int:
         write_atomically(output, (text + "\n").encode("utf-8", "backslashreplace"))  # half a surrogate pair is no UTF-8
 
     papermill_engines.register("lab", Engine)
-    try:
-        papermill.execute_notebook(
-            str(notebook).replace("{", "{{").replace("}", "}}"),  # papermill formats its paths
-            None,  # our engine writes the notebook
-            job["parameters"],
-            engine_name="lab",
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            log_output=False,
-            start_timeout=120,
-            cwd=str(notebook.parent),
-            store_widget_state=False,
-            write=write,
-            tell=tell,
-        )
+    options = {"engine_name": "lab", "kernel_name": "python3", "language": "python", "cwd": str(notebook.parent)}
+    options |= {"progress_bar": False, "log_output": False, "start_timeout": 120, "store_widget_state": False}
+    path = str(notebook).replace("{", "{{").replace("}", "}}")  # papermill formats its paths
+    try:  # no path to write to: our engine writes
+        papermill.execute_notebook(path, None, job["parameters"], write=write, tell=tell, **options)
     except Exception as error:
         killed = isinstance(error, DeadKernelError) or "Kernel died" in str(error)
         tell({"status": "killed" if killed else "failed", "error": _line(error, clean)})
@@ -112,20 +96,11 @@ def _line(error: Exception, clean: Callable[[str], str]) -> str:
     """One short line: the cell's own exception, or that the kernel died."""
     if isinstance(error, DeadKernelError):
         return "the kernel died (killed, or out of memory)"
-    if isinstance(error, papermill.PapermillExecutionError):
-        text = f"{error.ename}: {error.evalue}"
-    else:
-        text = f"{type(error).__name__}: {error}"
+    own = isinstance(error, papermill.PapermillExecutionError)
+    text = f"{error.ename}: {error.evalue}" if own else f"{type(error).__name__}: {error}"
     text = " ".join(clean(strip_ansi(text)).split())
     return text if len(text) <= _LONGEST_ERROR else text[:_LONGEST_ERROR] + " ..."
 
 
-def main() -> None:
-    job, tell = begin_child()
-    code = run(job, tell)
-    sys.stdout.flush()
-    os._exit(code)  # no waiting for threads: all is written, and the parent clears up what is left
-
-
 if __name__ == "__main__":
-    main()
+    serve(run)

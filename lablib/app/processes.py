@@ -23,6 +23,7 @@ from typing import Any
 
 import psutil
 
+from lablib.app.errors import BadInput
 from lablib.core.store import PROJECT
 
 MARK = "LAB_PROCESS_MARK"
@@ -105,8 +106,8 @@ class Child:
             self.process.wait()
 
     def close(self) -> str:
-        """Kill what it left behind, give back pipe and scratch; the end of what it had written to the terminal."""
-        self.cpu_seconds += kill_marked(self.mark)
+        """Kill it and what it left behind, give back pipe and scratch; the end of what it wrote to the terminal."""
+        self.stop()
         os.close(self.messages)
         with contextlib.suppress(OSError):
             self.process.stdin.close()
@@ -161,6 +162,21 @@ def begin_child() -> tuple[dict[str, Any], Callable[[dict[str, Any]], None]]:
         os.write(descriptor, json.dumps(message).encode() + b"\n")
 
     return job, tell
+
+
+def serve(work: Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], int]) -> None:
+    """In the child: do the job, told by `work(job, tell)`, and end with the exit code that it returns.
+
+    What it refuses as BadInput is told as `refused`, with exit code 2.
+    """
+    job, tell = begin_child()
+    try:
+        code = work(job, tell)
+    except BadInput as error:
+        tell({"refused": str(error)})
+        code = 2
+    sys.stdout.flush()
+    os._exit(code)  # no waiting for threads: all is written, and the parent clears up what is left
 
 
 def _watch_parent() -> None:

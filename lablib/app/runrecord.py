@@ -96,26 +96,27 @@ class RunRecord:
 
     def claim(self) -> None:
         """From now on this process is the one that runs it."""
-        self.pid, self.pid_started, self.status, self.error = os.getpid(), started_at(os.getpid()), "running", None
-        self.finished = None
+        self.pid, self.pid_started, self.status = os.getpid(), started_at(os.getpid()), "running"
+        self.error = self.finished = None
 
     def save(self) -> None:
         """Write run.json; on a full disk the reserve is given up for it."""
         fields = {"schema": SCHEMA, "id": self.id, "status": self.status} | dataclasses.asdict(self)
         del fields["folder"]
-        text = json.dumps(fields, indent=1) + "\n"
+        text = json.dumps(fields, indent=1, default=str) + "\n"
         try:
             write_atomically(self.folder / "run.json", text)
         except OSError:
-            with contextlib.suppress(OSError):
-                (self.folder / ".reserve").unlink()
+            self.free_reserve()
             write_atomically(self.folder / "run.json", text)
 
     def keep_reserve(self) -> None:
+        """Take room on the disk that `save` can fall back on."""
         with contextlib.suppress(OSError):
             (self.folder / ".reserve").write_bytes(b"\0" * RESERVE)
 
     def free_reserve(self) -> None:
+        """Give that room back."""
         with contextlib.suppress(OSError):
             (self.folder / ".reserve").unlink(missing_ok=True)
 
