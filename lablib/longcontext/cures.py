@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from lablib.core.stats import Interval, bootstrap_mean, paired_difference
+from lablib.core.stats import Interval, mean_interval, paired_difference
 
 MEASURED_NEAR = ("local_loss", "accuracy", "accuracy_reasoning", "window_alone", "hsa_alone")
 MEASURED_FAR = ("exact", "exact_reasoning", "chunk_recall")
@@ -40,7 +40,7 @@ def by_recipe(
     arms = outcomes(table, length, near)
     shown = [name for name in (*MEASURED_NEAR, "exact_reasoning", "chunk_recall") if name in arms]
     for names, group in arms.groupby(list(by), sort=False):
-        interval = bootstrap_mean(group["exact"])
+        interval = mean_interval(group["exact"])
         found.append(
             {
                 **dict(zip(by, names, strict=True)),
@@ -122,7 +122,7 @@ def ways_compared(table: pd.DataFrame, length: int, chosen_at: int, probe: str) 
         by_rate = group.groupby("curriculum.optim.lr")
         rate = by_rate["chosen"].mean().idxmax()
         best = group[group["curriculum.optim.lr"] == rate]
-        interval = bootstrap_mean(best["exact"])
+        interval = mean_interval(best["exact"])
         found.append(
             {
                 "way": name,

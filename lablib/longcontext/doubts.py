@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lablib.core.stats import Interval, bootstrap_mean, paired_difference
+from lablib.core.stats import Interval, mean_interval, paired_difference
 from lablib.longcontext.summaries import RETRIEVES
 
 CIRCUITS = ("HSA", "either", "only both together", "windows", "none")
@@ -53,8 +53,8 @@ def circuit_shares(table: pd.DataFrame) -> pd.DataFrame:
     by = found.groupby(["group", "part"])
     counts = pd.crosstab([found["group"], found["part"]], found["circuit"])
     counts = counts.reindex(columns=[name for name in CIRCUITS if name in counts])
-    far = by["far"].apply(lambda values: pd.Series(bootstrap_mean(values)._asdict())).unstack()
-    far = far.rename(columns={"estimate": "far"})
+    far = by["far"].apply(lambda values: pd.Series(mean_interval(values)._asdict())).unstack()
+    far = far.rename(columns={"estimate": "far"})[["far", "low", "high"]]
     return by["seed"].nunique().rename("seeds").to_frame().join(counts).join(far).reset_index()
 
 
@@ -150,7 +150,7 @@ def chain_recall(table: pd.DataFrame, length: int) -> pd.DataFrame:
     rows = rows[(rows["phase"] == "test") & (rows["length"] == length)]
     found = []
     for name, group in rows.groupby("chain_model", sort=False):
-        interval = bootstrap_mean(group["exact"])
+        interval = mean_interval(group["exact"])
         above = (1 + 1 / group["data.num_pairs"].iloc[0]) / 2
         follow = f"{(group['exact'] > above).sum()} of {len(group)}"
         lured = group["lured"].mean()

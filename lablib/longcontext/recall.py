@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lablib.core.stats import bootstrap_mean, wilson
+from lablib.core.stats import mean_interval, wilson
 
 LAWS = {"pareto_miss": "generalised Pareto tail", "gaussian_miss": "normal tail"}
 
@@ -42,7 +42,7 @@ def recall_table(table: pd.DataFrame) -> pd.DataFrame:
     """By reader, haystack, task and length, the mean exact recall over seeds with its interval, and the lowest seed."""
     keys, rows = ["reader", "haystack", "task", "length"], []
     for names, group in recall_by_length(table).groupby(keys):
-        interval = bootstrap_mean(group["exact"])._asdict()
+        interval = mean_interval(group["exact"])._asdict()
         lowest = {"lowest seed": group["exact"].min(), "seeds": len(group)}
         rows.append({**dict(zip(keys, names, strict=True)), **interval, **lowest})
     return pd.DataFrame(rows).rename(columns={"estimate": "exact"})

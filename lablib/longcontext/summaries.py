@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from lablib.core.stats import Interval, bootstrap_mean, paired_difference, wilson
+from lablib.core.stats import Interval, mean_interval, paired_difference, wilson
 
 # what makes an arm something else than the plain model: the first that matches names it
 VARIANTS: dict[str, dict[str, object]] = {
@@ -50,7 +50,7 @@ def recall(table: pd.DataFrame, variant: str | None = PLAIN, measure: str = "exa
     rows = by_length(table, variant).dropna(subset=[measure])
     found = []
     for (name, window, length), group in rows.groupby(["variant", "model.window", "length"], sort=True):
-        interval = bootstrap_mean(group[measure])
+        interval = mean_interval(group[measure])
         found.append({"variant": name, "window": window, "length": length, "seeds": len(group), **interval._asdict()})
     return pd.DataFrame(found).rename(columns={"estimate": measure})
 
@@ -145,5 +145,5 @@ def growth(table: pd.DataFrame) -> pd.DataFrame:
             np.polyfit(np.log(run["length"]), np.log(run["work_seconds"].clip(lower=1e-9)), 1)[0]
             for _, run in rows.groupby("seed")
         ]
-        found.append({"work": work, "repetitions": len(exponents), **bootstrap_mean(exponents)._asdict()})
-    return pd.DataFrame(found).rename(columns={"estimate": "exponent"})
+        found.append({"work": work, **mean_interval(exponents)._asdict()})
+    return pd.DataFrame(found).rename(columns={"estimate": "exponent", "seeds": "repetitions"})

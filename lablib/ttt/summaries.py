@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from lablib.core.stats import Interval, bootstrap_mean, paired_difference
+from lablib.core.stats import Interval, mean_interval, paired_difference
 
 NAIVE = "TTT-naive"
 
@@ -64,7 +64,7 @@ def by_series(table: pd.DataFrame, start: int = 0, stop: int | None = None) -> p
     facts = table.groupby("arm")[columns].first()
     found = []
     for name, group in losses.groupby("series", sort=False):
-        interval = bootstrap_mean(group["loss"])
+        interval = mean_interval(group["loss"])
         cost = facts.loc[group["arm"]]
         found.append(
             {
@@ -103,7 +103,7 @@ def share_closed(
     stop = int(rows["stop"].max())
     losses = over_positions(rows, stop - last, stop)
     wide = losses.pivot_table(index="seed", columns="series", values="loss")[[below, above, name]].dropna()
-    return bootstrap_mean((wide[below] - wide[name]) / (wide[below] - wide[above]))
+    return mean_interval((wide[below] - wide[name]) / (wide[below] - wide[above]))
 
 
 def answered(table: pd.DataFrame) -> pd.DataFrame:
