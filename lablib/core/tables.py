@@ -27,7 +27,7 @@ def with_names(table: pd.DataFrame, named: dict[str, dict], *, column: str, othe
     return table.assign(**{column: names})
 
 
-def columns(interval: Interval, measure: str) -> dict[str, float]:
+def columns(interval: Interval, measure: str) -> dict[str, int | float]:
     """An interval as columns of a summary: `seeds`, the measure, `low`, `high`."""
     return {"seeds": interval.seeds, measure: interval.estimate, "low": interval.low, "high": interval.high}
 

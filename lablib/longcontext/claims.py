@@ -1,6 +1,7 @@
 """The claims of notebook 01: the seesaw, and the checks that doubt it. Each is a question, its answer, its checks."""
 
 from collections.abc import Iterator
+from numbers import Real
 
 import pandas as pd
 
@@ -152,7 +153,7 @@ def _tuning(table: pd.DataFrame) -> Iterator[Check]:
     yield Check(ends["in-domain, lowest"].min() > 0.99, "", int(ends["seeds"].min()))
 
 
-def _narrow(trained_on: str, **bounds: tuple[float, float]):
+def _narrow(trained_on: str, **bounds: tuple[Real, Real]):
     """Checks that the narrow model, after these rows, answers within bounds under each condition."""
 
     def checks(table: pd.DataFrame) -> Iterator[Check]:

@@ -1,6 +1,7 @@
 """The claims of notebook 02: warm-ups, lengths, fine-tuning, steered curricula, needles in long inputs."""
 
 from collections.abc import Callable, Iterator
+from numbers import Real
 
 import pandas as pd
 
@@ -65,7 +66,7 @@ WARM_UP = (
 # ---- the second phase, the grid, lengths, ingredients
 
 
-def _decay(measure: str, **bounds: tuple[float, float]) -> Callable[[pd.DataFrame], Iterator[Check]]:
+def _decay(measure: str, **bounds: tuple[Real, Real]) -> Callable[[pd.DataFrame], Iterator[Check]]:
     """Checks that a recipe's fall in a measure has an interval within bounds; names with _ for what is no letter."""
 
     def checks(table: pd.DataFrame) -> Iterator[Check]:
@@ -221,7 +222,7 @@ BALANCE = (Claim("Does reasoning by need beat a fixed share?", "not shown", _bal
 # ---- needles far away
 
 
-def _reached(task: str, **lowest: float) -> Callable[[pd.DataFrame], Iterator[Check]]:
+def _reached(task: str, **lowest: Real) -> Callable[[pd.DataFrame], Iterator[Check]]:
     """Checks that the whole readers answer at least so much of a task, in both haystacks: `at_65536=0.85`."""
 
     def checks(table: pd.DataFrame) -> Iterator[Check]:

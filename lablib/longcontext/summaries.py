@@ -35,8 +35,7 @@ def with_variant(table: pd.DataFrame) -> pd.DataFrame:
 
 def by_length(table: pd.DataFrame, variant: str | None = PLAIN, phase: str = "test") -> pd.DataFrame:
     """The rows measured by length, of one variant or (None) of all."""
-    rows = with_variant(table)
-    rows = rows[rows["phase"] == phase]
+    rows = with_variant(table[table["phase"] == phase])
     return rows if variant is None else rows[rows["variant"] == variant]
 
 

@@ -1,6 +1,7 @@
 """The claims of notebook 07: what the benchmark of a CPU and the compiler say."""
 
 from collections.abc import Callable, Iterator
+from numbers import Real
 
 import pandas as pd
 
@@ -17,7 +18,7 @@ def _times(table: pd.DataFrame, operator: str, provider: str, mode: str = FORWAR
     return {n: ratios[provider] for n, ratios in found.items() if provider in ratios}
 
 
-def _window(provider: str, bounds: dict[int, tuple[float, float]]) -> Callable[[pd.DataFrame], Iterator[Check]]:
+def _window(provider: str, bounds: dict[int, tuple[Real, Real]]) -> Callable[[pd.DataFrame], Iterator[Check]]:
     """Checks that a provider of the window takes so many times the seconds of causal attention, in both modes."""
 
     def checks(table: pd.DataFrame) -> Iterator[Check]:
