@@ -59,7 +59,7 @@ def test_means_weigh_stretches_by_their_positions():
 def test_differences_are_second_less_first_and_a_missing_one_is_named():
     assert summaries.against(CURVES, "no attention", "full attention", 1).estimate == pytest.approx(-2.0)
     with pytest.raises(
-        ValueError, match="of series 'Mamba-2' and of 'TTT-E2E'; the table has rows of .*'no attention': 2"
+        ValueError, match=r"of series 'Mamba-2' and of 'TTT-E2E'; the table has rows of .*'no attention': 2"
     ):
         summaries.against(CURVES, "Mamba-2", "TTT-E2E")
 
