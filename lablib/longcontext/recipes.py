@@ -16,7 +16,7 @@ from torch import Generator
 
 from lablib.core.config import Config
 from lablib.core.measure import count_flops, num_parameters
-from lablib.core.trained import weights_place
+from lablib.core.weights_cache import weights_place
 from lablib.data.batch import Batch
 from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.ablation import windows_cut, without_retrieval
@@ -27,11 +27,13 @@ from lablib.longcontext.retrieval_loss import with_retrieval_loss
 from lablib.longcontext.rows import CHAINS, Rows
 from lablib.longcontext.seesaw import answer_questions, mean_where
 from lablib.longcontext.stages import KINDS, Curriculum, Mix, Stage
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.train.hooks import Hook
 from lablib.train.losses import cross_entropy
 from lablib.train.schedule import ScheduleConfig
 
+TRAINING = 1  # version of the training here: raise it when the trained weights change
 LOCAL = RetrievalConfig(copy_probability=0.5)  # one needle a row; half of the noise repeats what stood 24 tokens before
 TWO_SIDED = Mix(retrieval=0.5, plain=0.5)  # half of the loss asks for needles, half for the next token
 Steering = Literal["none", "mix", "window", "bandit", "monitor holds", "monitor raises"]
@@ -52,7 +54,7 @@ class RecipeConfig(Config):
     recipe: str = "one stage"
     seed: int = 0
     curriculum: Curriculum = Curriculum()
-    model: LMConfig = LMConfig(vocab=LOCAL.vocab)
+    model: ModelConfig = ModelConfig(vocab=LOCAL.vocab)
     data: RetrievalConfig = LOCAL
     retrieval_loss: float = 0.0
     steering: Steering = "none"
@@ -148,7 +150,7 @@ def train_and_ask(cfg: RecipeConfig) -> pd.DataFrame:
     A run whose loss is no longer finite is a result, not an error: its rows say `diverged` 1 and hold no answers.
     """
     model, rows = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed)), Rows(cfg.data, per_token=cfg.per_token)
-    place = weights_place(cfg.replace(lengths=(64,), haystacks=1, questions=1).digest())
+    place = weights_place("longcontext/recipe", TRAINING, cfg.replace(lengths=(64,), haystacks=1, questions=1).digest())
     try:
         table = train_curriculum(
             model,
@@ -188,7 +190,7 @@ def ask_everything(model: LanguageModel, cfg: RecipeConfig) -> pd.DataFrame:
     """Held-out rows of every training length, and questions at every length, by the chunks that may be read."""
     trained = sorted({length for stage in cfg.curriculum.stages for length in stage.lengths})
     rows: list[dict[str, Any]] = [{"phase": "heldout", "length": n, **held_out(model, cfg, n)} for n in trained]
-    window, own = model.cfg.window, model.cfg.top_k
+    window, own = model.window, model.top_k
     for top_k in cfg.ask_top_k or (own,):
         model.set_reading(window, top_k)
         rows += [{"phase": "test", "length": n, "asked_top_k": top_k, **ask(model, cfg, n)} for n in cfg.lengths]
@@ -269,7 +271,7 @@ def train_answers(cfg: RecipeConfig) -> float:
 @torch.no_grad()
 def train_flops(model: LanguageModel, cfg: RecipeConfig, table: pd.DataFrame) -> float:
     """FLOPs of the training, counted at the window, top-k and length of each logged step; backward twice forward."""
-    before, total = (model.cfg.window, model.cfg.top_k), 0.0
+    before, total = (model.window, model.top_k), 0.0
     kinds = table.groupby(["window", "top_k", "row_length"]).size()
     for (window, top_k, length), number in kinds.items():
         model.set_reading(int(window), int(top_k))

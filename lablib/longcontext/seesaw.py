@@ -7,7 +7,7 @@ chunks chosen, and the margin by which they were chosen.
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -17,8 +17,8 @@ from torch import Generator, Tensor, nn
 from lablib.data.batch import Batch
 from lablib.data.questions import Questions, draw_questions
 from lablib.data.retrieval import RetrievalConfig
-from lablib.nn.lm import LanguageModel
-from lablib.nn.mixers import Retriever
+from lablib.nn.hsa import Retriever
+from lablib.nn.model import LanguageModel
 from lablib.nn.streaming import edited, encode, read
 from lablib.ops.hsa import Selection, fusion_weights
 from lablib.train.hooks import Hook
@@ -29,12 +29,10 @@ def watch_retrieval(model: nn.Module) -> Iterator[list[Selection]]:
     """A list that receives the selection of every retrieval inside the block, in order of depth."""
     seen: list[Selection] = []
     modules = [module for module in model.modules() if isinstance(module, Retriever)]
-    handles = [module.register_forward_hook(lambda *call: seen.append(call[-1])) for module in modules]
-    try:
+    with ExitStack() as hooks:
+        for module in modules:
+            hooks.enter_context(module.register_forward_hook(lambda *call: seen.append(call[-1])))
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class RetrievalProbe(Hook):
@@ -48,13 +46,13 @@ class RetrievalProbe(Hook):
         asked = batch.evidence >= 0
         distance = torch.arange(asked.shape[1]) - batch.evidence
         hit = (logits.argmax(-1) == batch.targets).float()
-        inside = asked & (distance <= model.cfg.reach)
+        inside = asked & (distance <= model.reach)
         row["accuracy"] = mean_where(hit, asked)
         row["accuracy_inside"], row["accuracy_outside"] = (
             mean_where(hit, inside),
             mean_where(hit, asked & ~inside),
         )
-        path = {name: p for name, p in model.named_parameters() if name.startswith("encoder.") or ".hsa" in name}
+        path = model.hsa_parameters()
         row["retrieval_grad"] = gradient_norm(model.retrieval_parameters())
         row["hsa_grad"] = gradient_norm(list(path.values()))
         row["other_grad"] = gradient_norm([p for name, p in model.named_parameters() if name not in path])
@@ -139,5 +137,5 @@ def near_share(chunks: Int[Tensor, " k"], scores: Float[Tensor, " k"], position:
     if model.cfg.fusion == "concat" or not bool((scores > -math.inf).any()):
         return math.nan
     weights = fusion_weights(scores, model.cfg.fusion)
-    near = (chunks + 1) * model.cfg.chunk > position - model.cfg.reach
+    near = (chunks + 1) * model.cfg.chunk > position - model.reach
     return float((weights * near).sum() / weights.sum())

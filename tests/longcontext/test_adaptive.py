@@ -10,13 +10,14 @@ from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.adaptive import AdaptiveMix, AdaptiveWindow, LengthBandit
 from lablib.longcontext.rows import Rows
 from lablib.longcontext.stages import KINDS
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 
 DATA = RetrievalConfig(length=32, max_distance=24)
 
 
 def make_model() -> LanguageModel:
-    return LanguageModel(LMConfig(vocab=DATA.vocab, width=8, chunk=4, window=8, top_k=2), Generator().manual_seed(0))
+    return LanguageModel(ModelConfig(vocab=DATA.vocab, width=8, chunk=4, window=8, top_k=2), Generator().manual_seed(0))
 
 
 def make_rows() -> Rows:
@@ -100,10 +101,10 @@ def widths(shares: list[float]) -> list[int]:
     for step, share in enumerate(shares):
         model = Answers(share)
         window.before_step(step, model)
-        found.append(model.cfg.window)
+        found.append(model.window)
         window.at_eval(step, model, {})
         assert model.seen == [4], "asked with the windows cut to a chunk"
-        assert model.cfg.window == found[-1], "and put back"
+        assert model.window == found[-1], "and put back"
     return found
 
 

@@ -25,7 +25,9 @@ from lablib.longcontext.far import (
     sample_scores,
 )
 from lablib.longcontext.seesaw import watch_retrieval
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.hsa import Retriever
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.nn.streaming import edited, encode, read
 
 # ---- answers
@@ -33,7 +35,7 @@ from lablib.nn.streaming import edited, encode, read
 
 @pytest.fixture(scope="module")
 def model():
-    return LanguageModel(LMConfig(vocab=DATA.vocab, top_k=3), Generator().manual_seed(0)).eval()
+    return LanguageModel(ModelConfig(vocab=DATA.vocab, top_k=3), Generator().manual_seed(0)).eval()
 
 
 @pytest.mark.parametrize("length", [66, 303])
@@ -138,7 +140,7 @@ def test_the_sampled_scores_are_those_that_retrieval_compares(model, generator):
     questions = draw_questions(DATA, 512, 10, Generator().manual_seed(seed), strata=10)
     stream = encode(model, questions.haystack)
     seen_all = []
-    retriever = model.upper[0].hsa.retriever
+    (retriever,) = (module for module in model.modules() if isinstance(module, Retriever))
     retriever.top_k = 100
     try:
         for i in range(10):
@@ -200,7 +202,7 @@ def test_an_arm_beyond_the_room_is_refused_before_a_reader_is_trained(own_store,
         ({"text_share": 1.0}, "text_share is 1.0"),
         ({"more_length": 32}, "more_length is 32, expected more than the 64 tokens"),
         ({"straddled": 1.5}, "straddled is 1.5"),
-        ({"model": LMConfig(vocab=99)}, r"model.vocab is 99, but the haystacks have \[290\] token ids"),
+        ({"model": ModelConfig(vocab=99)}, r"model.vocab is 99, but the haystacks have \[290\] token ids"),
     ],
     ids=str,
 )

@@ -15,7 +15,7 @@ from lablib.ttt.reading import Carry, TTTModel
 
 
 def test_peers_have_the_same_number_of_parameters():
-    sizes = {name: size_of(peer("full", name).decoder) for name in PLANS}
+    sizes = {name: size_of(peer("full", name).model) for name in PLANS}
     assert max(sizes.values()) == size_of(BASE)
     assert min(sizes.values()) > 0.985 * size_of(BASE), sizes
 
@@ -25,13 +25,13 @@ def test_a_plan_that_alone_is_too_large_is_refused():
         at_size(BASE.replace(plan="swa+kvb swa+kvb swa+kvb swa+kvb"), 30_000)
 
 
-def test_the_sliding_window_peer_is_the_same_decoder_as_e2e():
-    assert peer("full", "sliding window").decoder == peer("full", "TTT-E2E").decoder
+def test_the_sliding_window_peer_is_the_same_model_as_e2e():
+    assert peer("full", "sliding window").model == peer("full", "TTT-E2E").model
     assert peer("full", "TTT-E2E, first order").inner.order == "first"
 
 
 def test_untrained_the_window_reads_as_e2e_without_its_inner_loop():
-    """Seeds are paired: the same initial decoder, the same texts."""
+    """Seeds are paired: the same initial model, the same texts."""
     found = []
     for name in ("sliding window", "TTT-E2E"):
         cfg = peer("smoke", name).replace(naive_rates=())
@@ -114,16 +114,16 @@ def test_stretches_cover_each_position_once():
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"decoder__vocab": 17}, "decoder.vocab is 17, but the text has 16 tokens"),
+        ({"model__vocab": 17}, "model.vocab is 17, but the text has 16 tokens"),
         ({"corpus": "bytes"}, "the text has 128 tokens"),
         ({"texts": 0}, "at least 1"),
         ({"rate_warmup": 1.5}, "rate_warmup"),
         ({"resolution": 4}, "resolution is 4"),
         ({"naive_rates": (0.1, math.nan)}, "naive_rates holds .nan.; expected finite numbers >= 0"),
         ({"naive_rates": (-1.0,)}, "naive_rates holds"),
-        ({"decoder__bind_rate": math.nan}, "bind_rate=nan"),
-        ({"decoder__bind_clip": 0.0}, "bind_clip=0.0"),
-        ({"decoder__theta": -1.0}, "theta=-1.0"),
+        ({"model__bind_rate": math.nan}, "bind_rate=nan"),
+        ({"model__bind_clip": 0.0}, "bind_clip=0.0"),
+        ({"model__theta": -1.0}, "theta=-1.0"),
     ],
 )
 def test_a_bad_peer_is_refused(fields, said):
@@ -137,7 +137,7 @@ def test_a_bad_peer_is_refused(fields, said):
         ({"length": 0}, "length, read_length and texts must be at least 1"),
         ({"asked": 0}, "asked=0"),
         ({"counts": (1, 0)}, "counts="),
-        ({"decoder__vocab": 16}, "decoder.vocab is 16, but the text has"),
+        ({"model__vocab": 16}, "model.vocab is 16, but the text has"),
     ],
 )
 def test_bad_questions_are_refused(fields, said):

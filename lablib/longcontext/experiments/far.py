@@ -21,7 +21,7 @@ from lablib.data.questions import draw_questions
 from lablib.longcontext.experiments.forecast import HAYSTACKS, LENGTHS, ForecastConfig, foretell, text_for
 from lablib.longcontext.experiments.reader import STOPPED, trained_reader
 from lablib.longcontext.far import answer_all, by_depth
-from lablib.nn.lm import LanguageModel
+from lablib.nn.model import LanguageModel
 from lablib.nn.storage import check_room
 from lablib.nn.streaming import encode
 

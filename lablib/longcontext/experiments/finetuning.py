@@ -15,15 +15,16 @@ from torch import Generator
 from lablib.core.config import grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import num_parameters
-from lablib.core.trained import weights_place
+from lablib.core.weights_cache import weights_place
 from lablib.longcontext.curriculum import train_curriculum
 from lablib.longcontext.experiments.warmup import NARROW, RECIPES, SHORT_DENSE, STEPS, WARM, WIDE
 from lablib.longcontext.monitor import SeesawMonitor
 from lablib.longcontext.recipes import RecipeConfig, ask_everything, curriculum_at, train_answers, train_flops
 from lablib.longcontext.rows import Rows
 from lablib.longcontext.stages import Curriculum, Mix
-from lablib.nn.lm import LanguageModel
+from lablib.nn.model import LanguageModel
 
+TRAINING = 1  # version of the training here: raise it when the trained weights change
 THIRD: dict[str, Any] = {**WIDE, "lengths": (64, 256), "length_weights": (0.67, 0.33)}  # shares of the tokens
 BASES: dict[str, tuple[tuple[float, dict[str, Any]], ...]] = {
     "wide": RECIPES["short and dense, then wide"],
@@ -67,7 +68,9 @@ def tuned(scale: str, name: str, base: str, stage: dict[str, Any]) -> Finetuning
 def finetuning(cfg: FinetuningConfig) -> pd.DataFrame:
     """Rows with phase "before" and "train" (the fine-tuning) by step, "heldout" and "test" by length, of its end."""
     model, rows = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed)), Rows(cfg.data)
-    place = weights_place(cfg.model.digest(cfg.seed, cfg.data.digest(), cfg.base.digest()))
+    place = weights_place(
+        "longcontext/finetuning", TRAINING, cfg.model.digest(cfg.seed, cfg.data.digest(), cfg.base.digest())
+    )
     train_curriculum(model, cfg.base, rows, Generator().manual_seed(10_000 + cfg.seed), checkpoint=place)
     monitor = SeesawMonitor(rows, cfg.probe_lengths, cfg.probe_every, 40_000 + cfg.seed, questions=cfg.probe_questions)
     before: dict[str, float | str] = {"phase": "before", "step": 0}

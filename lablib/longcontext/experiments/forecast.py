@@ -17,7 +17,7 @@ from lablib.data.retrieval import RetrievalConfig
 from lablib.data.text import LongText, long_text
 from lablib.longcontext.experiments.reader import ReaderConfig, reader_arms, sources, trained_reader
 from lablib.longcontext.far import gaussian_tail, miss_rate, pareto_tail, sample_scores
-from lablib.nn.lm import LanguageModel
+from lablib.nn.model import LanguageModel
 
 LENGTHS = tuple(64 * 4**i for i in range(11))  # 64 to 64M
 HAYSTACKS = ("synthetic", "text")

@@ -19,7 +19,7 @@ from lablib.core.measure import num_parameters
 from lablib.data.text import standard_library
 from lablib.longcontext.experiments.seesaw import SeesawConfig, forward_flops, over_text, train_seesaw
 from lablib.longcontext.seesaw import answer_questions
-from lablib.nn.lm import LanguageModel
+from lablib.nn.model import LanguageModel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from lablib.core.measure import num_parameters
 from lablib.longcontext.ablation import Circuits, windows_cut
 from lablib.longcontext.experiments.seesaw import SeesawConfig, draw_rows, forward_flops
 from lablib.longcontext.seesaw import RetrievalProbe
-from lablib.nn.lm import LanguageModel
+from lablib.nn.model import LanguageModel
 from lablib.train.loop import TrainConfig, fit
 
 
@@ -64,11 +64,11 @@ def race_arms(scale: str) -> list[RaceConfig]:
     ]
 
 
-@experiment("longcontext/race", version=1, arms=race_arms)
+@experiment("longcontext/race", version=2, arms=race_arms)
 def race(cfg: RaceConfig) -> pd.DataFrame:
     """A row a logged step, counted through both parts (`part` 1 and 2), with the circuits where they were asked."""
     model = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed))
-    tables, done = [], 0
+    tables, done, flops = [], 0, 0
     for part, (train, every) in enumerate([(cfg.train, cfg.every), (cfg.more, 4 * cfg.every)], start=1):
         asks = Circuits(cfg.data, cfg.lengths[-1], every, 30_000 + cfg.seed, cfg.haystacks, cfg.questions)
         generator = Generator().manual_seed((10_000 if part == 1 else 40_000) + cfg.seed)
@@ -76,10 +76,11 @@ def race(cfg: RaceConfig) -> pd.DataFrame:
         cut = windows_cut(model, cfg.more_window) if part == 2 and cfg.more_window else contextlib.nullcontext()
         with cut:
             table = fit(model, draw, train, generator, hooks=[RetrievalProbe(), asks])
+            flops += 3 * train.steps * forward_flops(model, cfg)
         tables.append(table.assign(part=part, step=table["step"] + done))
         done += train.steps
     return pd.concat(tables, ignore_index=True).assign(
         parameters=num_parameters(model),
         train_tokens=(cfg.train.steps * cfg.train.batch + cfg.more.steps * cfg.more.batch) * cfg.data.length,
-        train_flops=3 * done * forward_flops(model, cfg),
+        train_flops=flops,
     )

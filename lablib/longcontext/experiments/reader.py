@@ -23,16 +23,18 @@ from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import count_flops, num_parameters
 from lablib.core.store import Record, lab_home, write_atomically
-from lablib.core.trained import weights_place
+from lablib.core.weights_cache import weights_place
 from lablib.data.mixture import Mixture
 from lablib.data.retrieval import RetrievalConfig, training_batch
 from lablib.data.text import standard_library
 from lablib.longcontext.seesaw import RetrievalProbe, mean_where
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.train.checkpoint import FORMAT, load_model
 from lablib.train.loop import TrainConfig, fit
 
 # as many noise tokens as bytes, so that both haystacks have one vocabulary
+TRAINING = 1  # version of the training here: raise it when the trained weights change
 DATA = RetrievalConfig(num_noise=256, num_pairs=6)
 STOPPED = (400, 900)  # steps of the weaker readers
 BORDER = 2  # [MARK k | v ·]: the offset of slots at which every second one lies across the border of a chunk of 8
@@ -43,7 +45,7 @@ class ReaderConfig(Config):
     """A reader: `train` on rows of `data`, then `more` on rows of `more_length` (None: not trained on)."""
 
     seed: int = 0
-    model: LMConfig = LMConfig(vocab=DATA.vocab)
+    model: ModelConfig = ModelConfig(vocab=DATA.vocab)
     data: RetrievalConfig = DATA
     text_share: float = 0.5  # of rows in real text
     straddled: float = 0.75  # of rows with slots at the offset where chunk borders part keys from values
@@ -130,7 +132,7 @@ def train_reader(cfg: ReaderConfig) -> tuple[LanguageModel, pd.DataFrame, Path]:
     model, tables, done = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed)), [], 0
     for number, (train, length) in enumerate(parts(cfg), start=1):
         so_far = cfg if number == 2 else cfg.replace(more=None, more_length=cfg.data.length)
-        place = weights_place(so_far.digest())
+        place = weights_place("longcontext/reader", TRAINING, so_far.digest())
         generator = Generator().manual_seed(10_000 * number + cfg.seed)
         draw = rows_of(cfg, length, "train")
         table = fit(model, draw, train, generator, hooks=[RetrievalProbe()], checkpoint=place)

@@ -19,15 +19,17 @@ from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import count_flops, num_parameters
 from lablib.core.store import lab_home
-from lablib.core.trained import weights_place
+from lablib.core.weights_cache import weights_place
 from lablib.data.batch import Batch
 from lablib.data.retrieval import RetrievalConfig, training_batch
 from lablib.data.text import standard_library
 from lablib.longcontext.seesaw import RetrievalProbe, answer_questions, mean_where
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.train.loop import TrainConfig, fit
 from lablib.train.losses import cross_entropy
 
+TRAINING = 1  # version of the training here: raise it when the trained weights change
 DOUBLINGS = tuple(64 * 4**i for i in range(6))  # 64 to 64K
 MILLION = (*DOUBLINGS, 262_144, 1_048_576)
 
@@ -41,7 +43,7 @@ class SeesawConfig(Config):
 
     seed: int = 0
     objective: Literal["answers", "tokens"] = "answers"
-    model: LMConfig = LMConfig(vocab=RetrievalConfig().vocab)
+    model: ModelConfig = ModelConfig(vocab=RetrievalConfig().vocab)
     data: RetrievalConfig = RetrievalConfig()
     train: TrainConfig = TrainConfig(steps=600, log_every=10)
     lengths: tuple[int, ...] = DOUBLINGS
@@ -71,7 +73,7 @@ class SeesawConfig(Config):
 
 def train_seesaw(cfg: SeesawConfig) -> tuple[LanguageModel, pd.DataFrame, Path]:
     """The trained model of an arm, its training table, and its checkpoint below the store; resumes what is there."""
-    place = weights_place(cfg.replace(lengths=(), haystacks=1, questions=1).digest())
+    place = weights_place("longcontext/seesaw", TRAINING, cfg.replace(lengths=(), haystacks=1, questions=1).digest())
     model = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed))
     table = fit(
         model,
@@ -234,7 +236,7 @@ def _test(model: LanguageModel, cfg: SeesawConfig, length: int, text: torch.Tens
     generator = Generator().manual_seed(30_000 + cfg.seed)
     parts = [answer_questions(model, cfg.data, length, cfg.questions, generator, text) for _ in range(cfg.haystacks)]
     results = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    hit, inside = results["hit"], results["distance"] <= cfg.model.reach
+    hit, inside = results["hit"], results["distance"] <= model.reach
     row = {"phase": "test", "length": length, "exact": float(hit.mean()), "state_bytes": cfg.model.state_bytes(length)}
     row["exact_inside"], row["exact_outside"] = _mean(hit[inside]), _mean(hit[~inside])
     for name in ("chunk_recall", "margin", "near_share"):

@@ -23,7 +23,8 @@ from lablib.data.mixture import Mixture
 from lablib.data.retrieval import RetrievalConfig, restated_batch, training_batch
 from lablib.longcontext.experiments.seesaw import SeesawConfig, forward_flops
 from lablib.longcontext.seesaw import RetrievalProbe, answer_questions
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.train.loop import TrainConfig, fit
 
 CHAINS = RetrievalConfig(task="tracking", hops=1, num_pairs=2)
@@ -34,7 +35,7 @@ GROUPS = {"one group": "swa memory swa+hsa swa", "two groups": "swa memory swa+h
 class TrackingConfig(SeesawConfig):
     """A model for chains: `restated` and `needles` are the shares of rows with one look-up, the rest asks chains."""
 
-    model: LMConfig = LMConfig(
+    model: ModelConfig = ModelConfig(
         vocab=CHAINS.vocab, plan=GROUPS["two groups"], num_kv_heads=2, bypass=False, retrieval_init="identity-read"
     )
     data: RetrievalConfig = CHAINS

@@ -44,7 +44,7 @@ def sources_arms(scale: str) -> list[PeerConfig]:
     for name in ("full attention", "sliding window", "TTT-E2E"):
         steps = 3 * 300 if name == "full attention" else 300
         wider = {"width": 64, "hidden": 102, "prime": 102, "window": 32, "vocab": BYTES}
-        sizes = {f"decoder__{field}": value for field, value in wider.items()}
+        sizes = {f"model__{field}": value for field, value in wider.items()}
         texts = {"length": 256, "read_length": 1024, "texts": 64} if scale != "smoke" else {}
         arms.append(peer(scale, name, steps=steps, rate=1e-2, corpus="bytes", inner__chunk=32, **sizes, **texts))
     return at_scale(scale, arms, lab=())

@@ -18,7 +18,8 @@ from lablib.core.config import grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import num_parameters
 from lablib.data.facts import Facts, FactsConfig
-from lablib.nn.decoder import Decoder, DecoderConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.ttt.baselines import BASE, at_size, peer, size_of
 from lablib.ttt.peers import PeerConfig, build, by_sequences, step_flops, train
 from lablib.ttt.reading import TTTModel
@@ -33,7 +34,7 @@ COUNTS = (1, 2, 4, 8, 16)
 class RecallConfig(PeerConfig):
     """A peer trained on texts with facts; `asked` texts for each distance, or each number of facts."""
 
-    decoder: DecoderConfig = BASE.replace(vocab=FactsConfig().vocab, window=64)
+    model: ModelConfig = BASE.replace(vocab=FactsConfig().vocab, window=64)
     facts: FactsConfig = FactsConfig()
     questions: str = NEAR
     asked: int = 256
@@ -51,19 +52,19 @@ class RecallConfig(PeerConfig):
         return self.facts.vocab
 
 
-def recall_arm(scale: str, name: str, questions: str, *, steps: int = 400, **decoder: Any) -> RecallConfig:
+def recall_arm(scale: str, name: str, questions: str, *, steps: int = 400, **sizes: Any) -> RecallConfig:
     """A peer of `lablib/ttt/baselines.py` on texts with facts, with seed 0."""
     like = peer(scale, name, steps=2 * steps if name == "full attention" else steps, rate=1e-2)
     # a window of a quarter of the text, and chunks as long: near questions are the window's, not the inner loop's
-    sizes = {"vocab": FactsConfig().vocab, "window": 64, **decoder}
-    shape = at_size(like.decoder.replace(**sizes), size_of(BASE.replace(vocab=sizes["vocab"])))
+    sizes = {"vocab": FactsConfig().vocab, "window": 64, **sizes}
+    shape = at_size(like.model.replace(**sizes), size_of(BASE.replace(vocab=sizes["vocab"])))
     farthest = 12 if questions == NEAR else 240
     own = {
         "name": name,
         "learns": like.learns,
         "inner": like.inner.replace(chunk=64),
         "train": like.train,
-        "decoder": shape,
+        "model": shape,
     }
     return RecallConfig.at(scale, **own, questions=questions).replace(facts__farthest=farthest)
 
@@ -114,7 +115,7 @@ def capacity(cfg: RecallConfig) -> pd.DataFrame:
 
 
 def train_and_ask(
-    cfg: RecallConfig, model: Decoder | TTTModel | None = None, *, first_seed: int = 10_000
+    cfg: RecallConfig, model: LanguageModel | TTTModel | None = None, *, first_seed: int = 10_000
 ) -> pd.DataFrame:
     """Train on texts with facts, then ask: by distance, or by number of facts where `counts` are given."""
     model = model or build(cfg)

@@ -15,14 +15,13 @@ import pandas as pd
 from lablib.core.config import grid
 from lablib.core.experiment import experiment
 from lablib.data.languages import LanguageConfig
-from lablib.nn.decoder import DecoderConfig
 from lablib.train.loop import TrainConfig
 from lablib.train.optim import OptimConfig
-from lablib.ttt.peers import BYTES, PeerConfig, train_and_read
+from lablib.ttt.peers import BYTES, SANDWICH, PeerConfig, train_and_read
 from lablib.ttt.reading import InnerConfig
 
 TOPICS = LanguageConfig(kind="topics", num_tables=16)
-BIGRAM = DecoderConfig(plan="mlp mlp", width=24, hidden=48)
+BIGRAM = SANDWICH.replace(plan="mlp mlp", width=24, hidden=48)
 BOTH = InnerConfig(fast="blocks.*.mlp.part", count=2)
 RATES = (5e-3, 1e-2, 2e-2, 4e-2)
 NAIVE_RATES = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -39,7 +38,7 @@ def toy_arm(scale: str, name: str, *, rate: float = 2e-2, steps: int | None = No
         cfg = cfg.replace(train=train, length=64, read_length=64, texts=1024)
     plan = "full full" if name == "full attention" else BIGRAM.plan
     inner = BOTH.replace(**{"chunk": chunk, **inner})
-    cfg = cfg.replace(decoder=BIGRAM.replace(plan=plan), inner=inner, rate_warmup=0.1 if learns else 0.0)
+    cfg = cfg.replace(model=BIGRAM.replace(plan=plan), inner=inner, rate_warmup=0.1 if learns else 0.0)
     return cfg.replace(naive_rates=NAIVE_RATES) if name == "no attention" else cfg
 
 
@@ -59,7 +58,7 @@ def toy_arms(scale: str) -> list[PeerConfig]:
 
 def on_bytes_arms(scale: str) -> list[PeerConfig]:
     """The same blocks, wider, on rows of 64 bytes: without a known best loss, at one learning rate; three seeds."""
-    wider = {"decoder__vocab": BYTES, "decoder__width": 32, "decoder__hidden": 64}
+    wider = {"model__vocab": BYTES, "model__width": 32, "model__hidden": 64}
     arms = [toy_arm(scale, name).replace(corpus="bytes", **wider) for name in STEPS]
     return [arm for cfg in arms for arm in grid(cfg, seed=range(3))] if scale == "full" else [arms[0], arms[3]]
 

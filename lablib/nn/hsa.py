@@ -1,10 +1,8 @@
-"""Token mixers: full attention, sliding-window attention, and hierarchical sparse attention on a chunk memory.
+"""Hierarchical sparse attention on a chunk memory (HSA; arXiv 2511.23319, sections 2.2 and 3.1).
 
-HSA follows arXiv 2511.23319 (sections 2.2 and 3.1): the hidden states at mid depth are cut into chunks, each is
-encoded once in both directions beside a landmark token, and all HSA layers above share this memory.
+The hidden states at mid depth are cut into chunks. Each chunk is encoded once, in both directions, beside a landmark
+token. All HSA layers above share this memory.
 """
-
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,55 +10,12 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lablib.nn.context import Context, Memory, PatchedMemory
 from lablib.nn.layers import Linear, RMSNorm, SwiGLU
-from lablib.ops.attention import full_attention, sliding_window_attention
 from lablib.ops.hsa import Fusion, Patches, Selection, attend, select_chunks
 from lablib.ops.rope import rotary
 
 Hidden = Float[Tensor, "batch time width"]
-
-
-class Memory(NamedTuple):
-    """What HSA layers read: a landmark, keys and values of every complete chunk.
-
-    The batch axis (`store`) is 1 where many queries share one store.
-    """
-
-    landmarks: Float[Tensor, "store kv_head chunk landmark_dim"]
-    keys: Float[Tensor, "store kv_head chunk size dim"]
-    values: Float[Tensor, "store kv_head chunk size dim"]
-
-
-class PatchedMemory(NamedTuple):
-    """One store for many questions, and what each of them reads instead of or beyond it."""
-
-    shared: Memory
-    patches: Patches
-
-
-class SelfAttention(nn.Module):
-    """Causal attention with QK-norm: over the last `window` positions, or over all of them if it is None.
-
-    RoPE with base `theta`, or no positions (NoPE) if that is None.
-    """
-
-    def __init__(self, width: int, num_heads: int, window: int | None, theta: float | None):
-        super().__init__()
-        self.num_heads, self.window, self.theta = num_heads, window, theta
-        self.query, self.key, self.value, self.out = (Linear(width, width) for _ in range(4))
-        self.query_norm, self.key_norm = RMSNorm(width // num_heads), RMSNorm(width // num_heads)
-
-    def forward(self, x: Hidden) -> Hidden:
-        q, k, v = (
-            rearrange(project(x), "b t (h d) -> b h t d", h=self.num_heads)
-            for project in (self.query, self.key, self.value)
-        )
-        q, k = self.query_norm(q), self.key_norm(k)
-        if self.window is None:
-            mixed = full_attention(q, k, v, theta=self.theta)
-        else:
-            mixed = sliding_window_attention(q, k, v, self.window, theta=self.theta)
-        return self.out(rearrange(mixed, "b h t d -> b t (h d)"))
 
 
 class ChunkEncoder(nn.Module):
@@ -110,9 +65,9 @@ class ChunkEncoder(nn.Module):
 class Retriever(nn.Module):
     """Hidden states -> the chunks they read. A module of its own, so that hooks can watch the selection."""
 
-    def __init__(self, width: int, num_kv_heads: int, chunk: int, top_k: int):
+    def __init__(self, width: int, num_kv_heads: int, chunk: int):
         super().__init__()
-        self.num_kv_heads, self.chunk, self.top_k = num_kv_heads, chunk, top_k
+        self.num_kv_heads, self.chunk = num_kv_heads, chunk
         self.query, self.norm = Linear(width, width), RMSNorm(width // num_kv_heads)
 
     def forward(
@@ -120,9 +75,10 @@ class Retriever(nn.Module):
         x: Hidden,
         landmarks: Float[Tensor, "store kv_head chunk dim"],
         positions: Int[Tensor, " time"],
+        top_k: int,
         patches: Patches | None = None,
     ) -> Selection:
-        return select_chunks(self.queries(x), landmarks, positions, self.chunk, self.top_k, patches=patches)
+        return select_chunks(self.queries(x), landmarks, positions, self.chunk, top_k, patches=patches)
 
     def queries(self, x: Hidden) -> Float[Tensor, "batch kv_head time dim"]:
         """What the landmarks are scored against, normed like them."""
@@ -130,9 +86,10 @@ class Retriever(nn.Module):
 
 
 class SparseAttention(nn.Module):
-    """HSA: each token reads the top-k chunks of its past, without positions (NoPE).
+    """HSA: each token reads the top-k chunks of its past, without positions (NoPE). It keeps no state of its own.
 
     With `theta` set, queries and keys are rotated by their absolute positions instead: the contrast of the lab.
+    With `bypass`, a block feeds the read to its MLP only, not to the residual stream (arXiv 2510.17196).
     """
 
     def __init__(
@@ -141,35 +98,34 @@ class SparseAttention(nn.Module):
         num_heads: int,
         num_kv_heads: int,
         chunk: int,
-        top_k: int,
-        fusion: Fusion,
-        theta: float | None,
+        *,
+        fusion: Fusion = "softmax",
+        theta: float | None = None,
+        bypass: bool = True,
     ):
         super().__init__()
         self.num_heads, self.num_kv_heads, self.chunk = num_heads, num_kv_heads, chunk
-        self.fusion, self.theta = fusion, theta
-        self.retriever = Retriever(width, num_kv_heads, chunk, top_k)
+        self.fusion, self.theta, self.bypass = fusion, theta, bypass
+        self.retriever = Retriever(width, num_kv_heads, chunk)
         self.query, self.out = Linear(width, width), Linear(width, width)
         self.query_norm = RMSNorm(width // num_heads)
 
-    def forward(
-        self, x: Hidden, memory: Memory | PatchedMemory, positions: Int[Tensor, " time"], gathered: bool = False
-    ) -> Hidden:
-        """`gathered` reads only the chosen chunks (long inputs); otherwise all, the others with weight 0.
-
-        A patched memory is always gathered.
-        """
-        memory, patches = memory if isinstance(memory, PatchedMemory) else (memory, None)
-        selection = self.retriever(x, memory.landmarks, positions, patches)
+    def forward(self, x: Hidden, state: None, context: Context) -> tuple[Hidden, None]:
+        """Reads the memory of the context; a patched memory is always gathered. ValueError where there is none."""
+        if context.memory is None or context.positions is None:
+            raise ValueError("an HSA layer reads a memory at known positions: give both in the context")
+        patched = isinstance(context.memory, PatchedMemory)
+        memory, patches = context.memory if patched else (context.memory, None)
+        selection = self.retriever(x, memory.landmarks, context.positions, context.top_k, patches)
         q = rearrange(self.query(x), "b t (h g d) -> b h g t d", h=self.num_kv_heads, d=memory.keys.shape[-1])
         q, keys = self.query_norm(q), memory.keys
         if self.theta is not None:
-            q = rotary(q, positions, self.theta)
+            q = rotary(q, context.positions, self.theta)
             keys = self._turned(keys, torch.arange(keys.shape[2], device=x.device).expand(len(keys), -1))
             if patches is not None:
                 patches = patches._replace(keys=self._turned(patches.keys, patches.chunks))
-        mixed = attend(q, keys, memory.values, selection, self.fusion, gathered=gathered, patches=patches)
-        return self.out(rearrange(mixed, "b h g t d -> b t (h g d)"))
+        mixed = attend(q, keys, memory.values, selection, self.fusion, gathered=context.gathered, patches=patches)
+        return self.out(rearrange(mixed, "b h g t d -> b t (h g d)")), None
 
     def _turned(
         self, keys: Float[Tensor, "store kv_head chunk size dim"], chunks: Int[Tensor, "store chunk"]

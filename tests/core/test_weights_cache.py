@@ -7,14 +7,14 @@ import pytest
 
 from lablib.core.config import Config
 from lablib.core.experiment import Experiment, run_all
-from lablib.core.trained import training_anew, weights_place
+from lablib.core.weights_cache import training_anew, weights_place
 
 trained: list[str] = []
 
 
 def train(cfg: Config) -> pd.DataFrame:
     """Make the weights unless they are there."""
-    place = weights_place("model")
+    place = weights_place("testing/training", 1, "model")
     if not place.exists():
         trained.append("trained")
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -48,3 +48,10 @@ def test_weights_made_inside_the_block_are_shared_there():
         train(Config())
     train(Config())
     assert trained == ["trained"] * 2
+
+
+def test_another_version_or_another_training_has_weights_of_its_own():
+    places = {weights_place(name, version, "model") for name in ("testing/a", "testing/b") for version in (1, 2)}
+    assert len(places) == 4
+    with pytest.raises(ValueError, match="version 0 of the training 'testing/a'; expected at least 1"):
+        weights_place("testing/a", 0, "model")
