@@ -1,6 +1,5 @@
 """Everything that is checked before anything runs: names, files, tags, types, scale, workers, deadline, folder."""
 
-import dataclasses
 import math
 import os
 import warnings
@@ -9,25 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from lablib.app.errors import BadInput
-from lablib.app.notebook import Notebook, load, question, source, tags
+from lablib.app.notebook import NOTEBOOKS, Notebook, load, question, source, tags
 from lablib.app.parameters import EXAMPLE, Parameter, declared
 from lablib.app.runrecord import NotebookRun, RunRecord
-from lablib.core.config import SCALES, resolve_scale
+from lablib.core.config import resolve_scale
 from lablib.core.experiment import worker_count
-from lablib.core.store import PROJECT, lab_home
 
-NOTEBOOKS = PROJECT / "notebooks"
 DEADLINES = {"smoke": 300.0, "lab": 3600.0, "full": 12 * 3600.0}  # seconds a notebook; twice to ten times the need
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Checked:
-    """A notebook that is fit to run, and what it will be run with."""
-
-    path: Path
-    question: str
-    given: dict[str, Any]  # what papermill puts in
-    values: dict[str, Any]  # with the defaults of the parameters that were not given
 
 
 def all_notebooks() -> list[Path]:
@@ -39,7 +26,7 @@ def find_notebooks(names: Sequence[str]) -> list[Path]:
     """The notebooks that were named by number, by name or by path; all of the lab's where none was."""
     if not names:
         if not all_notebooks():
-            raise BadInput(f"there is no notebook in {_near(NOTEBOOKS)}; name one by its path")
+            raise BadInput(f"there is no notebook in {os.path.relpath(NOTEBOOKS)}; name one by its path")
         return all_notebooks()
     found = list(dict.fromkeys(_find_notebook(name).resolve() for name in names))
     stems = [path.stem for path in found]
@@ -88,7 +75,9 @@ def chosen_scale(option: str | None, parameters: dict[str, str]) -> str:
     try:
         return resolve_scale(chosen)
     except ValueError as error:
-        raise BadInput(f"{error}" if chosen is None else f"--scale is {chosen!r}; expected {_or(SCALES)}") from None
+        raise BadInput(
+            f"{error}" if chosen is None else f"--scale is {chosen!r}; expected smoke, lab or full"
+        ) from None
 
 
 def checked_workers(workers: int | None) -> int:
@@ -110,28 +99,22 @@ def checked_timeout(timeout: float | None, scale: str) -> float:
 
 def checked_out(out: Path) -> Path:
     """The folder of the runs, which need not exist yet; BadInput where it can never be one."""
-    _check_folder("--out", out)
+    check_folder("--out", out)
     return out
 
 
-def check_home() -> None:
-    """BadInput where the own store can never be kept: better now than after the first arm."""
-    _check_folder("LAB_HOME", lab_home())
-
-
-def _check_folder(asked: str, folder: Path) -> None:
-    for place in [folder, *folder.absolute().parents]:
-        if os.path.exists(place):
-            if not place.is_dir():
-                raise BadInput(f"{asked} {folder}: {place.name} is a file; name a folder")
-            if not os.access(place, os.W_OK | os.X_OK):
-                raise BadInput(f"{asked} {folder}: {place.name} cannot be written; name a folder that can")
-            break
+def check_folder(asked: str, folder: Path) -> None:
+    """BadInput where nothing can ever be kept in the folder: better now than after the first arm."""
+    place = next(place for place in [folder, *folder.absolute().parents] if os.path.exists(place))
+    if not place.is_dir():
+        raise BadInput(f"{asked} {folder}: {place.name} is a file; name a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise BadInput(f"{asked} {folder}: {place.name} cannot be written; name a folder that can")
 
 
 def check_notebooks(
     paths: Sequence[Path], scale: str, parameters: dict[str, str], *, all_known: bool = True
-) -> list[Checked]:
+) -> list[NotebookRun]:
     """Every notebook read and judged; BadInput at the first fault.
 
     With `all_known` also for a parameter that none of them has; the rest of an earlier run need not have it.
@@ -146,7 +129,8 @@ def check_notebooks(
         given: dict[str, Any] = {name: known[name].read(text) for name, text in parameters.items() if name in known}
         given |= {name: value for name, value in {"scale": scale, "interactive": False}.items() if name in known}
         values = {name: parameter.default for name, parameter in known.items()} | given
-        checked.append(Checked(path=path, question=question(notebook), given=given, values=values))
+        run = {"name": path.stem, "path": str(path), "question": question(notebook)}
+        checked.append(NotebookRun(**run, given=given, parameters=values))
     return checked
 
 
@@ -188,20 +172,11 @@ def to_resume(record: RunRecord) -> list[NotebookRun]:
     return lacking
 
 
-def missing_notes(checked: Sequence[Checked], parameters: dict[str, str]) -> list[str]:
+def missing_notes(checked: Sequence[NotebookRun], parameters: dict[str, str]) -> list[str]:
     """A line for each parameter that some of the notebooks do not have, and so do not heed."""
-    notes = []
-    for name in parameters:
-        without = [one.path.stem for one in checked if name != "scale" and name not in one.values]
-        if without:
-            notes.append(f"note: {name} is no parameter of {', '.join(without)}")
-    return notes
-
-
-def _near(path: Path) -> str:
-    """A path as a person would type it from here."""
-    return os.path.relpath(path)
-
-
-def _or(words: Sequence[str]) -> str:
-    return ", ".join(words[:-1]) + f" or {words[-1]}"
+    without = {name: [run.name for run in checked if name not in run.parameters] for name in parameters}
+    return [
+        f"note: {name} is no parameter of {', '.join(lack)}"
+        for name, lack in without.items()
+        if lack and name != "scale"
+    ]

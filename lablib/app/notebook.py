@@ -1,4 +1,4 @@
-"""A notebook as plain JSON: its title, its question, its tagged cells, and the form that can be handed out."""
+"""A notebook as plain JSON: its title, question, tagged cells, the form to hand out; and the map of all notebooks."""
 
 import json
 import re
@@ -8,9 +8,18 @@ from typing import Any
 
 from lablib.app.errors import BadInput
 from lablib.core.scrub import scrub
+from lablib.core.store import PROJECT
 
 Notebook = dict[str, Any]
 Cell = dict[str, Any]
+NOTEBOOKS = PROJECT / "notebooks"
+PLANNED = {
+    "04_elastic_slicing": "Can one model be many sizes? ([2511.16664](https://arxiv.org/abs/2511.16664), "
+    "[2205.13147](https://arxiv.org/abs/2205.13147))",
+    "05_distillation_lora": "How much of training can be saved?",
+    "06_learning_rate": "Fit the learning rate, or transfer it? ([2601.05049](https://arxiv.org/abs/2601.05049))",
+    "08_small_models": "What makes a small model learn more for the same cost?",
+}
 
 
 def load(path: Path) -> Notebook:
@@ -64,6 +73,22 @@ def question_section(notebook: Notebook) -> str:
 def question(notebook: Notebook) -> str:
     """The first paragraph under `The question`, on one line, or an empty string."""
     return " ".join(question_section(notebook).partition("\n\n")[0].split())
+
+
+def lab_map() -> list[tuple[str, str, str]]:
+    """Name, question and state (`here` or `to come`) of every notebook of the lab, in their order."""
+    rows = {name: (asked, "to come") for name, asked in PLANNED.items()}
+    rows |= {path.stem: (question(load(path)), "here") for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")}
+    return [(name, *rows[name]) for name in sorted(rows)]
+
+
+def map_table(folder: str = "") -> str:
+    """The map as a Markdown table; the links lead to notebooks in `folder`."""
+    lines = ["| notebook | its question | state |", "|---|---|---|"]
+    for name, asked, state in lab_map():
+        shown = f"[{name}]({folder}{name}.ipynb)" if state == "here" else name
+        lines.append(f"| {shown} | {asked} | {state} |")
+    return "\n".join(lines)
 
 
 def scrub_notebook(notebook: Notebook, clean: Callable[[str], str]) -> Notebook:

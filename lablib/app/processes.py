@@ -105,8 +105,8 @@ class Child:
             self.process.wait()
 
     def close(self) -> str:
-        """Kill what it left behind, give back pipe and scratch; the end of what it had written to the terminal."""
-        self.cpu_seconds += kill_marked(self.mark)
+        """Kill it and what it left behind, give back pipe and scratch; the end of what it wrote to the terminal."""
+        self.stop()
         os.close(self.messages)
         with contextlib.suppress(OSError):
             self.process.stdin.close()

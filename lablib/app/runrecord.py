@@ -103,7 +103,7 @@ class RunRecord:
         """Write run.json; on a full disk the reserve is given up for it."""
         fields = {"schema": SCHEMA, "id": self.id, "status": self.status} | dataclasses.asdict(self)
         del fields["folder"]
-        text = json.dumps(fields, indent=1) + "\n"
+        text = json.dumps(fields, indent=1, default=str) + "\n"
         try:
             write_atomically(self.folder / "run.json", text)
         except OSError:

@@ -1,7 +1,10 @@
-"""An executed notebook as it is handed out."""
+"""An executed notebook as it is handed out, and the map of all notebooks, which has one source."""
 
-from lablib.app.notebook import scrub_notebook
+import json
+
+from lablib.app.notebook import NOTEBOOKS, PLANNED, lab_map, map_table, scrub_notebook
 from lablib.core.scrub import scrubber
+from lablib.core.store import PROJECT
 
 
 def test_a_notebook_loses_papermills_and_the_widgets_metadata(tmp_path):
@@ -15,3 +18,34 @@ def test_a_notebook_loses_papermills_and_the_widgets_metadata(tmp_path):
     assert found["metadata"] == {"kernelspec": {}}
     assert found["cells"] == [{"metadata": {"tags": ["x"]}, "outputs": [{"text": ["y\n"]}]}]
     assert cell["metadata"]["papermill"]  # the notebook that is still running is left alone
+
+
+def test_the_map_has_every_notebook_that_is_there_and_every_planned_one_once_and_in_order():
+    names = [name for name, _, _ in lab_map()]
+    assert names == sorted(set(names))
+    here = {name for name, _, state in lab_map() if state == "here"}
+    assert here == {path.stem for path in NOTEBOOKS.glob("*.ipynb")}
+    assert set(names) - here == set(PLANNED) - here
+    for name, asked, _ in lab_map():
+        assert asked.partition(" (")[0].endswith("?"), name
+        assert "|" not in asked
+
+
+def test_a_planned_notebook_that_is_there_is_no_longer_to_come(tmp_path, monkeypatch):
+    prose = {"cell_type": "markdown", "metadata": {}, "source": "## The question\n\nIs it\nthere?"}
+    (tmp_path / "06_learning_rate.ipynb").write_text(json.dumps({"nbformat": 4, "cells": [prose]}))
+    monkeypatch.setattr("lablib.app.notebook.NOTEBOOKS", tmp_path)
+    rows = dict((name, more) for name, *more in lab_map())
+    assert rows["06_learning_rate"] == ["Is it there?", "here"]
+    assert rows["05_distillation_lora"][1] == "to come"
+
+
+def test_the_readme_has_the_map_as_it_is():
+    assert map_table("notebooks/") in (PROJECT / "README.md").read_text()
+
+
+def test_notebook_00_prints_the_map_and_does_not_write_it():
+    text = (NOTEBOOKS / "00_start_here.ipynb").read_text()
+    assert "map_table()" in text
+    for name in ("01_seesaw", "to come", *PLANNED):
+        assert name not in text
