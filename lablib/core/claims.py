@@ -61,6 +61,8 @@ class Claim:
     repeated: bool = False
 
     def __call__(self, table: pd.DataFrame) -> Verdict:
+        if table.empty:
+            return Verdict(self.question, NOT_SHOWN, "no arms in this table", 0, self.caveat, False)
         checks = list(self.checks(table))
         holds, seeds = all(bool(check.holds) for check in checks), int(min(check.seeds for check in checks))
         few = f"exploratory: {seeds} seeds" if seeds < FEWEST_SEEDS and not self.repeated else ""
@@ -69,6 +71,8 @@ class Claim:
         return Verdict(self.question, self.answer if holds else NOT_SHOWN, measured, seeds, caveat, holds)
 
 
-def verdicts(claims: Iterable[Claim], table: pd.DataFrame) -> pd.DataFrame:
-    """A row a claim on the table: question, verdict, measured, seeds, caveat."""
-    return pd.DataFrame([dataclasses.asdict(claim(table)) for claim in claims]).drop(columns="holds")
+def verdicts(claims: Iterable[Claim], table: pd.DataFrame) -> str:
+    """The claims on a table as a table in Markdown: question, verdict, measured, seeds, caveat."""
+    rows = [("question", "verdict", "measured", "seeds", "caveat"), ("---",) * 5]
+    rows += [(v.question, v.verdict, v.measured, str(v.seeds), v.caveat) for v in (claim(table) for claim in claims)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

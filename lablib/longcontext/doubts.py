@@ -43,6 +43,8 @@ def circuits(table: pd.DataFrame) -> pd.DataFrame:
 
 def circuit_shares(table: pd.DataFrame) -> pd.DataFrame:
     """By group and part: the mean recall far beyond the training length, and how many seeds answer by which circuit."""
+    if table.empty:
+        return table
     found = circuits(table)
     counts = pd.crosstab([found["group"], found["part"]], found["circuit"])
     counts = counts.reindex(columns=[name for name in CIRCUITS if name in counts])

@@ -9,6 +9,7 @@ from lablib.core.claims import NOT_SHOWN, Check, Claim, above, below, includes_z
 from lablib.core.stats import Interval, mean_interval
 
 LOW, HIGH, ACROSS = Interval(-2.0, -3.0, -1.0, 5), Interval(2.0, 1.0, 3.0, 5), Interval(0.5, -1.0, 2.0, 5)
+TABLE = pd.DataFrame({"seed": [0]})
 FEW = mean_interval([-2.0, -2.1, -1.9])
 
 
@@ -34,28 +35,36 @@ def claims(holds: bool = True, seeds: int = 5) -> Claim:
 
 
 def test_a_verdict_joins_what_was_measured_and_counts_the_fewest_seeds():
-    found = claims()(pd.DataFrame())
+    found = claims()(TABLE)
     assert (found.verdict, found.measured, found.seeds, found.caveat) == ("yes", "first 1; second 2", 5, "a toy")
     assert found.holds
 
 
 def test_an_answer_is_not_given_where_one_check_fails():
-    found = claims(holds=False)(pd.DataFrame())
+    found = claims(holds=False)(TABLE)
     assert not found.holds
     assert found.verdict == NOT_SHOWN
 
 
 def test_fewer_than_five_seeds_are_called_exploratory_and_repetitions_are_not_seeds():
-    assert claims(seeds=3)(pd.DataFrame()).caveat == "a toy; exploratory: 3 seeds"
+    assert claims(seeds=3)(TABLE).caveat == "a toy; exploratory: 3 seeds"
     repeated = Claim("Does it?", "yes", claims(seeds=3).checks, repeated=True)
-    assert repeated(pd.DataFrame()).caveat == ""
+    assert repeated(TABLE).caveat == ""
 
 
-def test_verdicts_are_a_table_with_a_row_a_claim():
-    shown = verdicts([claims(), claims(holds=False)], pd.DataFrame())
-    assert list(shown.columns) == ["question", "verdict", "measured", "seeds", "caveat"]
-    assert shown["verdict"].tolist() == ["yes", NOT_SHOWN]
+def test_verdicts_are_a_table_in_markdown_with_a_row_a_claim():
+    lines = verdicts([claims(), claims(holds=False)], TABLE).splitlines()
+    assert lines[0] == "| question | verdict | measured | seeds | caveat |"
+    assert lines[2:] == [
+        "| Does it? | yes | first 1; second 2 | 5 | a toy |",
+        f"| Does it? | {NOT_SHOWN} | first 1; second 2 | 5 | a toy |",
+    ]
 
 
 def test_a_number_that_is_missing_never_holds():
-    assert not Claim("?", "yes", lambda t: [below("x", mean_interval([math.nan] * 5))])(pd.DataFrame()).holds
+    assert not Claim("?", "yes", lambda t: [below("x", mean_interval([math.nan] * 5))])(TABLE).holds
+
+
+def test_a_table_without_arms_bears_no_answer():
+    found = claims()(TABLE.iloc[:0])
+    assert (found.verdict, found.measured, found.seeds) == (NOT_SHOWN, "no arms in this table", 0)
