@@ -112,17 +112,21 @@ def _report(record: Any, out: Path, still: Any = None) -> int:
 
 
 @main.command("list")
+@click.argument("subject", required=False)
 @out_option
-def list_(out: Path) -> int:
-    """Show the notebooks and experiments, and what was run of them."""
+def list_(subject: str | None, out: Path) -> int:
+    """Show the notebooks and subjects, and what was run of them; of a SUBJECT its experiments."""
     from lablib.app import listing
 
-    for line in listing.notebook_lines(out):
-        click.echo(line)
-    click.echo()
-    try:
-        for line in listing.experiment_lines():
+    if subject is None:
+        for line in listing.notebook_lines(out):
             click.echo(line)
+        click.echo()
+    try:
+        for line in listing.subject_lines() if subject is None else listing.experiment_lines(subject):
+            click.echo(line)
+    except BadInput:
+        raise
     except Exception as error:
         click.echo(f"the experiments cannot be listed ({type(error).__name__}: {error}); `lab doctor` may know why")
         return 1
