@@ -224,7 +224,7 @@ def answered_near(model: LanguageModel, cfg: RecipeConfig, length: int) -> dict[
 
 def answered_far(model: LanguageModel, cfg: RecipeConfig, length: int) -> dict[str, float]:
     """Exact recall at a length and how often the needle's chunk is chosen; chains too, where they were trained."""
-    found = {"state_bytes": float(model.cfg.state_bytes(length))}
+    found = {"state_bytes": float(model.cfg.replace(window=model.window).state_bytes(length))}
     found["exact"], found["chunk_recall"] = _answers(model, cfg, cfg.data, length, cfg.needles)
     if asks_chains(cfg):
         found["exact_reasoning"], _ = _answers(model, cfg, cfg.data.replace(**CHAINS), length, CHAINS["num_pairs"])
