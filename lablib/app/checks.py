@@ -10,7 +10,7 @@ from typing import Any
 from lablib.app.errors import BadInput
 from lablib.app.notebook import NOTEBOOKS, Notebook, load, question, source, tags
 from lablib.app.parameters import EXAMPLE, Parameter, declared
-from lablib.app.runrecord import NotebookRun, RunRecord
+from lablib.app.run_state import NotebookRun, RunState
 from lablib.core.config import resolve_scale
 from lablib.core.experiment import worker_count
 
@@ -157,16 +157,16 @@ def _valid(path: Path) -> Notebook:
     return notebook
 
 
-def to_resume(record: RunRecord) -> list[NotebookRun]:
+def to_resume(state: RunState) -> list[NotebookRun]:
     """What a run still lacks; BadInput where it is still running, lacks nothing or lost a notebook."""
-    if record.seen_status == "running":
-        raise BadInput(f"run {record.id} is still running (process {record.pid}); stop it first, or wait")
-    lacking = [run for run in record.notebooks if run.status != "ok" or not record.executed(run).is_file()]
+    if state.seen_status == "running":
+        raise BadInput(f"run {state.id} is still running (process {state.pid}); stop it first, or wait")
+    lacking = [run for run in state.notebooks if run.status != "ok" or not state.executed(run).is_file()]
     if not lacking:
-        raise BadInput(f"run {record.id} is complete: all its notebooks are ok; start another with `lab run`")
+        raise BadInput(f"run {state.id} is complete: all its notebooks are ok; start another with `lab run`")
     for run in lacking:
-        if not record.notebook_path(run).is_file():
-            raise BadInput(f"run {record.id} needs {run.path}, which is gone; restore it, or start another run")
+        if not state.notebook_path(run).is_file():
+            raise BadInput(f"run {state.id} needs {run.path}, which is gone; restore it, or start another run")
     return lacking
 
 

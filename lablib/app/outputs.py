@@ -14,7 +14,7 @@ from nbformat.v4.rwbase import rejoin_lines
 
 from lablib.app.notebook import Cell, Notebook
 from lablib.app.prose import inline
-from lablib.core.scrub import strip_ansi
+from lablib.core.redact import strip_ansi
 
 PLOTLY = "application/vnd.plotly.v1+json"
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
