@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lablib.app.errors import BadInput
-from lablib.core.scrub import scrub
+from lablib.core.redact import redact
 from lablib.core.store import PROJECT
 
 Notebook = dict[str, Any]
@@ -83,12 +83,12 @@ def map_table(folder: str = "") -> str:
     return "\n".join(lines)
 
 
-def scrub_notebook(notebook: Notebook, clean: Callable[[str], str]) -> Notebook:
+def redact_notebook(notebook: Notebook, clean: Callable[[str], str]) -> Notebook:
     """A copy of an executed notebook that can be handed out.
 
     Papermill's metadata goes whole: it holds paths, and calls a killed notebook `completed`.
     """
-    copy = scrub(notebook, clean)
+    copy = redact(notebook, clean)
     for holder in [copy, *copy["cells"]]:
         holder["metadata"] = {key: value for key, value in holder["metadata"].items() if key != "papermill"}
     copy["metadata"].pop("widgets", None)

@@ -2,19 +2,19 @@
 
 import json
 
-from lablib.app.notebook import NOTEBOOKS, PLANNED, lab_map, map_table, scrub_notebook
-from lablib.core.scrub import scrubber
+from lablib.app.notebook import NOTEBOOKS, PLANNED, lab_map, map_table, redact_notebook
+from lablib.core.redact import redactor
 from lablib.core.store import PROJECT
 
 
 def test_a_notebook_loses_papermills_and_the_widgets_metadata(tmp_path):
-    clean = scrubber(folders={tmp_path: "."})
+    clean = redactor(folders={tmp_path: "."})
     cell = {
         "metadata": {"papermill": {"status": "completed"}, "tags": ["x"]},
         "outputs": [{"text": [f"{tmp_path}/y\n"]}],
     }
     notebook = {"metadata": {"papermill": {"input_path": "x"}, "widgets": {}, "kernelspec": {}}, "cells": [cell]}
-    found = scrub_notebook(notebook, clean)
+    found = redact_notebook(notebook, clean)
     assert found["metadata"] == {"kernelspec": {}}
     assert found["cells"] == [{"metadata": {"tags": ["x"]}, "outputs": [{"text": ["y\n"]}]}]
     assert cell["metadata"]["papermill"]  # the notebook that is still running is left alone

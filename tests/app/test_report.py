@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from lablib.app import report
 from lablib.app.outputs import PLOTLY, exercise_states, prepared
 from lablib.app.prose import formula, inline, markdown, sanitize
-from lablib.app.runrecord import NotebookRun, RunRecord
+from lablib.app.run_state import NotebookRun, RunState
 from lablib.core.exercise import Mistake, attempt, exercise, show_solution
 from lablib.core.session import session
 from lablib.core.store import PROJECT
@@ -128,7 +128,7 @@ def page(tmp_path_factory) -> str:
         run("two", status="failed", error="ValueError: <bad>", wall_seconds=1.0, cpu_seconds=1.0),
         run("three", status="cancelled"),
     ]
-    record = RunRecord(
+    record = RunState(
         folder=folder,
         scale="smoke",
         parameters={"seed": "0"},
@@ -195,7 +195,7 @@ def test_plotly_is_in_once_and_the_figures_cannot_end_their_script(page):
 
 def empty_run(folder, **more):
     fields = {"scale": "lab", "parameters": {}, "workers": 1, "timeout": 9.0, "provenance": {}, "notebooks": []}
-    return RunRecord(folder=folder, **fields | more)
+    return RunState(folder=folder, **fields | more)
 
 
 def test_a_page_without_figures_has_no_script(tmp_path):

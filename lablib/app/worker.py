@@ -12,9 +12,9 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 
-from lablib.app.notebook import scrub_notebook
+from lablib.app.notebook import redact_notebook
 from lablib.app.processes import serve
-from lablib.core.scrub import scrubber, strip_ansi
+from lablib.core.redact import redactor, strip_ansi
 from lablib.core.store import write_atomically
 
 EXIT_FAILED, EXIT_KILLED = 1, 138  # as papermill's own command has them
@@ -32,7 +32,7 @@ class OwnPython(AsyncKernelManager):
 
 
 class Progress(NotebookExecutionManager):
-    """Papermill's bookkeeping, which keeps the notebook scrubbed and whole, and tells each cell."""
+    """Papermill's bookkeeping, which keeps the notebook redacted and whole, and tells each cell."""
 
     def __init__(self, nb, write: Callable[[dict[str, Any]], None], tell: Callable[[dict[str, Any]], None]):
         super().__init__(nb, progress_bar=False)
@@ -72,10 +72,10 @@ def run(job: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> int:
     """Run the job's notebook; the exit code says how it ended, a last message says why."""
     notebook, output = Path(job["notebook"]), Path(job["output"])
     folders = {output.parent: ".", output.parent.parent: "runs", notebook.parent: "."}
-    clean = scrubber(folders=folders)
+    clean = redactor(folders=folders)
 
     def write(nb: dict[str, Any]) -> None:
-        text = json.dumps(scrub_notebook(json.loads(json.dumps(nb)), clean), indent=1, ensure_ascii=False)
+        text = json.dumps(redact_notebook(json.loads(json.dumps(nb)), clean), indent=1, ensure_ascii=False)
         write_atomically(output, (text + "\n").encode("utf-8", "backslashreplace"))  # half a surrogate pair is no UTF-8
 
     papermill_engines.register("lab", Engine)
