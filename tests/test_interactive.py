@@ -46,7 +46,17 @@ def validate(folder: Path, home: Path) -> subprocess.CompletedProcess:
     """nbval on all notebooks of a folder, as a person at the screen would run them."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "LAB_"))}
     environ |= {"LAB_SCALE": "smoke", "LAB_INTERACTIVE": "1", "LAB_HOME": str(home)}
-    options = ["--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider", "--rootdir", str(folder), "-q"]
+    options = [
+        "-p",
+        "lablib.app.quick_imports",
+        "--nbval-lax",
+        "--nbval-current-env",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(folder),
+        "-q",
+    ]
     options += [f"--nbval-cell-timeout={PATIENCE}", f"--nbval-kernel-startup-timeout={PATIENCE}"]
     command = [sys.executable, "-m", "pytest", *options, str(folder)]
     return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)
