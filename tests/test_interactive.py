@@ -77,15 +77,15 @@ def test_all_that_is_for_a_person_can_be_shown_in_a_kernel(smoke_run, tmp_path):
     assert sorted(smoke_run.lab.home.rglob("*.json")) == arms, "an arm was computed a second time"
 
 
-@pytest.mark.parametrize("wrong", ["raise ValueError('no widget')", "assert not lab.interactive"])
-def test_a_cell_that_fails_for_a_person_only_would_be_seen(tmp_path, wrong):
+def test_a_cell_that_fails_for_a_person_only_would_be_seen(tmp_path):
     setup = "from lablib.core.session import session\nlab = session()"
-    sources = [setup, "unused = 1 / 0", "wanted = 1", f"if lab.interactive and wanted:\n    {wrong}"]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    notebook.cells = interactive_part(notebook)
-    assert [cell.source for cell in notebook.cells] == [sources[0], *sources[2:]]
-    (tmp_path / "slices").mkdir()
-    nbformat.write(notebook, tmp_path / "slices" / "wrong.ipynb")
+    for name, wrong in {"raises": "raise ValueError('no widget')", "refuses": "assert not lab.interactive"}.items():
+        sources = [setup, "unused = 1 / 0", "wanted = 1", f"if lab.interactive and wanted:\n    {wrong}"]
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+        notebook.cells = interactive_part(notebook)
+        assert [cell.source for cell in notebook.cells] == [sources[0], *sources[2:]]
+        (tmp_path / "slices").mkdir(exist_ok=True)
+        nbformat.write(notebook, tmp_path / "slices" / f"{name}.ipynb")
     done = validate(tmp_path / "slices", tmp_path / "home")
     assert done.returncode == 1
-    assert "1 failed, 2 passed" in done.stdout
+    assert "2 failed, 4 passed" in done.stdout
