@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+import lablib.app.quick_imports  # noqa: F401
 from lablib.app.errors import BadInput
 
 # not by way of lablib.core.store, whose pandas would make `lab --help` wait
