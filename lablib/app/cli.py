@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+import lablib.app.quick_imports  # noqa: F401
 from lablib.app.errors import BadInput
 
 # not by way of lablib.core.store, whose pandas would make `lab --help` wait
@@ -159,12 +160,14 @@ def bench_(operators, device) -> int:
 @click.argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
 @click.option("--arms", type=int, default=1, metavar="N", help="How many of each experiment, the cheapest first [1].")
 @click.option("--arm", "digests", multiple=True, metavar="DIGEST", help="This recorded arm; may be repeated.")
+@click.option("--against", metavar="COMMIT", help="Compare with what that commit's code computes here instead.")
 @click.option("--workers", type=int, metavar="N", help="Budget of CPU processes [the cores].")
-def verify_(experiments, arms, digests, workers) -> int:
+def verify_(experiments, arms, digests, against, workers) -> int:
     """Compute recorded arms again, from nothing, and compare them with the record."""
     from lablib.app import checks, verify
 
-    return verify.verify(experiments, count=arms, digests=digests, workers=checks.checked_workers(workers))
+    workers = checks.checked_workers(workers)
+    return verify.verify(experiments, count=arms, digests=digests, workers=workers, against=against)
 
 
 @main.command("report")

@@ -86,7 +86,7 @@ def test_a_model_better_than_the_language_allows_is_caught():
 
 def test_a_reader_that_scores_after_learning_fails_its_run(monkeypatch):
     """The usual leak: the loss of a chunk with weights that have learnt it, here often enough to know it by heart."""
-    cfg = peer("smoke", "TTT-E2E", inner__chunk=1, inner__rate=1.0).replace(texts=16, read_length=16)
+    cfg = peer("smoke", "TTT-E2E", inner__chunk=1, inner__rate=1.0).replace(texts=16, read_length=16, naive_rates=())
     honest, model = TTTModel.read_chunk, peers.build(cfg).eval()
 
     def scores_what_it_has_learnt(self, carry, *chunk):
