@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+import lablib.app.quick_imports  # noqa: F401
 from lablib.app.errors import BadInput
 
 # not by way of lablib.core.store, whose pandas would make `lab --help` wait
@@ -175,9 +176,9 @@ def verify_(experiments, arms, digests, against, workers) -> int:
 @out_option
 def report_(identity: str, images: bool, out: Path) -> int:
     """Build report.html of a run again (`last`: the newest)."""
-    from lablib.app import checks, drawing, runrecord
+    from lablib.app import checks, drawing, run_state
 
-    return _report(runrecord.find(checks.checked_out(out), identity), out, drawing.still if images else None)
+    return _report(run_state.find(checks.checked_out(out), identity), out, drawing.still if images else None)
 
 
 @main.command()

@@ -12,7 +12,7 @@ from lablib.app import checks
 from lablib.app.display import minutes
 from lablib.app.errors import BadInput
 from lablib.app.notebook import load, question
-from lablib.app.runrecord import RunRecord, all_runs
+from lablib.app.run_state import RunState, all_runs
 from lablib.core.config import SCALES
 from lablib.core.experiment import all_experiments
 from lablib.core.store import PROJECT, Record, Store, lab_home, write_atomically
@@ -39,7 +39,7 @@ def _question(path: Path) -> str:
         return f"(cannot be read: {error})"
 
 
-def _last_run(name: str, runs: list[RunRecord]) -> str:
+def _last_run(name: str, runs: list[RunState]) -> str:
     for record in reversed(runs):
         for run in record.notebooks:
             status = record.seen_status_of(run)

@@ -6,7 +6,7 @@ from numbers import Real
 import pandas as pd
 import plotly.graph_objects as go
 
-from lablib.core.stats import bootstrap_mean
+from lablib.core.stats import mean_interval
 from lablib.viz.style import rgba
 
 NOTHING = "No arms in this table yet: run the experiment, or `lab record` for the recorded ones."
@@ -47,13 +47,13 @@ def add_seeds(
     col: int | None = None,
     legend: bool = True,
 ) -> None:
-    """A line through the means over seeds, a band for their bootstrap interval, and a faint dot for every seed."""
+    """A line through the means over seeds, a band for their 95 % t interval, and a faint dot for every seed."""
     table = table.dropna(subset=[y])
     if table.empty:
         return
     # places on a category axis keep the order of the table
     grouped = table.groupby(x, sort=pd.api.types.is_numeric_dtype(table[x]))
-    means = grouped[y].apply(lambda values: pd.Series(bootstrap_mean(values)._asdict())).unstack()
+    means = grouped[y].apply(lambda values: pd.Series(mean_interval(values)._asdict())).unstack()
     at = list(means.index)
     band = [*means["high"], *means["low"][::-1]]
     figure.add_scatter(

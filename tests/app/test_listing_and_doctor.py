@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from lablib.app import checks, doctor, listing
 from lablib.app.cli import main
-from lablib.app.runrecord import NotebookRun, RunRecord
+from lablib.app.run_state import NotebookRun, RunState
 from lablib.core.store import Record, Store, lab_home, write_atomically
 
 from .conftest import write_notebook
@@ -47,7 +47,7 @@ def keep_run(out, stamp, **more):
     folder.mkdir(parents=True)
     one = NotebookRun(name="01_first", path="x", question="", given={}, parameters={}, started="now", **more)
     fields = {"scale": "smoke", "parameters": {}, "workers": 1, "timeout": 9.0, "provenance": {}, "status": "ok"}
-    RunRecord(folder=folder, notebooks=[one], **fields).save()
+    RunState(folder=folder, notebooks=[one], **fields).save()
 
 
 def test_list_shows_questions_and_the_newest_run(notebooks, monkeypatch):

@@ -4,7 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lablib.core.stats import bootstrap_mean
+from lablib.core.stats import mean_interval
 from lablib.longcontext.summaries import PLAIN, VARIANTS, by_length, gradient_mass, in_domain, with_variant
 from lablib.viz.marks import (
     NOTHING,
@@ -170,7 +170,7 @@ def _window_axis(figure: go.Figure, rows: pd.DataFrame, row: int | None = None, 
 
 
 def _add_error_bar(figure: go.Figure, rows: pd.DataFrame, place: str, colour: str) -> None:
-    interval = bootstrap_mean(rows["exact"])
+    interval = mean_interval(rows["exact"])
     figure.add_scatter(
         x=[place], y=[interval.estimate], mode="markers", marker={"color": colour, "size": 1}, showlegend=False,
         error_y={

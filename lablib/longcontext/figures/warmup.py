@@ -3,7 +3,7 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from lablib.core.stats import bootstrap_mean
+from lablib.core.stats import mean_interval
 from lablib.longcontext.cures import asked_length, outcomes
 from lablib.viz.marks import NOTHING, missing, questions_asked, runs_and_seeds, spell_length
 from lablib.viz.style import GREY, dress, look, rgba
@@ -31,7 +31,7 @@ def plane(table: pd.DataFrame, length: int, own: pd.DataFrame | None = None, *, 
             marker={"color": rgba(colour, 0.4), "size": 7, "symbol": symbol}, customdata=group["seed"],
             hovertemplate="seed %{customdata}: %{x:.3f} nats, recall %{y:.2f}<extra>" + str(name) + "</extra>",
         )  # fmt: skip
-        across, up = bootstrap_mean(group["local_loss"]), bootstrap_mean(group["exact"])
+        across, up = mean_interval(group["local_loss"]), mean_interval(group["exact"])
         figure.add_scatter(
             x=[across.estimate], y=[up.estimate], mode="markers", name=str(name), legendgroup=name,
             marker={"color": colour, "size": 14, "symbol": symbol, "line": {"width": 1, "color": "white"}},
