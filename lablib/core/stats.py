@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 
 class Interval(NamedTuple):
@@ -16,6 +17,15 @@ class Interval(NamedTuple):
     def __format__(self, spec: str) -> str:
         spec = spec or ".2f"
         return f"{self.estimate:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+
+def mean_interval(values: Collection) -> Interval:
+    """Mean over seeds with its 95 % Student-t interval; NaN bounds below five seeds. ValueError for an empty input."""
+    x = np.asarray(values, dtype=float)
+    if x.size == 0:
+        raise ValueError("a mean needs at least one value; got none")
+    half = stats.t.ppf(0.975, x.size - 1) * x.std(ddof=1) / np.sqrt(x.size) if x.size >= 5 else np.nan
+    return Interval(float(x.mean()), float(x.mean() - half), float(x.mean() + half))
 
 
 def bootstrap_mean(values: Collection, draws: int = 4000) -> Interval:

@@ -1,0 +1,239 @@
+"""A figure is a declaration: panels of four kinds, the sentence that they show, and a caption.
+
+`draw` gives every figure of the lab what it needs to be read: a title that states the finding, a line that says what it
+is drawn from and what bands and bars are, names, units, numbers on logarithmic axes, references, alternative text.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from lablib.viz import marks
+from lablib.viz.layout import fit
+from lablib.viz.style import GRID, TEXT, colours_of, short, text_width
+
+NOTHING = "No arms in this table yet: run the experiment, or `lab record` for the recorded ones."
+MOST_NAMED_AT_ENDS = 10
+CLEAR = "rgba(0,0,0,0)"
+LABELS = 150  # pixels that names at the ends of lines may take
+
+
+class Axis(NamedTuple):
+    """A column of a table on an axis: its title with the unit, its scale, and where given its range and ticks."""
+
+    column: str
+    title: str = ""
+    kind: Literal["linear", "log", "length", "category"] = "linear"
+    range: tuple[float, float] | None = None
+    ticks: tuple[float, ...] = ()
+
+
+class Reference(NamedTuple):
+    """A dotted level across a panel with its name: chance, the best possible, where a training ends."""
+
+    at: float
+    name: str
+    axis: Literal["x", "y"] = "y"
+
+
+class Curve(NamedTuple):
+    """A thin line that no run has drawn: the machine's roof, or where forecast and count agree."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """Rows of a table as marks; a group of rows with one name in the column `by` is a line, a colour of bars, a mark.
+
+    kind       lines   means over seeds by x, a band, a dot a seed
+               bars    means over seeds by y, a category, a dot a seed; groups side by side
+               plane   two measures against each other: the means, a dot a seed
+               points  a mark a row; `spread` names columns with the ends of vertical bars
+               heat    the mean of `by` in cells of two categories
+    names      the groups, in order; those in `faint` are context
+    own        rows of the reader's own runs, drawn hollow over the others
+    """
+
+    rows: pd.DataFrame
+    x: Axis
+    y: Axis
+    by: str = ""
+    kind: Literal["lines", "bars", "plane", "points", "heat"] = "lines"
+    title: str = ""
+    names: Sequence[str] = ()
+    colours: Mapping[str, str] = field(default_factory=dict)
+    faint: Collection[str] = ()
+    references: Sequence[Reference] = ()
+    curves: Sequence[Curve] = ()
+    own: pd.DataFrame | None = None
+    size: str = ""  # the column that points are larger by
+    spread: tuple[str, str] | tuple[()] = ()
+    geometric: bool = False  # means and intervals of the logarithms
+
+    def groups(self) -> dict[str, pd.DataFrame]:
+        """The rows of each name, in order; names without rows are left out."""
+        if not self.by or self.kind == "heat":
+            return {"": self.rows}
+        names = self.names or self.rows[self.by].unique()
+        found = {str(name): self.rows[self.rows[self.by] == name] for name in names}
+        return {name: rows for name, rows in found.items() if len(rows)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """Panels side by side, `columns` a row; `title` states the finding, `source` adds facts to what `draw` says.
+
+    The caption is the docstring of the function that declares the chart, and `caption` behind it.
+    """
+
+    panels: Sequence[Panel]
+    title: str
+    caption: str = ""
+    source: str = ""
+    columns: int = 0
+    height: int = 0  # of a row of panels, in pixels; 0: by what is in it
+    widths: Sequence[float] | None = None
+    legend: bool = False  # a legend even where names would fit at the ends of lines
+    lines: int = 0  # lines that the head has at least: the figure of an explorer keeps its height
+
+
+def figure(declare: Callable[..., Chart | None]) -> Callable[..., go.Figure]:
+    """Draws what a function declares of a table; of an empty table, or where it declares None, says what is missing."""
+
+    @functools.wraps(declare)
+    def drawn(table: pd.DataFrame, *args, **more) -> go.Figure:
+        chart = None if table.empty else declare(table, *args, **more)
+        if chart is None:
+            return missing(NOTHING)
+        said = inspect.getdoc(declare).partition("\n\n")[0].replace("\n", " ")
+        return draw(replace(chart, caption=f"{said} {chart.caption}".strip()))
+
+    return drawn
+
+
+def facets(rows: pd.DataFrame, column: str, values: Sequence = (), title: str = "{}", **panel) -> list[Panel]:
+    """The same panel for every value of a column; `title` names it. Facets may be more than three panels."""
+    found = {value: rows[rows[column] == value] for value in (values if len(values) else rows[column].unique())}
+    return [Panel(rows=mine, title=title.format(value), **panel) for value, mine in found.items() if len(mine)]
+
+
+def torn(panel: Panel) -> tuple[list[Panel], list[float] | None]:
+    """A plane in two panels where more than half of its width would be empty; and their shares of the width."""
+    means = panel.rows.groupby(panel.by)[panel.x.column].mean().sort_values()
+    gaps = means.diff()
+    if len(means) < 4 or gaps.max() < 0.4 * (means.iloc[-1] - means.iloc[0]):
+        return [panel], None
+    far = set(means.index[means >= means[gaps.idxmax()]])
+    parts = []
+    for right, x in ((False, panel.x), (True, panel.x._replace(title=" "))):
+        rows, own = (None if t is None else t[t[panel.by].isin(far) == right] for t in (panel.rows, panel.own))
+        parts.append(replace(panel, rows=rows, own=own, x=x))
+    return parts, [0.68, 0.32]
+
+
+def extremes(rows: pd.DataFrame, by: str, measure: str, what: str, *, low_first: bool = False) -> str:
+    """A title: what has the highest mean and what the lowest."""
+    means = rows.groupby(by, sort=False)[measure].mean().dropna().sort_values(ascending=low_first, kind="stable")
+    said = [f"{short(means.iloc[i])} {means.index[i]}" for i in (0, -1)]
+    return f"{what}: {', '.join(said)}" if len(means) > 1 else f"{what}: {said[0]}"
+
+
+def draw(chart: Chart) -> go.Figure:
+    """The figure of a declaration; `layout.meta` holds caption and alternative text."""
+    panels, columns = chart.panels, chart.columns or len(chart.panels)
+    chart = replace(chart, height=chart.height or max(map(marks.height, panels)))
+    lines = -(-len(panels) // columns)
+    same_y = len({panel.y for panel in panels}) == 1
+    drawn = make_subplots(
+        rows=lines, cols=columns, column_widths=chart.widths, horizontal_spacing=0.035 if same_y else 0.24 / columns,
+        vertical_spacing=_gap(chart, lines), shared_yaxes=same_y,
+    )  # fmt: skip
+    names = list(dict.fromkeys(name for panel in panels for name in panel.groups() if name))
+    given = {name: colour for panel in panels for name, colour in panel.colours.items()}
+    looks, shown, ranges = marks.looks(names, colours_of(names, given)), set(), {}
+    for axes in {(panel.x, panel.y) for panel in panels}:
+        alike = [panel for panel in panels if panel.y == axes[1]]
+        ranges[axes] = marks.ranges(alike, [panel for panel in panels if panel.x == axes[0]])
+    for i, panel in enumerate(panels):
+        place = {"row": i // columns + 1, "col": i % columns + 1}
+        marks.draw(drawn, panel, looks, shown, place)
+        marks.axes(drawn, panel, ranges[panel.x, panel.y], place, nticks=6 if columns < 3 else 4)
+        drawn.update_yaxes(title_text=None if same_y and place["col"] > 1 else panel.y.title, **place)
+        if i + columns < len(panels) and panels[i + columns].x == panel.x:
+            drawn.update_xaxes(title_text=None, **place)
+    labels = _at_ends(chart, names, looks, ranges)
+    drawn.update_layout(annotations=[*drawn.layout.annotations, *labels], barmode="overlay")
+    return dress(
+        drawn, title=chart.title, source=_source(chart), caption=chart.caption, alt=_alt(chart), height=chart.height,
+        heads=[panel.title for panel in panels], columns=columns, lines=chart.lines,
+        names=[] if labels or len(shown) < 2 else [name for name in names if name in shown],
+        right=max((text_width(label["text"], 12) for label in labels), default=0) + 18,
+    )  # fmt: skip
+
+
+def dress(
+    figure: go.Figure, *, title: str, source: str, caption: str = "", alt: str = "", height: int = 300,
+    heads: Sequence[str] = ("",), columns: int = 1, lines: int = 0, names: Sequence[str] = (), right: float = 18,
+) -> go.Figure:  # fmt: skip
+    """The lab's look on a figure: transparent ground, text that reads on white and on dark, and what `fit` needs.
+
+    `height` is that of a row of panels; `names` are those of the legend, if there is one.
+    """
+    figure.update_layout(
+        template="none", paper_bgcolor=CLEAR, plot_bgcolor=CLEAR, hoverlabel={"font": {"size": 12}},
+        font={"family": "Helvetica, Arial, sans-serif", "size": 13, "color": TEXT}, showlegend=bool(names),
+        modebar={"remove": ["sendChartToCloud"]},  # nothing is sent anywhere
+        meta={"title": title, "source": source, "caption": caption, "alt": alt or f"{title}. {caption}", "plot": height,
+              "heads": list(heads), "columns": columns, "lines": lines, "names": list(names), "right": right},
+    )  # fmt: skip
+    axis = {"gridcolor": GRID, "linecolor": TEXT, "tickcolor": TEXT, "showline": True, "ticks": "outside"}
+    figure.update_xaxes(zeroline=False, title_font_size=13, **axis)
+    figure.update_yaxes(zeroline=False, title_font_size=13, **axis)
+    return fit(figure)
+
+
+def _gap(chart: Chart, lines: int) -> float:
+    return 70 / (lines * chart.height + (lines - 1) * 70)
+
+
+def _at_ends(chart: Chart, names: list[str], looks: dict, ranges: dict) -> list[dict]:
+    """Names at the ends of the lines of a single panel, in their colours; none where a legend is better."""
+    panel = chart.panels[0]
+    alone = len(chart.panels) == 1 and panel.kind == "lines" and 1 < len(names) <= MOST_NAMED_AT_ENDS
+    if chart.legend or not alone or panel.own is not None:
+        return []
+    return marks.end_labels(panel, looks, ranges[panel.x, panel.y][1], chart.height, LABELS)
+
+
+def _source(chart: Chart) -> str:
+    """What the figure is drawn from, and what its bands and bars are."""
+    rows = pd.concat([panel.rows[["store", "seed"]] for panel in chart.panels])
+    runs = " and ".join(f"{store} runs" for store in sorted(rows["store"].unique()))
+    counts = [n for panel in chart.panels for n in marks.seeds(panel)]
+    span = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    own = any(panel.own is not None and len(panel.own) for panel in chart.panels)
+    parts = [f"{runs}, {span} seed{'s' if span != '1' else ''}", chart.source, marks.spread_named(chart.panels, counts)]
+    return "; ".join(part for part in [*parts, "open diamonds: your own runs" if own else ""] if part)
+
+
+def _alt(chart: Chart) -> str:
+    """The figure in words, with the numbers at the ends of its lines, bars or marks."""
+    return " ".join([f"{chart.title}.", *(marks.described(panel) for panel in chart.panels)])
+
+
+def missing(text: str) -> go.Figure:
+    """An empty figure that says what is missing and how to make it."""
+    empty = go.Figure()
+    empty.add_annotation(text=text, showarrow=False, font={"size": 15}, x=0.5, y=0.5, xref="paper", yref="paper")
+    empty.update_layout(template="none", height=220, xaxis={"visible": False}, yaxis={"visible": False})
+    empty.update_layout(font={"color": TEXT}, paper_bgcolor=CLEAR, plot_bgcolor=CLEAR)
+    return empty.update_layout(meta={"caption": text, "alt": text})
