@@ -14,14 +14,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lablib.viz import marks
-from lablib.viz.layout import fit
+from lablib.viz import axes, marks, words
+from lablib.viz.layout import GAP, fit
 from lablib.viz.style import GRID, TEXT, colours_of, short, text_width
 
 NOTHING = "No arms in this table yet: run the experiment, or `lab record` for the recorded ones."
 MOST_NAMED_AT_ENDS = 10
 CLEAR = "rgba(0,0,0,0)"
-LABELS = 150  # pixels that names at the ends of lines may take
 
 
 class Axis(NamedTuple):
@@ -99,10 +98,10 @@ class Chart:
     title: str
     caption: str = ""
     source: str = ""
+    drawn_from: str = ""  # in place of what `draw` says of runs and seeds
     columns: int = 0
     height: int = 0  # of a row of panels, in pixels; 0: by what is in it
     widths: Sequence[float] | None = None
-    legend: bool = False  # a legend even where names would fit at the ends of lines
     lines: int = 0  # lines that the head has at least: the figure of an explorer keeps its height
 
 
@@ -150,30 +149,31 @@ def extremes(rows: pd.DataFrame, by: str, measure: str, what: str, *, low_first:
 def draw(chart: Chart) -> go.Figure:
     """The figure of a declaration; `layout.meta` holds caption and alternative text."""
     panels, columns = chart.panels, chart.columns or len(chart.panels)
-    chart = replace(chart, height=chart.height or max(map(marks.height, panels)))
+    chart = replace(chart, height=chart.height or max(map(axes.height, panels)))
     lines = -(-len(panels) // columns)
     same_y = len({panel.y for panel in panels}) == 1
     drawn = make_subplots(
         rows=lines, cols=columns, column_widths=chart.widths, horizontal_spacing=0.035 if same_y else 0.24 / columns,
-        vertical_spacing=_gap(chart, lines), shared_yaxes=same_y,
+        vertical_spacing=GAP / (lines * (chart.height + GAP) - GAP), shared_yaxes=same_y,
     )  # fmt: skip
     names = list(dict.fromkeys(name for panel in panels for name in panel.groups() if name))
     given = {name: colour for panel in panels for name, colour in panel.colours.items()}
-    looks, shown, ranges = marks.looks(names, colours_of(names, given)), set(), {}
-    for axes in {(panel.x, panel.y) for panel in panels}:
-        alike = [panel for panel in panels if panel.y == axes[1]]
-        ranges[axes] = marks.ranges(alike, [panel for panel in panels if panel.x == axes[0]])
+    colours, shown, labels = colours_of(names, given), set(), []
     for i, panel in enumerate(panels):
         place = {"row": i // columns + 1, "col": i % columns + 1}
-        marks.draw(drawn, panel, looks, shown, place)
-        marks.axes(drawn, panel, ranges[panel.x, panel.y], place, nticks=6 if columns < 3 else 4)
-        drawn.update_yaxes(title_text=None if same_y and place["col"] > 1 else panel.y.title, **place)
+        marks.draw(drawn, panel, colours, shown, place)
+        ends = {side: axes.reach([p for p in panels if _alike(p, panel, side)], side) for side in "xy"}
+        for side, reach in ends.items():
+            axes.put(drawn, panel, side, reach, place, nticks=6 if columns < 3 else 4)
+        if same_y and place["col"] > 1:
+            drawn.update_yaxes(title_text=None, **place)
         if i + columns < len(panels) and panels[i + columns].x == panel.x:
             drawn.update_xaxes(title_text=None, **place)
-    labels = _at_ends(chart, names, looks, ranges)
+        if len(panels) == 1 and panel.kind == "lines" and 1 < len(names) <= MOST_NAMED_AT_ENDS and panel.own is None:
+            labels = axes.end_labels(panel, colours, ends["y"], chart.height)
     drawn.update_layout(annotations=[*drawn.layout.annotations, *labels], barmode="overlay")
     return dress(
-        drawn, title=chart.title, source=_source(chart), caption=chart.caption, alt=_alt(chart), height=chart.height,
+        drawn, title=chart.title, source=words.source(chart), caption=chart.caption, alt=words.alt(chart), height=chart.height,
         heads=[panel.title for panel in panels], columns=columns, lines=chart.lines,
         names=[] if labels or len(shown) < 2 else [name for name in names if name in shown],
         right=max((text_width(label["text"], 12) for label in labels), default=0) + 18,
@@ -201,33 +201,9 @@ def dress(
     return fit(figure)
 
 
-def _gap(chart: Chart, lines: int) -> float:
-    return 70 / (lines * chart.height + (lines - 1) * 70)
-
-
-def _at_ends(chart: Chart, names: list[str], looks: dict, ranges: dict) -> list[dict]:
-    """Names at the ends of the lines of a single panel, in their colours; none where a legend is better."""
-    panel = chart.panels[0]
-    alone = len(chart.panels) == 1 and panel.kind == "lines" and 1 < len(names) <= MOST_NAMED_AT_ENDS
-    if chart.legend or not alone or panel.own is not None:
-        return []
-    return marks.end_labels(panel, looks, ranges[panel.x, panel.y][1], chart.height, LABELS)
-
-
-def _source(chart: Chart) -> str:
-    """What the figure is drawn from, and what its bands and bars are."""
-    rows = pd.concat([panel.rows[["store", "seed"]] for panel in chart.panels])
-    runs = " and ".join(f"{store} runs" for store in sorted(rows["store"].unique()))
-    counts = [n for panel in chart.panels for n in marks.seeds(panel)]
-    span = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-    own = any(panel.own is not None and len(panel.own) for panel in chart.panels)
-    parts = [f"{runs}, {span} seed{'s' if span != '1' else ''}", chart.source, marks.spread_named(chart.panels, counts)]
-    return "; ".join(part for part in [*parts, "open diamonds: your own runs" if own else ""] if part)
-
-
-def _alt(chart: Chart) -> str:
-    """The figure in words, with the numbers at the ends of its lines, bars or marks."""
-    return " ".join([f"{chart.title}.", *(marks.described(panel) for panel in chart.panels)])
+def _alike(one: Panel, other: Panel, side: str) -> bool:
+    """Whether two panels show the same measure on an axis, and so have one range."""
+    return getattr(one, side) == getattr(other, side)
 
 
 def missing(text: str) -> go.Figure:

@@ -8,6 +8,7 @@ NARROW = 480  # pixels: a figure that fits here fits anywhere
 TITLE, SOURCE, HEAD, NAME = 16, 12, 13, 12  # sizes of letters
 LINE = 1.35  # of a size
 LEFT = 62
+GAP = 70  # pixels between rows of panels
 
 
 def fit(figure: go.Figure, width: int = NARROW) -> go.Figure:
@@ -20,7 +21,7 @@ def fit(figure: go.Figure, width: int = NARROW) -> go.Figure:
     heads = _heads(figure, meta, width)
     top = 14 + LINE * (TITLE * len(titles) + SOURCE * len(sources)) + 14 + heads
     lines = -(-len(meta["heads"]) // meta["columns"])
-    plot = meta["plot"] * lines + 70 * (lines - 1)
+    plot = meta["plot"] * lines + GAP * (lines - 1)
     foot = 58 + _legend(figure, meta["names"], width)
     small = [f'<span style="font-size:{SOURCE}px">{line}</span>' for line in sources]
     height = round(top + plot + foot)
@@ -41,8 +42,7 @@ def _heads(figure: go.Figure, meta: dict, width: int) -> float:
     figure.layout.annotations = [note for note in figure.layout.annotations if note.name != "head"]
     most = 0
     for i, text in enumerate(meta["heads"]):
-        across = figure.layout[f"xaxis{i + 1 if i else ''}"].domain
-        up = figure.layout[f"yaxis{i + 1 if i else ''}"].domain
+        across, up = (figure.layout[f"{side}axis{i + 1 if i else ''}"].domain or (0, 1) for side in "xy")
         lines = fold(text, (across[1] - across[0]) * (width - LEFT - meta["right"]) - 2, HEAD) if text else []
         most = max(most, len(lines)) if i < meta["columns"] else most
         figure.add_annotation(

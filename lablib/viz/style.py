@@ -8,7 +8,7 @@ from textwrap import wrap
 
 # Okabe and Ito's hues (jfly.uni-koeln.de/color), darkened or lightened until each reads on white and on #111
 BLUE, VERMILLION, GREEN, AMBER = "#1F78C8", "#D55E00", "#00936A", "#B08200"
-PINK, VIOLET, TEAL, OLIVE, BROWN, CRIMSON = "#C8609B", "#8A63D2", "#1F93A5", "#74881E", "#A0674B", "#CF3759"
+PINK, VIOLET, TEAL, OLIVE, BROWN, CRIMSON = "#C8609B", "#8A63D2", "#1F93A5", "#74881E", "#A0674B", "#D03A3A"
 GREY = "#7F7F7F"
 TEXT = "#797979"  # 4.3 : 1 on white and on #111; no colour has more on both
 GRID = "rgba(127,127,127,0.22)"
@@ -43,8 +43,12 @@ FAMILIES = {
     "Gated DeltaNet": PINK,
     "best possible": TEXT,
     "whole model, one question": BLUE,
+    "narrow throughout": BLUE,
+    "wide from scratch": CRIMSON,
+    "short and dense, then wide": GREEN,
+    "self-copy, then wide": AMBER,
 }
-RAMP = (BLUE, "#7A66DB", "#BB4FA8", "#D03A3A")
+RAMP = (BLUE, "#7A66DB", "#BB4FA8", CRIMSON)
 
 
 def ramp(number: int) -> list[str]:

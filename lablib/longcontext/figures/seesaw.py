@@ -93,8 +93,8 @@ def controls_figure(table: pd.DataFrame) -> Chart | None:
             Panel(rows=rows, x=LENGTH, y=EXACT, by="family", names=names, references=[chance],
                   faint=["SWA only, wide"] if len(names) > 6 else [])
         ],
-        title=f"At {spell_length(longest)}: {there.index[0]} {there.iloc[0]:.2f}, next "
-        + (f"{there.index[1]} {there.iloc[1]:.2f}" if len(there) > 1 else "none"),
+        title=f"Recall at {spell_length(longest)} tokens: "
+        + "; ".join(f"{name} {value:.2f}" for name, value in there.iloc[:2].items()),
         source=questions_asked(rows),
     )  # fmt: skip
 

@@ -28,7 +28,7 @@ def plane(table: pd.DataFrame, length: int = 16_384, own: pd.DataFrame | None = 
     level = (means["local_loss"].min() + means["local_loss"].max()) / 2
     both = means[(means["exact"] >= 0.9) & (means["local_loss"] < level)]
     x = Axis("local_loss", "loss of the next token on plain rows (nats; left is better)")
-    panel = Panel(rows=arms, x=x, y=exact_at(length), by="recipe", kind="plane", own=yours)
+    panel = Panel(rows=arms, x=x, y=exact_at(length), by="recipe", kind="plane", own=yours, names=list(means.index))
     panels, widths = torn(panel)
     return Chart(
         panels=panels,
