@@ -54,33 +54,38 @@ def pattern_figure(window: int = 8, chunk: int = 8, top_k: int = 2, query: int =
     scores = chunk_scores(LENGTH, chunk)
     pattern = attention_pattern(LENGTH, window, chunk, top_k, scores)
     paint = ["rgba(0,0,0,0)", GRID, WINDOW, RETRIEVAL, BLUE]
-    figure = go.Figure(
-        go.Heatmap(
-            z=pattern, colorscale=[[(i + j) / 5, paint[i]] for i in range(5) for j in (0, 1)], zmin=-1.5, zmax=3.5,
-            xgap=0.5, ygap=0.5, hovertemplate="query %{y} reads key %{x}<extra></extra>",
-            colorbar={"tickvals": [0, 1, 2, 3], "ticktext": ["not read", "window", "retrieved", "both"], "thickness": 10,
-                      "tickfont_size": 12, "outlinewidth": 0},
-        )
-    )  # fmt: skip
-    row = {"x0": -0.5, "x1": query + 0.5, "y0": query - 0.5, "y1": query + 0.5}
-    figure.add_shape(type="rect", line={"color": CRIMSON}, **row)
-    figure.add_vline(x=NEEDLE, line={"color": VERMILLION, "dash": "dot"})
-    figure.add_annotation(x=NEEDLE, y=-0.5, yshift=10, text="needle", showarrow=False, font={"color": VERMILLION})
-    for edge in range(chunk, LENGTH, chunk):
-        figure.add_vline(x=edge - 0.5, line={"color": TEXT, "width": 0.5})
+    heat = {
+        "type": "heatmap", "z": pattern, "zmin": -1.5, "zmax": 3.5, "xgap": 0.5, "ygap": 0.5, "showlegend": False,
+        "colorscale": [[(i + j) / 5, paint[i]] for i in range(5) for j in (0, 1)],
+        "colorbar": {"tickvals": [0, 1, 2, 3], "ticktext": ["not read", "window", "retrieved", "both"], "thickness": 10,
+                     "tickfont": {"size": 12}, "outlinewidth": 0},
+        "hovertemplate": "query %{y} reads key %{x}<extra></extra>",
+    }  # fmt: skip
+    shapes = [_upright(edge - 0.5, color=TEXT, width=0.5) for edge in range(chunk, LENGTH, chunk)]
+    shapes += [_upright(NEEDLE, color=VERMILLION, dash="dot", width=2)]
+    framed = {"x0": -0.5, "x1": query + 0.5, "y0": query - 0.5, "y1": query + 0.5}
+    shapes += [{"type": "rect", "line": {"color": CRIMSON}} | framed]
+    needle = {"x": NEEDLE, "y": -0.5, "yshift": 10, "text": "needle", "showarrow": False, "font": {"color": VERMILLION}}
     visible = query // chunk
     best = np.argsort(-scores[query, :visible])[:top_k] if visible else []
     named = ", ".join(f"{int(c)} (score {scores[query, c]:.1f})" for c in best) or "none yet"
-    figure.update_xaxes(title="key position", constrain="domain", showgrid=False)
-    figure.update_yaxes(
-        title="query position", showgrid=False, autorange="reversed", scaleanchor="x", constrain="domain"
-    )
+    axis = {"constrain": "domain", "showgrid": False}
+    layout = {
+        "shapes": shapes,
+        "annotations": [needle],
+        "xaxis": axis | {"title": {"text": "key position"}},
+        "yaxis": axis | {"title": {"text": "query position"}, "autorange": "reversed", "scaleanchor": "x"},
+    }
     return dress(
-        figure, height=400, lines=4, title=f"Query {query} {READS[int(pattern[query, NEEDLE])]} the needle",
+        [heat], layout, height=400, lines=4, title=f"Query {query} {READS[int(pattern[query, NEEDLE])]} the needle",
         source=f"window {window}, chunks of {chunk}: {visible} complete, it reads {named}",
         caption="Who reads what: 64 queries down, 64 keys to the right. Grey is the window, amber are retrieved chunks, "
         "blue is both; framed is the query.",
     )  # fmt: skip
+
+
+def _upright(x: float, **line) -> dict:
+    return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": line}
 
 
 def pattern_explorer() -> Explorer:

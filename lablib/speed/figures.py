@@ -73,22 +73,24 @@ def tiles_figure(cut: Tiling, walker: Walker, program: int) -> go.Figure:
     visited = walk(cut, walker, program)
     loaded, masked = int((kinds != SKIPPED).sum()), int((kinds == EDGE).sum())
     paint = [GRID, AMBER, BLUE]
-    figure = go.Figure(
-        go.Heatmap(
-            z=kinds, x=np.arange(kinds.shape[1]) * cut.keys, y=np.arange(kinds.shape[0]) * cut.queries, showscale=False,
-            zmin=SKIPPED, zmax=FULL, colorscale=[[(i + j) / 3, paint[i]] for i in range(3) for j in (0, 1)],
-            xgap=1, ygap=1, hovertemplate="queries from %{y}, keys from %{x}<extra></extra>",
-        )
-    )  # fmt: skip
+    heat = {
+        "type": "heatmap", "z": kinds, "x": np.arange(kinds.shape[1]) * cut.keys, "showlegend": False,
+        "y": np.arange(kinds.shape[0]) * cut.queries, "showscale": False, "zmin": SKIPPED, "zmax": FULL, "xgap": 1,
+        "ygap": 1, "colorscale": [[(i + j) / 3, paint[i]] for i in range(3) for j in (0, 1)],
+        "hovertemplate": "queries from %{y}, keys from %{x}<extra></extra>",
+    }  # fmt: skip
     along, across = (visited, [program] * len(visited)) if walker == "queries" else ([program] * len(visited), visited)
-    figure.add_scatter(
-        x=[place * cut.keys for place in along], y=[place * cut.queries for place in across], mode="markers",
-        marker={"symbol": "square-open", "size": 14, "color": PINK, "line": {"width": 2}}, showlegend=False,
-    )  # fmt: skip
-    figure.update_yaxes(autorange="reversed", title="first query of the tile")
-    figure.update_xaxes(title="first key of the tile")
+    frames = {
+        "type": "scatter", "x": [place * cut.keys for place in along], "y": [place * cut.queries for place in across],
+        "mode": "markers", "marker": {"symbol": "square-open", "size": 14, "color": PINK, "line": {"width": 2}},
+        "showlegend": False,
+    }  # fmt: skip
+    layout = {
+        "xaxis": {"title": {"text": "first key of the tile"}},
+        "yaxis": {"title": {"text": "first query of the tile"}, "autorange": "reversed"},
+    }
     return dress(
-        figure, height=400, lines=3, title=f"{loaded} of {kinds.size} tiles are loaded, {masked} of them masked",
+        [heat, frames], layout, height=400, lines=3, title=f"{loaded} of {kinds.size} tiles are loaded, {masked} masked",
         source=f"blue: all pairs visible, amber: masked; of the loaded pairs {useful_share(cut):.0%} are of use; framed: "
         f"what program {program} visits",
         caption=inspect.getdoc(tiles_figure),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from lablib.viz.marks import categories, means
 from lablib.viz.style import fold, log_ticks, spell, spell_length, text_width
@@ -51,10 +50,14 @@ def _marks(panel: Panel, side: str) -> Iterator:
             yield from [] if name in panel.faint else (found["low"], found["high"])
 
 
-def put(figure: go.Figure, panel: Panel, side: str, ends: tuple | None, place: dict[str, int], nticks: int) -> None:
+def axis(panel: Panel, side: str, ends: tuple[float, float] | None, nticks: int) -> dict[str, Any]:
     """Title, range and ticks of an axis."""
-    axis = getattr(panel, side)
-    shown: dict[str, Any] = {"title": {"text": axis.title, "standoff": 8}, "automargin": "height+width", "tickangle": 0}
+    given = getattr(panel, side)
+    shown: dict[str, Any] = {
+        "title": {"text": given.title, "standoff": 8, "font": {"size": 13}},
+        "automargin": "height+width",
+        "tickangle": 0,
+    }
     if panel.kind == "bars" and side == "y":
         order = categories(panel)
         shown |= {"range": [len(order) - 0.5, -0.5], "showgrid": False, "tickfont": {"size": 12}}
@@ -62,12 +65,12 @@ def put(figure: go.Figure, panel: Panel, side: str, ends: tuple | None, place: d
     elif ends is None:
         shown |= {"type": "category", "dtick": 2 if panel.kind == "heat" else 1, "tickfont": {"size": 11}}
         shown |= {"autorange": "reversed"} if panel.kind == "heat" and side == "y" else {}
-    elif axis.kind in LOGS:
-        ticks, name = _ticks(axis, ends, panel.rows), spell_length if axis.kind == "length" else spell
+    elif given.kind in LOGS:
+        ticks, name = _ticks(given, ends, panel.rows), spell_length if given.kind == "length" else spell
         shown |= {"type": "log", "range": list(np.log10(ends)), "tickvals": ticks, "ticktext": [name(t) for t in ticks]}
     else:
-        shown |= {"range": ends, "nticks": nticks} | ({"tickvals": axis.ticks} if axis.ticks else {})
-    (figure.update_xaxes if side == "x" else figure.update_yaxes)(**shown, **place)
+        shown |= {"range": ends, "nticks": nticks} | ({"tickvals": given.ticks} if given.ticks else {})
+    return shown
 
 
 def _ticks(axis: Axis, ends: tuple[float, float], rows: pd.DataFrame) -> list[float]:

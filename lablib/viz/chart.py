@@ -8,14 +8,13 @@ import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lablib.viz import axes, marks, words
-from lablib.viz.layout import GAP, fit
+from lablib.viz.layout import NARROW, domains, fitted
 from lablib.viz.style import GRID, TEXT, colours_of, short, text_width
 
 NOTHING = "No arms in this table yet: run the experiment, or `lab record` for the recorded ones."
@@ -83,7 +82,9 @@ class Panel:
         if not self.by or self.kind == "heat":
             return {"": self.rows}
         names = self.names or self.rows[self.by].unique()
-        found = {str(name): self.rows[self.rows[self.by] == name] for name in names}
+        used = {self.by, self.x.column, self.y.column, self.size, *self.spread, "seed"} & set(self.rows)
+        rows = self.rows[sorted(used)]  # tables are wide
+        found = {str(name): rows[rows[self.by] == name] for name in names}
         return {name: rows for name, rows in found.items() if len(rows)}
 
 
@@ -149,56 +150,57 @@ def extremes(rows: pd.DataFrame, by: str, measure: str, what: str, *, low_first:
 def draw(chart: Chart) -> go.Figure:
     """The figure of a declaration; `layout.meta` holds caption and alternative text."""
     panels, columns = chart.panels, chart.columns or len(chart.panels)
-    chart = replace(chart, height=chart.height or max(map(axes.height, panels)))
-    lines = -(-len(panels) // columns)
-    same_y = len({panel.y for panel in panels}) == 1
-    drawn = make_subplots(
-        rows=lines, cols=columns, column_widths=chart.widths, horizontal_spacing=0.035 if same_y else 0.24 / columns,
-        vertical_spacing=GAP / (lines * (chart.height + GAP) - GAP), shared_yaxes=same_y,
-    )  # fmt: skip
+    height = chart.height or max(map(axes.height, panels))
     names = list(dict.fromkeys(name for panel in panels for name in panel.groups() if name))
-    given = {name: colour for panel in panels for name, colour in panel.colours.items()}
-    colours, shown, labels = colours_of(names, given), set(), []
+    colours = colours_of(names, {name: colour for panel in panels for name, colour in panel.colours.items()})
+    same_y, shown, labels = len({panel.y for panel in panels}) == 1, set(), []
+    places = domains(len(panels), columns, chart.widths, 0.035 if same_y else 0.24 / columns, height)
+    traces, layout = [], {"shapes": [], "annotations": [], "barmode": "overlay"}
     for i, panel in enumerate(panels):
-        place = {"row": i // columns + 1, "col": i % columns + 1}
-        marks.draw(drawn, panel, colours, shown, place)
-        ends = {side: axes.reach([p for p in panels if _alike(p, panel, side)], side) for side in "xy"}
-        for side, reach in ends.items():
-            axes.put(drawn, panel, side, reach, place, nticks=6 if columns < 3 else 4)
-        if same_y and place["col"] > 1:
-            drawn.update_yaxes(title_text=None, **place)
+        number = str(i + 1) if i else ""
+        marks.draw(marks.Canvas(traces, layout, number), panel, colours, shown)
+        for side, other, domain in zip("xy", "yx", places[i], strict=True):
+            ends = axes.reach([each for each in panels if _alike(each, panel, side)], side)
+            layout[f"{side}axis{number}"] = axes.axis(panel, side, ends, nticks=6 if columns < 3 else 4)
+            layout[f"{side}axis{number}"] |= {"domain": domain, "anchor": f"{other}{number}"}
+        if same_y and i % columns:
+            layout[f"yaxis{number}"] |= {"title": {}, "showticklabels": False}
         if i + columns < len(panels) and panels[i + columns].x == panel.x:
-            drawn.update_xaxes(title_text=None, **place)
+            layout[f"xaxis{number}"] |= {"title": {}}
         if len(panels) == 1 and panel.kind == "lines" and 1 < len(names) <= MOST_NAMED_AT_ENDS and panel.own is None:
-            labels = axes.end_labels(panel, colours, ends["y"], chart.height)
-    drawn.update_layout(annotations=[*drawn.layout.annotations, *labels], barmode="overlay")
+            labels = axes.end_labels(panel, colours, ends, height)
+    layout["annotations"] += labels
     return dress(
-        drawn, title=chart.title, source=words.source(chart), caption=chart.caption, alt=words.alt(chart), height=chart.height,
-        heads=[panel.title for panel in panels], columns=columns, lines=chart.lines,
+        traces, layout, title=chart.title, source=words.source(chart), caption=chart.caption, alt=words.alt(chart),
+        height=height, heads=[panel.title for panel in panels], columns=columns, lines=chart.lines,
         names=[] if labels or len(shown) < 2 else [name for name in names if name in shown],
         right=max((text_width(label["text"], 12) for label in labels), default=0) + 18,
     )  # fmt: skip
 
 
 def dress(
-    figure: go.Figure, *, title: str, source: str, caption: str = "", alt: str = "", height: int = 300,
-    heads: Sequence[str] = ("",), columns: int = 1, lines: int = 0, names: Sequence[str] = (), right: float = 18,
+    traces: list[dict[str, Any]], layout: dict[str, Any], *, title: str, source: str, caption: str = "", alt: str = "",
+    height: int = 300, heads: Sequence[str] = ("",), columns: int = 1, lines: int = 0, names: Sequence[str] = (),
+    right: float = 18,
 ) -> go.Figure:  # fmt: skip
     """The lab's look on a figure: transparent ground, text that reads on white and on dark, and what `fit` needs.
 
     `height` is that of a row of panels; `names` are those of the legend, if there is one.
     """
-    figure.update_layout(
-        template="none", paper_bgcolor=CLEAR, plot_bgcolor=CLEAR, hoverlabel={"font": {"size": 12}},
-        font={"family": "Helvetica, Arial, sans-serif", "size": 13, "color": TEXT}, showlegend=bool(names),
-        modebar={"remove": ["sendChartToCloud"]},  # nothing is sent anywhere
-        meta={"title": title, "source": source, "caption": caption, "alt": alt or f"{title}. {caption}", "plot": height,
-              "heads": list(heads), "columns": columns, "lines": lines, "names": list(names), "right": right},
-    )  # fmt: skip
     axis = {"gridcolor": GRID, "linecolor": TEXT, "tickcolor": TEXT, "showline": True, "ticks": "outside"}
-    figure.update_xaxes(zeroline=False, title_font_size=13, **axis)
-    figure.update_yaxes(zeroline=False, title_font_size=13, **axis)
-    return fit(figure)
+    for part in [part for part in layout if part.startswith(("xaxis", "yaxis"))]:
+        layout[part] = axis | {"zeroline": False} | layout[part]
+    layout |= {
+        "template": "none", "paper_bgcolor": CLEAR, "plot_bgcolor": CLEAR, "hoverlabel": {"font": {"size": 12}},
+        "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": TEXT}, "showlegend": bool(names),
+        "modebar": {"remove": ["sendChartToCloud"]},  # nothing is sent anywhere
+        "meta": {"title": title, "source": source, "caption": caption, "alt": alt or f"{title}. {caption}",
+                 "plot": height, "heads": list(heads), "columns": columns, "lines": lines, "names": list(names),
+                 "right": right},
+    }  # fmt: skip
+    for trace in traces:
+        trace["showlegend"] = bool(names) and trace["showlegend"]
+    return go.Figure(traces, fitted(layout, NARROW))
 
 
 def _alike(one: Panel, other: Panel, side: str) -> bool:
