@@ -1,5 +1,7 @@
 """The explorers of notebooks 00 and 01: what attention costs, and who can read what."""
 
+from numbers import Real
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -79,12 +81,12 @@ def pattern_figure(window: int = 8, chunk: int = 8, top_k: int = 2, query: int =
     return dress(
         [heat], layout, height=400, lines=4, title=f"Query {query} {READS[int(pattern[query, NEEDLE])]} the needle",
         source=f"window {window}, chunks of {chunk}: {visible} complete, it reads {named}",
-        caption="Who reads what: 64 queries down, 64 keys to the right. Grey is the window, amber are retrieved chunks, "
+        caption="Who reads what: queries down, keys to the right. Grey is the window, amber are retrieved chunks, "
         "blue is both; framed is the query.",
     )  # fmt: skip
 
 
-def _upright(x: float, **line) -> dict:
+def _upright(x: Real, **line) -> dict:
     return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": line}
 
 
@@ -112,7 +114,7 @@ def pairs_figure(window: int = 512) -> go.Figure:
             panels=[panel],
             title=f"At a million tokens window {window} looks at {full[-1] / banded[-1]:,.0f} times fewer pairs",
             drawn_from="counted, not measured",
-            caption="Query-key pairs by input length: full attention rises with slope 2. A sliding window follows it up "
+            caption="Query-key pairs by input length. Full attention rises with slope 2; a window follows it up "
             "to its width and then rises with slope 1.",
         )
     )

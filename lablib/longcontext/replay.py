@@ -99,7 +99,7 @@ def schedule_figure(wanted: np.ndarray, nearest: np.ndarray, name: str, tests: p
             lines=4,
             title=f"Nearest: {name}",
             source=f"{far['exact'].mean():.2f} at {int(far['length'].iloc[0]):,} tokens, {skill}",
-            caption="Left: window, top-k and row length of the drawn schedule over the training, and faint those of the "
+            caption="Left: window, top-k and row length of the drawn schedule, and faint those of the "
             "nearest recorded run. Right: the recall of that run by input length.",
         )
     )  # fmt: skip

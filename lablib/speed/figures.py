@@ -47,7 +47,7 @@ gpu_figure = bench_figure
 
 @figure
 def compiled_figure(table: pd.DataFrame) -> Chart:
-    """Registers a thread and shared memory by kernel, compiled for sm_90 in bf16; dotted the limit of a multiprocessor."""
+    """Registers a thread and shared memory by kernel, compiled for sm_90 in bf16; dotted the limit."""
     rows = table.assign(shared=table["shared"] / 1024, name=table["kernel"] + ", " + table["dim"].astype(str))
     names = tuple(rows["name"].unique())
     spilling = rows.loc[rows["stack"] > 0, "name"].nunique()
@@ -90,8 +90,8 @@ def tiles_figure(cut: Tiling, walker: Walker, program: int) -> go.Figure:
         "yaxis": {"title": {"text": "first query of the tile"}, "autorange": "reversed"},
     }
     return dress(
-        [heat, frames], layout, height=400, lines=3, title=f"{loaded} of {kinds.size} tiles are loaded, {masked} masked",
-        source=f"blue: all pairs visible, amber: masked; of the loaded pairs {useful_share(cut):.0%} are of use; framed: "
+        [heat, frames], layout, height=400, lines=3, title=f"{loaded} of {kinds.size} tiles loaded, {masked} masked",
+        source=f"blue: all pairs visible, amber: masked; {useful_share(cut):.0%} of loaded pairs are of use; framed: "
         f"what program {program} visits",
         caption=inspect.getdoc(tiles_figure),
     )  # fmt: skip

@@ -24,7 +24,7 @@ def texts(table: pd.DataFrame) -> str:
 
 @figure
 def toy_figure(table: pd.DataFrame) -> Chart:
-    """Loss at every position of a language whose best loss is known; each arm at its best rate (figure 2 of the paper)."""
+    """Loss at every position of a language whose best loss is known; each arm at its best learning rate."""
     return _positions(at_best_rate(table))
 
 
@@ -70,17 +70,18 @@ def _stretches(table: pd.DataFrame) -> Chart:
         middle=np.sqrt(rows["start"].clip(lower=4) * rows["stop"]), gap=rows["loss"] - rows["best"].fillna(0)
     )
     names = list(rows["series"].unique())
+    context = [name for name in names if len(names) > 6 and name not in CONTEXT]
     edges = tuple(float(edge) for edge in sorted(set(rows["start"]) | set(rows["stop"])) if edge)
     trained = int(table["length"].max())
     y = Axis("gap", "nats above the best possible (log scale)", "log") if known else Axis("gap", LOSS)
     far = rows[rows["stop"] == rows["stop"].max()]
-    what = f"At the end of {int(rows['stop'].max()):,} tokens"
+    what = f"At the end of {int(rows['stop'].max()):,} tokens, {'nats above the best' if known else 'loss'}"
     return Chart(
         panels=[Panel(rows=rows, x=Axis("middle", "position in the text (log scale)", "log", ticks=edges), y=y,
-                      by="series", names=names, faint=[name for name in names if len(names) > 6 and name not in CONTEXT],
+                      by="series", names=names, faint=context,
                       references=[Reference(trained, "trained up to here", "x")])],
         height=340,
-        title=extremes(far, "series", "gap", f"{what}, nats above the best" if known else f"{what}, loss", low_first=True),
+        title=extremes(far, "series", "gap", what, low_first=True),
         source=texts(table),
     )  # fmt: skip
 
@@ -98,7 +99,7 @@ def controls_figure(table: pd.DataFrame) -> Chart:
 
 @figure
 def ladder_figure(table: pd.DataFrame) -> Chart:
-    """Mean loss by step of the ladder from binding keys and values to the loss that counts; dotted the best possible."""
+    """Mean loss by step from binding keys and values to the loss that counts; dotted the best possible loss."""
     rows, trained = as_trained(table), int(table["length"].max())
     parts = {f"positions up to {trained}": over_positions(rows, 0, trained)}
     parts |= {f"from {trained} to {int(rows['stop'].max())}": over_positions(rows, trained)}
@@ -109,11 +110,11 @@ def _losses(table: pd.DataFrame, parts: dict[str, pd.DataFrame], colours: tuple[
     rows = pd.concat([losses.assign(part=part) for part, losses in parts.items()]).assign(store=_stores(table))
     best = {part: rows.loc[rows["part"] == part, "best"].mean() for part in parts}
     low, high = min(rows["best"].min(), rows["loss"].min()), rows["loss"].max()
-    room = 0.06 * (high - low)
-    first = next(iter(parts))
+    room, first = 0.06 * (high - low), next(iter(parts))
+    x = Axis("loss", f"{LOSS}; the axis does not begin at 0", range=(low - room, high + room))
     return Chart(
-        panels=[Panel(rows=rows, kind="bars", x=Axis("loss", f"{LOSS}; the axis does not begin at 0", range=(low - room, high + room)),
-                      y=Axis("name", ticks=tuple(table["name"].unique())), by="part", colours=dict(zip(parts, colours, strict=True)),
+        panels=[Panel(rows=rows, kind="bars", x=x, y=Axis("name", ticks=tuple(table["name"].unique())), by="part",
+                      colours=dict(zip(parts, colours, strict=True)),
                       references=[Reference(value, BEST, "x") for value in best.values() if value == value])],
         title=extremes(parts[first], "name", "loss", f"Loss, {first}", low_first=True),
         source=texts(table),
@@ -152,7 +153,7 @@ def rates_figure(table: pd.DataFrame) -> Chart:
     losses = losses.assign(rate=losses["arm"].map(table.groupby("arm")["train.optim.lr"].first()))
     best = losses.groupby(["name", "rate"])["loss"].mean().groupby("name").idxmin().map(lambda place: place[1])
     return Chart(
-        panels=[Panel(rows=losses, x=Axis("rate", "learning rate (log scale)", "log", ticks=tuple(sorted(losses["rate"].unique()))),
+        panels=[Panel(rows=losses, x=Axis("rate", "learning rate (log scale)", "values"),
                       y=Axis("loss", "mean loss (nats)"), by="name", names=list(table["name"].unique()),
                       faint=["hybrid 5:1"] if losses["name"].nunique() > 6 else [],
                       references=[Reference(losses["best"].mean(), BEST)])],
@@ -192,7 +193,7 @@ def capacity_figure(table: pd.DataFrame) -> Chart:
     rows = rows.assign(line=rows["fast_weights"].map("{:,.0f} fast weights".format))
     most = rows[rows["facts"] == rows["facts"].max()]
     return Chart(
-        panels=[Panel(rows=rows, x=Axis("facts", "facts in a text (log scale)", "log", ticks=tuple(sorted(rows["facts"].unique()))),
+        panels=[Panel(rows=rows, x=Axis("facts", "facts in a text (log scale)", "values"),
                       y=SHARE, by="line", colours=dict(zip(rows["line"].unique(), (AMBER, TEAL, BLUE), strict=False)))],
         title=extremes(most, "line", "exact", f"With {int(rows['facts'].max())} facts"),
         source=f"{int(table['asked'].iloc[0])} texts a point and seed",
@@ -230,11 +231,11 @@ def memory_figure(table: pd.DataFrame) -> Chart:
     least = rows.groupby(["line", "group"], sort=False)["peak_megabytes"].mean().groupby("line", sort=False).min()
     saved = (plain / least).dropna()
     return Chart(
-        panels=[Panel(rows=rows, x=Axis("group", "chunks to a checkpoint (log scale)", "log", ticks=tuple(sorted(rows["group"].unique()))),
+        panels=[Panel(rows=rows, x=Axis("group", "chunks to a checkpoint (log scale)", "values"),
                       y=Axis("peak_megabytes", "MiB of an outer step (log scale)", "log"), by="line",
                       references=[Reference(level, f"{name}, none") for name, level in plain.items()])],
-        title="Checkpoints save memory: " + ", ".join(f"{times:.1f} times ({name})" for name, times in saved.items())
-        if (saved > 1).all() else "Least memory: " + ", ".join(f"{value:.0f} MiB ({name})" for name, value in least.items()),
+        title="Memory without checkpoints over the least with: "
+        + ", ".join(f"{times:.1f} ({name})" for name, times in saved.items()),
     )  # fmt: skip
 
 
@@ -273,19 +274,21 @@ def trace_chart(rows: pd.DataFrame, *, previous: int, read: int, lines: int = 0)
     chances = chances.reset_index(names="token").melt("token", list(kinds.values()), "line", "chance")
     tokens = Axis("start", "tokens read", range=(-chunk, last + chunk))
     moved = max(float(rows["moved"].max()) * 1.05, 0.01)
+    moved_rows = past[["start", "moved", "seed", "store"]].assign(line="fast weights")
     return Chart(
         panels=[
             Panel(rows=losses, x=tokens, y=Axis("nats", range=(0, float(np.nanmax(rows["loss"])) * 1.05)), by="line",
                   title="loss (nats)", colours={"loss": BLUE}),
-            Panel(rows=past[["start", "moved", "seed", "store"]].assign(line="fast weights"), x=tokens, y=Axis("moved", range=(0, moved)), by="line",
-                  title="|W - W0| / |W0|", colours={"fast weights": PINK}),
+            Panel(rows=moved_rows, x=tokens, y=Axis("moved", range=(0, moved)), by="line", title="|W - W0| / |W0|",
+                  colours={"fast weights": PINK}),
             Panel(rows=chances.assign(seed=now["seed"], store=now["store"]), x=Axis("token", "next token"),
-                  y=Axis("chance", range=(0, 1.02)), by="line", title=f"chance after token {now[f'watched_{previous}']:.0f}",
+                  y=Axis("chance", range=(0, 1.02)), by="line", title=f"after token {now[f'watched_{previous}']:.0f}",
                   colours=dict(zip(kinds.values(), (GREY, PINK, TEAL), strict=True))),
         ],
         lines=lines,
         title=f"After {int(now['start']) + chunk} tokens the weights have moved by {now['moved']:.1%}",
-        source=f"chunks of {chunk}, {now['factor']:g} times the learnt inner rate; the chunk at {int(now['start'])}: {now['tokens']}",
+        source=f"chunks of {chunk}, {now['factor']:g} times the learnt inner rate; the chunk at {int(now['start'])}: "
+        + str(now["tokens"]),
     )  # fmt: skip
 
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from lablib.viz.marks import categories, means
+from lablib.viz.marks import LOGS, categories, means
 from lablib.viz.style import fold, log_ticks, spell, spell_length, text_width
 
 if TYPE_CHECKING:
     from lablib.viz.chart import Axis, Panel
 
 ROOM = 150  # pixels that names at the ends of lines may take
-LOGS = ("log", "length")
 
 
 def height(panel: Panel) -> int:
@@ -23,7 +22,7 @@ def height(panel: Panel) -> int:
     return 30 + len(categories(panel)) * (12 + 15 * len(panel.groups())) if panel.kind == "bars" else 300
 
 
-def reach(panels: Sequence[Panel], side: str) -> tuple[float, float] | None:
+def reach(panels: Sequence[Panel], side: str) -> tuple | None:
     """The range that holds all marks of panels that share their axis x or y; None where it is of categories."""
     axis, log = getattr(panels[0], side), getattr(panels[0], side).kind in LOGS
     if axis.range is not None:
@@ -50,7 +49,7 @@ def _marks(panel: Panel, side: str) -> Iterator:
             yield from [] if name in panel.faint else (found["low"], found["high"])
 
 
-def axis(panel: Panel, side: str, ends: tuple[float, float] | None, nticks: int) -> dict[str, Any]:
+def axis(panel: Panel, side: str, ends: tuple | None, nticks: int) -> dict[str, Any]:
     """Title, range and ticks of an axis."""
     given = getattr(panel, side)
     shown: dict[str, Any] = {
@@ -73,14 +72,14 @@ def axis(panel: Panel, side: str, ends: tuple[float, float] | None, nticks: int)
     return shown
 
 
-def _ticks(axis: Axis, ends: tuple[float, float], rows: pd.DataFrame) -> list[float]:
+def _ticks(axis: Axis, ends: tuple, rows: pd.DataFrame) -> list:
     if axis.kind == "log" or axis.ticks:
         return list(axis.ticks) or log_ticks(*ends)
     lengths = sorted(rows[axis.column].unique())
     return lengths[:: -(-len(lengths) // 7)]
 
 
-def end_labels(panel: Panel, colours: dict[str, str], ends: tuple[float, float], height: int) -> list[dict[str, Any]]:
+def end_labels(panel: Panel, colours: dict[str, str], ends: tuple, height: int) -> list[dict[str, Any]]:
     """Names beside the last means of lines, moved apart until none lies on another; none where they do not fit."""
     wanted, texts = {}, {}
     for name, rows in panel.groups().items():

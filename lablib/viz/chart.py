@@ -8,6 +8,7 @@ import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
@@ -23,11 +24,14 @@ CLEAR = "rgba(0,0,0,0)"
 
 
 class Axis(NamedTuple):
-    """A column of a table on an axis: its title with the unit, its scale, and where given its range and ticks."""
+    """A column of a table on an axis: its title with the unit, its scale, and where given its range and ticks.
+
+    `values` and `length` are logarithmic too, with ticks at the values of the table; lengths are spelled 64, 4K, 1M.
+    """
 
     column: str
     title: str = ""
-    kind: Literal["linear", "log", "length", "category"] = "linear"
+    kind: Literal["linear", "log", "values", "length", "category"] = "linear"
     range: tuple[float, float] | None = None
     ticks: tuple[float, ...] = ()
 
@@ -35,7 +39,7 @@ class Axis(NamedTuple):
 class Reference(NamedTuple):
     """A dotted level across a panel with its name: chance, the best possible, where a training ends."""
 
-    at: float
+    at: Real
     name: str
     axis: Literal["x", "y"] = "y"
 
@@ -75,6 +79,7 @@ class Panel:
     own: pd.DataFrame | None = None
     size: str = ""  # the column that points are larger by
     spread: tuple[str, str] | tuple[()] = ()
+    scale: tuple = ()  # the ends of the colours of a heat map
     geometric: bool = False  # means and intervals of the logarithms
 
     def groups(self) -> dict[str, pd.DataFrame]:
@@ -181,7 +186,7 @@ def draw(chart: Chart) -> go.Figure:
 def dress(
     traces: list[dict[str, Any]], layout: dict[str, Any], *, title: str, source: str, caption: str = "", alt: str = "",
     height: int = 300, heads: Sequence[str] = ("",), columns: int = 1, lines: int = 0, names: Sequence[str] = (),
-    right: float = 18,
+    right: Real = 18,
 ) -> go.Figure:  # fmt: skip
     """The lab's look on a figure: transparent ground, text that reads on white and on dark, and what `fit` needs.
 

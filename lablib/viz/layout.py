@@ -1,6 +1,7 @@
 """The head and the foot of a figure by the width that it is drawn at: title, source, heads of panels, legend."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import plotly.graph_objects as go
@@ -22,7 +23,7 @@ def fit(figure: go.Figure, width: int) -> go.Figure:
     return go.Figure(figure.data, fitted(layout, width))
 
 
-def domains(places: int, columns: int, widths: Sequence[float] | None, gap: float, plot: int) -> list[tuple]:
+def domains(places: int, columns: int, widths: Sequence[float] | None, gap: Real, plot: int) -> list[tuple]:
     """The shares of width and height that panels take, row by row from the top; `gap` is that between columns."""
     rows, shares = -(-places // columns), widths or [1 / columns] * columns
     total, free, found = rows * (plot + GAP) - GAP, 1 - gap * (columns - 1), []
@@ -55,7 +56,7 @@ def fitted(layout: dict[str, Any], width: int) -> dict[str, Any]:
     }
 
 
-def _heads(layout: dict[str, Any], meta: dict[str, Any], width: int) -> tuple[list[dict], float]:
+def _heads(layout: dict[str, Any], meta: dict[str, Any], width: int) -> tuple[list[dict], Real]:
     """The titles over the panels, folded so that neighbours do not run into each other, and the height they need."""
     notes, most = [], 0
     for i, text in enumerate(meta["heads"]):
@@ -70,7 +71,7 @@ def _heads(layout: dict[str, Any], meta: dict[str, Any], width: int) -> tuple[li
     return notes, LINE * HEAD * most + 4 if most else 0
 
 
-def _legend(names: Sequence[str], width: int) -> float:
+def _legend(names: Sequence[str], width: int) -> Real:
     """The height of a legend whose names flow into rows."""
     rows, used = 1, 0.0
     for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 FEWEST = 5  # seeds that have an interval
 FEW = 8  # places on a line up to which intervals are bars, not a band
+LOGS = ("log", "values", "length")  # kinds of axes
 DENSE = 24  # places on a line from which on its means have no marks of their own
 # cividis: dark is little, light is much, in every vision
 SCALE = ["#00224E", "#2A3F6D", "#575C6D", "#7D7C78", "#A59C74", "#CFB958", "#FDE737"]
@@ -44,7 +46,7 @@ class Canvas(NamedTuple):
         """A text on the panel."""
         self.layout["annotations"].append({"showarrow": False, "font": {"size": 11}} | note)
 
-    def line(self, at: float, side: str) -> None:
+    def line(self, at: Real, side: str) -> None:
         """A dotted line across the panel, at a value of the axis x or y."""
         other, line = "yx"[side == "y"], {"dash": "dot", "color": TEXT, "width": 1.2}
         ends = {f"{side}0": at, f"{side}1": at, f"{other}0": 0, f"{other}1": 1}
@@ -114,7 +116,7 @@ def draw(canvas: Canvas, panel: Panel, colours: dict[str, str], shown: set[str])
     for level in panel.references:
         canvas.line(level.at, level.axis)
         across, axis = level.axis == "x", panel.x if level.axis == "x" else panel.y
-        at = np.log10(level.at) if axis.kind in ("log", "length") else level.at  # notes take the logarithm, lines not
+        at = np.log10(level.at) if axis.kind in LOGS else level.at  # notes take the logarithm, lines not
         where = {"x": at, "y": 0, "yref": "y{} domain"} if across else {"x": 1, "xref": "x{} domain", "y": at}
         where = {"xref": "x{}", "yref": "y{}"} | where
         where = {key: value.format(canvas.panel) if "ref" in key else value for key, value in where.items()}
@@ -150,7 +152,7 @@ def _line(group: Group, legend: bool) -> None:
 
 def _aside(group: Group, values: np.ndarray) -> np.ndarray:
     """Places on the x axis a little to the left or right, so that a line's bars do not hide another's."""
-    log, every = group.panel.x.kind in ("log", "length"), group.panel.rows[group.panel.x.column]
+    log, every = group.panel.x.kind in LOGS, group.panel.rows[group.panel.x.column]
     every, values = (np.log10(every), np.log10(values)) if log else (every, values)
     moved = values + 0.03 * (group.place - (group.number - 1) / 2) / group.number * float(np.ptp(every))
     return 10**moved if log else moved
@@ -214,7 +216,7 @@ def _points(group: Group, legend: bool) -> None:
 def _heat(group: Group, legend: bool) -> None:
     panel = group.panel
     cells = panel.rows.pivot_table(index=panel.y.column, columns=panel.x.column, values=panel.by, sort=True)
-    low, high = panel.spread or (float(cells.min().min()), float(cells.max().max()))
+    low, high = panel.scale or (float(cells.min().min()), float(cells.max().max()))
     group.add(
         "heatmap", x=[spell_length(n) for n in cells.columns], y=[f"{value:.0%}" for value in cells.index],
         z=cells.to_numpy(), zmin=low, zmax=max(high, low + 0.01), xgap=1, ygap=1,

@@ -74,7 +74,8 @@ def rgba(colour: str, alpha: float) -> str:
 def colours_of(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
     """A colour a name: the given one, else the family's, else the next of the palette that no other name has."""
     found = {name: given.get(name, FAMILIES.get(name, "")) for name in names}
-    rest = iter([colour for colour in COLOURS if colour not in found.values()] + ramp(24))
+    more = dict.fromkeys([*COLOURS, *ramp(24)])
+    rest = iter([colour for colour in more if colour not in found.values()])
     return {name: colour or next(rest) for name, colour in found.items()}
 
 
@@ -92,14 +93,14 @@ def _luminance(colour: str) -> float:
 # ---- text and its width
 
 
-def text_width(text: str, size: float) -> float:
+def text_width(text: str, size: Real) -> float:
     """Pixels of a line without markup in a sans-serif, on the safe side."""
     bare = re.sub(r"<[^>]+>", "", text)
     narrow, wide = " .,;:|!'iljtfrI[]()·", "mwMW%—"
     return size * sum(0.31 if c in narrow else 0.86 if c in wide else 0.7 if c.isupper() else 0.56 for c in bare)
 
 
-def fold(text: str, width: float, size: float) -> list[str]:
+def fold(text: str, width: Real, size: Real) -> list[str]:
     """The text in lines of at most `width` pixels; a line break in it (<br>) stays."""
     folded = []
     for part in text.split("<br>"):
@@ -120,7 +121,7 @@ def spell_length(tokens: Real) -> str:
     return f"{tokens:g}"
 
 
-def spell(value: float) -> str:
+def spell(value: Real) -> str:
     """A number on an axis: 0.05, 20, 5,000, 2M; 1e-6 below a thousandth."""
     if 0 < abs(value) < 1e-3:
         return f"{value:.0e}".replace("e-0", "e-")
@@ -130,7 +131,7 @@ def spell(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
 
 
-def short(value: float) -> str:
+def short(value: Real) -> str:
     """A measured number in a sentence: two digits behind the point, of a small one two that mean something."""
     return f"{value:.2f}" if abs(value) >= 0.095 or abs(value) < 0.0005 else f"{value:.2g}"
 
@@ -141,7 +142,7 @@ def listing(names: Sequence[object]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def log_ticks(low: float, high: float) -> list[float]:
+def log_ticks(low: Real, high: Real) -> list[float]:
     """Places on a logarithmic axis from low to high, each to be printed: 1-2-5 steps, over many decades fewer.
 
     Raises ValueError unless 0 < low < high.

@@ -4,8 +4,7 @@ import pandas as pd
 import pytest
 
 from lablib.core.stats import wilson
-from lablib.longcontext.figures.far import far_figure, length_figure
-from lablib.longcontext.figures.forecast import misses_figure
+from lablib.longcontext.figures.warmup import far_figure, length_figure, misses_figure
 from lablib.longcontext.recall import misses, recall_by_length, recall_table, whole_readers, with_reader
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 from lablib.longcontext.doubts import TRAINED_ON, both_ends, with_chain_model, with_group, with_training
 from lablib.longcontext.figures.start import EXACT, LENGTH, STEP, exact_at, questions_asked
 from lablib.longcontext.summaries import PLAIN, RETRIEVES, VARIANTS, by_length, gradient_mass, in_domain, with_variant
-from lablib.viz.chart import Axis, Chart, Panel, Reference, facets, figure
+from lablib.viz.chart import Axis, Chart, Panel, Reference, extremes, facets, figure
 from lablib.viz.style import BLUE, FAMILIES, GREEN, RETRIEVAL, WINDOW, listing, ramp, spell_length
 
 CONDITIONS = (
@@ -101,7 +101,7 @@ def controls_figure(table: pd.DataFrame) -> Chart | None:
 
 @figure
 def gradient_figure(table: pd.DataFrame) -> Chart | None:
-    """Loss and gradient norms on the HSA path by training step, a line a window: a loss near zero leaves no gradient."""
+    """Loss and gradient norms on the HSA path by training step: a loss near zero leaves no gradient."""
     rows = with_variant(table)
     rows = rows[(rows["phase"] == "train") & (rows["variant"] == PLAIN)]
     if rows.empty:
@@ -269,10 +269,9 @@ def tracking_figure(table: pd.DataFrame) -> Chart | None:
     if rows.empty:
         return None
     chains, far = int(rows["data.num_pairs"].iloc[0]), rows["length"].max()
-    means = rows[rows["length"] == far].groupby("chain_model", sort=False)["exact"].mean()
     return Chart(
         panels=[Panel(rows=rows, x=LENGTH, y=EXACT, by="chain_model",
                       references=[Reference(1 / chains, f"one of the {chains} values in sight")])],
-        title=f"Chains at {spell_length(far)}: {means.max():.2f} with {means.idxmax()}, {means.min():.2f} with {means.idxmin()}",
+        title=extremes(rows[rows["length"] == far], "chain_model", "exact", f"Chains at {spell_length(far)} tokens"),
         source=questions_asked(rows),
     )  # fmt: skip

@@ -36,7 +36,7 @@ def plane(table: pd.DataFrame, length: int = 16_384, own: pd.DataFrame | None = 
         height=280,
         title=f"{len(both)} of {len(means)} recipes retrieve and learn the local rule",
         source=questions_asked(table) + ("; the axis of the loss is cut" if len(panels) > 1 else ""),
-        caption=f"Retrieve: at least 0.90 at {length:,} tokens. Learn the rule: a loss below {level:.2f} nats, the middle "
+        caption=f"Retrieve: at least 0.90 at {length:,} tokens. Learn the rule: a loss below {level:.2f} nats, midway "
         "between the best and the worst recipe. Both: " + (", ".join(map(str, both.index)) or "none") + ".",
     )
 
@@ -53,7 +53,7 @@ def schedules_figure(table: pd.DataFrame):
 
 @figure
 def aftermath_figure(table: pd.DataFrame) -> Chart:
-    """Recall and the share of HSA by steps since the windows were widened: does a long second phase undo the warm-up?"""
+    """Recall and HSA's share since the windows were widened: does a long second phase undo the warm-up?"""
     rows = after_joint(table)
     length = _probes(table)[-1]
     end = rows[rows["since"] == rows["since"].max()]
@@ -62,7 +62,7 @@ def aftermath_figure(table: pd.DataFrame) -> Chart:
         panels=[
             Panel(rows=rows, x=since, y=EXACT._replace(column=f"recall_{length}"), by="recipe",
                   title=f"exact recall at {length:,} tokens"),
-            Panel(rows=rows, x=since, y=Axis("global_share", "share"), by="recipe", title="share of HSA in the attention"),
+            Panel(rows=rows, x=since, y=Axis("global_share", "share"), by="recipe", title="HSA's share of attention"),
         ],
         title=extremes(end, "recipe", f"recall_{length}", "Recall in the end"),
         source=_points(table),
@@ -115,8 +115,8 @@ def lengths_figure(table: pd.DataFrame, length: int = 65_536) -> Chart:
                   references=[Reference(1 / needles, "guess", "x")]),
         ],
         columns=1,
-        title=extremes(arms[arms["curriculum.optim.lr"] == rate], "recipe", "exact", f"Recall at {spell_length(length)}"),
-        source=f"{questions_asked(table)} (right), equal training tokens",
+        title=extremes(arms[arms["rate"] == f"rate {rate:g}"], "recipe", "exact", f"Recall at {spell_length(length)}"),
+        source=f"{questions_asked(table)} (below), equal training tokens",
         caption=f"Ways to spend the same training tokens. The title is about rate {rate:g}; the dotted line is a guess "
         "among the needles.",
     )  # fmt: skip
@@ -203,8 +203,8 @@ def forecast_figure(table: pd.DataFrame) -> Chart:
         title=f"Forecast at {spell_length(rows['length'].max())}: " + ", ".join(
             f"{value:.1%} missed ({haystack})" for haystack, value in far.items()),
         source=f"scores at {int(table['sampled_length'].iloc[0])} tokens",
-        caption=f"What 4K tokens foretell of longer inputs: a generalised Pareto tail, and faint a normal one. The title "
-        f"is about {names[0]}. Rates below {FLOOR:g} are drawn at {FLOOR:g}.",
+        caption=f"What 4K tokens foretell of longer inputs: a generalised Pareto tail, and faint a normal one. Title: "
+        f" {names[0]}. Rates below {FLOOR:g} are drawn at {FLOOR:g}.",
     )  # fmt: skip
 
 
@@ -222,14 +222,14 @@ def misses_figure(table: pd.DataFrame) -> Chart | None:
         rows[name] = rows[name].clip(lower=FLOOR)
     reach = (FLOOR * 0.7, 1.3)
     return Chart(
-        panels=[Panel(rows=rows, kind="points", x=Axis("pareto_miss", "miss rate predicted from 4K tokens", "log", reach),
+        panels=[Panel(rows=rows, kind="points", x=Axis("pareto_miss", "miss rate predicted from 4K", "log", reach),
                       y=Axis("miss", "miss rate measured", "log", reach), by="line", spread=("low", "high"),
                       curves=[Curve([FLOOR, 1], [FLOOR, 1], "as foretold")])],
         height=380,
         title=f"The forecast lies in the interval of the count in {int(beyond['inside'].sum())} of {len(beyond)} cases",
         source="bars: 95 % Wilson intervals",
-        caption=f"Misses foretold and misses counted, a mark an arm; on the dotted line they agree. Counted in the title: "
-        f"cases beyond 4K tokens. Rates below {FLOOR:g} are drawn at {FLOOR:g}.",
+        caption=f"On the dotted line they agree. The title counts cases beyond 4K tokens. "
+        f" Rates below {FLOOR:g} are drawn at {FLOOR:g}.",
     )  # fmt: skip
 
 
@@ -243,7 +243,7 @@ def far_figure(table: pd.DataFrame) -> Chart | None:
     low = rows.groupby(["task", "haystack", "length", "depth"])["exact"].mean().min()
     axes = {"x": LENGTH._replace(title="input length (tokens)"), "y": Axis("depth", "depth", "category")}
     panels = [
-        Panel(rows=mine, kind="heat", by="exact", title=f"{task}, {haystack}", spread=(low, 1.0), **axes)
+        Panel(rows=mine, kind="heat", by="exact", title=f"{task}, {haystack}", scale=(low, 1.0), **axes)
         for task in tasks
         for haystack in haystacks
         if len(mine := rows[(rows["task"] == task) & (rows["haystack"] == haystack)])
@@ -254,7 +254,7 @@ def far_figure(table: pd.DataFrame) -> Chart | None:
         height=130,
         title=_needles(rows, tasks),
         source=_asked(rows),
-        caption=f"Exact recall by input length and depth of the needle. The scale begins at the lowest cell, {low:.2f}.",
+        caption=f"The scale begins at the lowest cell, {low:.2f}.",
     )
 
 
