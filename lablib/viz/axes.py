@@ -31,6 +31,8 @@ def reach(panels: Sequence[Panel], side: str) -> tuple | None:
         return None
     every = pd.concat([pd.Series(values, dtype=float).dropna() for panel in panels for values in _marks(panel, side)])
     every = np.log10(every[every > 0]) if log else every
+    if every.empty:
+        return None
     low, high = float(every.min()), float(every.max())
     room = 0.06 * (high - low) or 0.1 * (abs(high) or 1)
     low = min(0.0, low) if panels[0].kind == "bars" else low

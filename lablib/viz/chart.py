@@ -83,12 +83,12 @@ class Panel:
     geometric: bool = False  # means and intervals of the logarithms
 
     def groups(self) -> dict[str, pd.DataFrame]:
-        """The rows of each name, in order; names without rows are left out."""
+        """The rows of each name that have both measures, in order; names without such rows are left out."""
         if not self.by or self.kind == "heat":
             return {"": self.rows}
         names = self.names or self.rows[self.by].unique()
         used = {self.by, self.x.column, self.y.column, self.size, *self.spread, "seed"} & set(self.rows)
-        rows = self.rows[sorted(used)]  # tables are wide
+        rows = self.rows[sorted(used)].dropna(subset=[self.x.column, self.y.column])  # tables are wide
         found = {str(name): rows[rows[self.by] == name] for name in names}
         return {name: rows for name, rows in found.items() if len(rows)}
 

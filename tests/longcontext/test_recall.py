@@ -84,5 +84,5 @@ def test_the_picture_of_depth_and_length_holds_the_whole_readers_mean(table):
     figure = far_figure(table)
     first = next(trace for trace in figure.data if trace.type == "heatmap")
     assert list(first.x) == ["64", "4K"]
-    assert list(first.y) == [0.25, 0.75]
+    assert list(first.y) == ["25%", "75%"]
     assert first.z.tolist() == pytest.approx([[1, 1], [1, 0.9]]) if first.z.ndim == 1 else first.z[1][1] == 0.9
