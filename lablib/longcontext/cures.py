@@ -1,9 +1,10 @@
-"""From the tables of notebook 02 to the numbers said of them: table -> table, with intervals."""
+"""Summaries of the curricula of notebook 02: table -> numbers, with intervals over seeds."""
 
 import numpy as np
 import pandas as pd
 
-from lablib.core.stats import Interval, bootstrap_mean, paired_difference
+from lablib.core import tables
+from lablib.core.stats import Interval, mean_interval, paired_difference
 
 MEASURED_NEAR = ("local_loss", "accuracy", "accuracy_reasoning", "window_alone", "hsa_alone")
 MEASURED_FAR = ("exact", "exact_reasoning", "chunk_recall")
@@ -36,23 +37,11 @@ def by_recipe(
     table: pd.DataFrame, length: int, by: tuple[str, ...] = ("recipe",), near: int | None = None
 ) -> pd.DataFrame:
     """Means over seeds of `outcomes`, with the interval of recall at the length, in the order of the table."""
-    found = []
     arms = outcomes(table, length, near)
     shown = [name for name in (*MEASURED_NEAR, "exact_reasoning", "chunk_recall") if name in arms]
-    for names, group in arms.groupby(list(by), sort=False):
-        interval = bootstrap_mean(group["exact"])
-        found.append(
-            {
-                **dict(zip(by, names, strict=True)),
-                "seeds": len(group),
-                "exact": interval.estimate,
-                "low": interval.low,
-                "high": interval.high,
-                **group[shown].mean(),
-                "CPU-s an arm (most)": group["cpu_seconds"].max(),
-            }
-        )
-    return pd.DataFrame(found)
+    others = arms.groupby(list(by))[[*shown, "cpu_seconds"]].agg(dict.fromkeys(shown, "mean") | {"cpu_seconds": "max"})
+    others = others.rename(columns={"cpu_seconds": "CPU-s an arm (most)"}).reset_index()
+    return tables.means(arms, "exact", by).merge(others, on=list(by))
 
 
 def against(table: pd.DataFrame, measure: str, length: int, first: str, second: str) -> Interval:
@@ -60,13 +49,7 @@ def against(table: pd.DataFrame, measure: str, length: int, first: str, second: 
 
     Raises ValueError for a recipe that is not there, and where one has several arms a seed (such as several rates).
     """
-    arms = outcomes(table, length)
-    arms = arms[arms["recipe"].isin([first, second])]
-    if set(arms["recipe"]) != {first, second} or arms.duplicated(["recipe", "seed"]).any():
-        there = arms["recipe"].value_counts().to_dict()
-        raise ValueError(f"expected one arm a seed of {first!r} and of {second!r}; the table has {there}")
-    arms = arms.pivot(index="seed", columns="recipe", values=measure)[[first, second]].dropna()
-    return paired_difference(arms[first], arms[second])
+    return tables.difference(outcomes(table, length), measure, first, second, by="recipe")
 
 
 def after_joint(table: pd.DataFrame) -> pd.DataFrame:
@@ -85,15 +68,13 @@ def after_joint(table: pd.DataFrame) -> pd.DataFrame:
 
 def decay(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     """By recipe: a measure at the last joint and at the end of the training, and the difference, paired by seed."""
-    rows = after_joint(table)
-    found = []
-    for name, group in rows.groupby("recipe", sort=False):
-        ends = group.sort_values("since").groupby("seed")[measure].agg(["first", "last"])
-        difference = paired_difference(ends["first"], ends["last"])
-        found.append(
-            {"recipe": name, "seeds": len(ends), "steps": group["since"].max(), **ends.mean(), **difference._asdict()}
-        )
-    return pd.DataFrame(found).rename(columns={"estimate": "difference"})
+
+    def ends(group: pd.DataFrame) -> dict:
+        pair = group.sort_values("since").groupby("seed")[measure].agg(["first", "last"])
+        apart = paired_difference(pair["first"], pair["last"])
+        return {"steps": group["since"].max()} | pair.mean().to_dict() | tables.columns(apart, "difference")
+
+    return tables.grouped(after_joint(table), "recipe", ends)
 
 
 def num_drops(run: pd.DataFrame, measure: str, height: float = 0.2) -> float:
@@ -117,29 +98,24 @@ def ways_compared(table: pd.DataFrame, length: int, chosen_at: int, probe: str) 
     train = table[table["phase"] == "train"]
     drops = {arm: num_drops(run, probe) for arm, run in train.groupby("arm")}
     arms = arms.assign(drops=arms["arm"].map(drops), chosen=arms["arm"].map(chosen))
-    found = []
-    for name, group in arms.groupby("recipe", sort=False):
+
+    def way(group: pd.DataFrame) -> dict:
         by_rate = group.groupby("curriculum.optim.lr")
         rate = by_rate["chosen"].mean().idxmax()
         best = group[group["curriculum.optim.lr"] == rate]
-        interval = bootstrap_mean(best["exact"])
-        found.append(
-            {
-                "way": name,
-                "best rate": rate,
-                "exact": interval.estimate,
-                "low": interval.low,
-                "high": interval.high,
-                "worst rate": by_rate["exact"].mean().min(),
-                "spread": best["exact"].std(ddof=1) if len(best) > 1 else 0.0,
-                "in-domain": best["accuracy"].mean(),
-                "drops a run": group["drops"].mean(),
-                "diverged": f"{int(group['diverged'].sum())} of {len(group)}",
-                "questions": best["train_answers"].mean(),
-                "CPU-s an arm (most)": best["cpu_seconds"].max(),
-            }
-        )
-    return pd.DataFrame(found)
+        return {
+            "best rate": rate,
+            **tables.columns(mean_interval(best["exact"]), "exact"),
+            "worst rate": by_rate["exact"].mean().min(),
+            "spread": best["exact"].std(ddof=1) if len(best) > 1 else 0.0,
+            "in-domain": best["accuracy"].mean(),
+            "drops a run": group["drops"].mean(),
+            "diverged": f"{int(group['diverged'].sum())} of {len(group)}",
+            "questions": best["train_answers"].mean(),
+            "CPU-s an arm (most)": best["cpu_seconds"].max(),
+        }
+
+    return tables.grouped(arms.rename(columns={"recipe": "way"}), "way", way)
 
 
 def balanced(arms: pd.DataFrame) -> pd.Series:

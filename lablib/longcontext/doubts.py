@@ -1,8 +1,10 @@
-"""From the tables that doubt the seesaw to the numbers said of them: table -> table, with intervals."""
+"""Summaries of the robustness checks of notebook 01: the race, the tuning, the harder haystacks, the chains."""
 
+import numpy as np
 import pandas as pd
 
-from lablib.core.stats import Interval, bootstrap_mean, paired_difference
+from lablib.core import tables
+from lablib.core.stats import Interval, mean_interval
 from lablib.longcontext.summaries import RETRIEVES
 
 CIRCUITS = ("HSA", "either", "only both together", "windows", "none")
@@ -33,29 +35,20 @@ def circuits(table: pd.DataFrame) -> pd.DataFrame:
     """
     asked = with_group(table).dropna(subset=["whole"]).sort_values("step")
     last = asked.groupby(["arm", "part"]).last().reset_index()
-    return last.assign(circuit=[_circuit(row) for row in last.to_dict("records")]).sort_values(
-        ["group", "seed", "part"]
-    )
-
-
-def _circuit(row: dict) -> str:
-    hsa, windows = row["hsa_alone"] >= RETRIEVES, row["window_alone"] >= RETRIEVES
-    if hsa and windows:
-        return "either"
-    if hsa or windows:
-        return "HSA" if hsa else "windows"
-    return "only both together" if row["whole"] >= RETRIEVES else "none"
+    hsa, windows, whole = (last[name] >= RETRIEVES for name in ("hsa_alone", "window_alone", "whole"))
+    names = ["either", "HSA", "windows", "only both together"]
+    last["circuit"] = np.select([hsa & windows, hsa, windows, whole], names, "none")
+    return last.sort_values(["group", "seed", "part"])
 
 
 def circuit_shares(table: pd.DataFrame) -> pd.DataFrame:
-    """By group and part: how many seeds answer by which circuit, and the mean recall far beyond the training length."""
+    """By group and part: the mean recall far beyond the training length, and how many seeds answer by which circuit."""
+    if table.empty:
+        return table
     found = circuits(table)
-    by = found.groupby(["group", "part"])
     counts = pd.crosstab([found["group"], found["part"]], found["circuit"])
     counts = counts.reindex(columns=[name for name in CIRCUITS if name in counts])
-    far = by["far"].apply(lambda values: pd.Series(bootstrap_mean(values)._asdict())).unstack()
-    far = far.rename(columns={"estimate": "far"})
-    return by["seed"].nunique().rename("seeds").to_frame().join(counts).join(far).reset_index()
+    return tables.means(found, "far", ["group", "part"]).merge(counts.reset_index())
 
 
 def steps_to_criterion(table: pd.DataFrame, accuracy: float = 0.99, running: int = 5) -> pd.DataFrame:
@@ -63,23 +56,23 @@ def steps_to_criterion(table: pd.DataFrame, accuracy: float = 0.99, running: int
 
     NaN where that never happens. Beside it, the HSA gradient summed until then and over everything after.
     """
-    rows = with_group(table).sort_values("step")
-    found = []
-    for (group, seed), run in rows.groupby(["group", "seed"]):
+
+    def first(run: pd.DataFrame) -> dict:
         good = (run["accuracy"] >= accuracy).astype(float)[::-1].rolling(running).min()[::-1]
-        reached = run.loc[good == 1, "step"]
-        step = float(reached.min()) if len(reached) else float("nan")
+        step = run.loc[good == 1, "step"].min()
         until = run["step"] <= step
-        sums = {"hsa_grad_until": run.loc[until, "hsa_grad"].sum(), "hsa_grad_after": run.loc[~until, "hsa_grad"].sum()}
-        found.append({"group": group, "seed": seed, "steps": step, **sums})
-    return pd.DataFrame(found)
+        return {
+            "steps": float(step),
+            "hsa_grad_until": run.loc[until, "hsa_grad"].sum(),
+            "hsa_grad_after": run.loc[~until, "hsa_grad"].sum(),
+        }
+
+    return tables.grouped(with_group(table).sort_values("step"), ["group", "seed"], first, sort=True)
 
 
 def gained(table: pd.DataFrame, group: str, measure: str = "far") -> Interval:
     """What the second part of the training adds to a measure in one group, paired by seed."""
-    found = circuits(table)
-    ends = found[found["group"] == group].pivot(index="seed", columns="part", values=measure)
-    return paired_difference(ends[1], ends[2])
+    return tables.difference(circuits(table).query("group == @group"), measure, 1, 2, by="part")
 
 
 # ---- both ends
@@ -88,33 +81,19 @@ def gained(table: pd.DataFrame, group: str, measure: str = "far") -> Interval:
 def both_ends(rows: pd.DataFrame, by: list[str], measure: str = "exact") -> pd.DataFrame:
     """By condition, the measure of the narrow and of the wide end window, and wide less narrow, paired by seed."""
     narrow, wide = (int(rows["model.window"].agg(end)) for end in ("min", "max"))
-    found = []
-    for names, group in rows.groupby(by, sort=False):
-        pairs = group.pivot(index="seed", columns="model.window", values=measure)[[narrow, wide]].dropna()
-        found.append(
-            {
-                **dict(zip(by, names, strict=True)),
-                "seeds": len(pairs),
-                f"window {narrow}": pairs[narrow].mean(),
-                f"window {wide}": pairs[wide].mean(),
-                **paired_difference(pairs[narrow], pairs[wide])._asdict(),
-            }
-        )
-    return pd.DataFrame(found).rename(columns={"estimate": "wide less narrow"})
+    found = tables.differences(rows, measure, narrow, wide, by="model.window", across=by)
+    named = {narrow: f"window {narrow}", wide: f"window {wide}", "difference": "wide less narrow"}
+    return found.rename(columns=named)
 
 
 def with_training(table: pd.DataFrame) -> pd.DataFrame:
     """The table of `longcontext/harder` with a column `trained_on`, which names the rows of the training."""
-    named = pd.Series("other rows", index=table.index)
-    for name, conditions in reversed(TRAINED_ON.items()):
-        named[(table[list(conditions)] == pd.Series(conditions)).all(axis=1)] = name
-    return table.assign(trained_on=named)
+    return tables.with_names(table, TRAINED_ON, column="trained_on", otherwise="other rows")
 
 
 def harder_ends(table: pd.DataFrame, length: int, measure: str = "exact") -> pd.DataFrame:
     """`both_ends` of `longcontext/harder` at a length, by rows of the training and condition of the questions."""
-    rows = with_training(table)
-    return both_ends(rows[rows["length"] == length], ["trained_on", "condition"], measure)
+    return both_ends(with_training(table).query("length == @length"), ["trained_on", "condition"], measure)
 
 
 def tuned_ends(table: pd.DataFrame, length: int, measure: str = "exact") -> pd.DataFrame:
@@ -146,13 +125,12 @@ def chain_recall(table: pd.DataFrame, length: int) -> pd.DataFrame:
 
     `follow`: the seeds nearer to always right than to a guess among the chains' values.
     """
-    rows = with_chain_model(table)
-    rows = rows[(rows["phase"] == "test") & (rows["length"] == length)]
-    found = []
-    for name, group in rows.groupby("chain_model", sort=False):
-        interval = bootstrap_mean(group["exact"])
+
+    def recall(group: pd.DataFrame) -> dict:
         above = (1 + 1 / group["data.num_pairs"].iloc[0]) / 2
         follow = f"{(group['exact'] > above).sum()} of {len(group)}"
-        lured = group["lured"].mean()
-        found.append({"model": name, "follow": follow, **interval._asdict(), "other value": lured})
-    return pd.DataFrame(found).rename(columns={"estimate": "exact"})
+        found = tables.columns(mean_interval(group["exact"]), "exact")
+        return {"follow": follow} | found | {"other value": group["lured"].mean()}
+
+    rows = with_chain_model(table).query("phase == 'test' and length == @length")
+    return tables.grouped(rows.rename(columns={"chain_model": "model"}), "model", recall)

@@ -19,8 +19,8 @@ from torch import Generator, Tensor
 from lablib.data.questions import Questions, draw_questions, stratum_of
 from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.seesaw import watch_retrieval
-from lablib.nn.lm import LanguageModel
-from lablib.nn.mixers import Retriever
+from lablib.nn.hsa import Retriever
+from lablib.nn.model import LanguageModel
 from lablib.nn.streaming import Stream, encode, planted, read
 
 BATCH = 50  # questions asked in one pass

@@ -10,6 +10,8 @@ import torch
 from torch import Generator, nn
 from torch.func import functional_call
 
+from lablib.nn.context import Context
+from lablib.ops import backend
 from lablib.ops.fast_weights import per_sequence
 
 
@@ -27,13 +29,13 @@ def refuse_compiled(model: nn.Module) -> None:
         )
 
 
-def check_own_weights(upper: nn.Module, fast: list[str]) -> None:
+def check_own_weights(upper: nn.Module, fast: list[str], context: Context) -> None:
     """ValueError unless `upper` can be read with other fast weights for each sequence: not every module can."""
     own = dict(upper.named_parameters())
     hidden = torch.zeros(2, 3, upper.norm.gain.shape[0]).to(own["norm.gain"])
     try:
         with torch.no_grad():
-            functional_call(upper, per_sequence({name: own[name] for name in fast}, 2), (hidden, None))
+            functional_call(upper, per_sequence({name: own[name] for name in fast}, 2), (hidden, None, context))
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"{', '.join(fast)} cannot be fast: with weights of its own for each sequence the model does not run "
@@ -41,7 +43,7 @@ def check_own_weights(upper: nn.Module, fast: list[str]) -> None:
         ) from error
 
 
-def check_second_derivative(upper: nn.Module, fast: list[str], *, step: float = 1e-5) -> None:
+def check_second_derivative(upper: nn.Module, fast: list[str], context: Context, *, step: float = 1e-5) -> None:
     """ValueError unless a second derivative through `upper`, hidden states to logits, is what differences say it is.
 
     On a copy in double precision, two sequences of three tokens and a random direction of the fast weights.
@@ -55,7 +57,8 @@ def check_second_derivative(upper: nn.Module, fast: list[str], *, step: float = 
     across = {name: normal(*weight.shape) for name, weight in weights.items()}  # what the gradient is read by
 
     def slope(at: dict[str, torch.Tensor], create_graph: bool) -> torch.Tensor:
-        logits, _ = functional_call(upper, at, (hidden, None), {"twice": True})
+        with backend.using("plain"):
+            logits, _ = functional_call(upper, at, (hidden, None, context))
         loss = logits.logsumexp(-1).sum() + logits.square().mean()
         gradients = torch.autograd.grad(loss, list(at.values()), create_graph=create_graph)
         return sum((g * across[name]).sum() for g, name in zip(gradients, at, strict=True))

@@ -1,4 +1,4 @@
-"""TTT-E2E: a decoder that goes on learning while it reads (arXiv 2512.23675, sections 2.2 and 2.3).
+"""TTT-E2E: a model that goes on learning while it reads (arXiv 2512.23675, sections 2.2 and 2.3).
 
     W_0        the initial fast weights, trained by the outer loop as all other weights are
     chunk i    b tokens, scored with W_{i-1}; then W_i = W_{i-1} - rate * clip(grad of the mean loss of chunk i)
@@ -9,8 +9,9 @@ the lowest fast weight are run once over the whole text, those above chunk by ch
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +21,10 @@ from torch.func import functional_call
 
 from lablib.core.config import Config
 from lablib.data.batch import Batch
-from lablib.nn.decoder import Decoder, DecoderConfig, States, run_blocks
+from lablib.nn.model import LanguageModel, LayerStates, run_blocks
+from lablib.nn.plan import ModelConfig
 from lablib.nn.surgery import select
+from lablib.ops import backend
 from lablib.ops.fast_weights import Fast, Order, inner_step, per_sequence
 from lablib.ttt.checkpointing import recomputed
 from lablib.ttt.guard import check_own_weights, check_second_derivative, refuse_compiled
@@ -32,7 +35,7 @@ LOG_RATE = "log_rate"
 
 @dataclass(frozen=True, kw_only=True)
 class InnerConfig(Config):
-    """The inner loop. `fast` selects modules of the decoder by a glob, `count` says how many there must be.
+    """The inner loop. `fast` selects modules of the model by a glob, `count` says how many there must be.
 
     chunk    b: tokens between two steps              rate     of the steps, at the beginning of the outer training
     learned  the outer loop also trains the rate      clip     of the norm of a sequence's gradient, all fast weights
@@ -49,8 +52,6 @@ class InnerConfig(Config):
     order: Literal["exact", "first"] = "exact"
     ascent: bool = False
     group: int = 0
-
-    scales: ClassVar = {}
 
     def __post_init__(self):
         super().__post_init__()
@@ -73,25 +74,25 @@ class Carry(NamedTuple):
     """What goes from chunk to chunk: the fast weights of each sequence, and the caches of the upper blocks."""
 
     fast: Fast
-    states: States | None
+    states: LayerStates | None
 
 
 class TTTModel(nn.Module):
-    """A decoder with an inner loop. Raises ValueError for an inner loop that the decoder cannot carry."""
+    """A model with an inner loop. Raises ValueError for an inner loop that the model cannot carry."""
 
-    def __init__(self, decoder: Decoder, inner: InnerConfig):
+    def __init__(self, model: LanguageModel, inner: InnerConfig):
         super().__init__()
-        self.decoder, self.inner = decoder, inner
-        chosen = select(decoder, inner.fast, count=inner.count)
-        self.first, self.fast_names = _fast_parameters(decoder, chosen)
-        _check_window(decoder.cfg, inner.chunk)
-        self._upper = (decoder.upper(self.first),)  # in a tuple: its modules are the decoder's, not registered twice
+        self.base, self.inner = model, inner
+        chosen = select(model, inner.fast, count=inner.count)
+        self.first, self.fast_names = _fast_parameters(model, chosen)
+        _check_plan(model.cfg, inner.chunk)
+        self._upper = (model.upper_from(self.first),)  # in a tuple: its modules are the model's, not registered twice
         self.log_rate = nn.Parameter(torch.zeros(()), requires_grad=inner.learned)
         self.rate_factor = 1.0  # a warm-up of the inner rate may lower it
-        refuse_compiled(decoder)
-        check_own_weights(self._upper[0], self.fast_names)
+        refuse_compiled(model)
+        check_own_weights(self._upper[0], self.fast_names, model.context())
         if inner.order == "exact":
-            check_second_derivative(self._upper[0], self.fast_names)
+            check_second_derivative(self._upper[0], self.fast_names, model.context())
 
     def fast_weights(self, batch: int) -> Fast:
         """W_0 for each sequence of a batch."""
@@ -136,10 +137,11 @@ class TTTModel(nn.Module):
         return Reading(*(torch.cat(columns, 1) for columns in zip(*parts, strict=True)))
 
     def read_lower(
-        self, tokens: Tokens, states: States | None = None
-    ) -> tuple[Float[Tensor, "batch time width"], States]:
+        self, tokens: Tokens, states: LayerStates | None = None
+    ) -> tuple[Float[Tensor, "batch time width"], LayerStates]:
         """The blocks below all fast weights, on a whole text or on a piece behind `states`."""
-        return run_blocks(self.decoder.blocks[: self.first], self.decoder.embedding(tokens), states)
+        blocks, x = list(self.base.blocks)[: self.first], self.base.embedding(tokens)
+        return run_blocks(blocks, x, states, self.base.context())
 
     def read_chunks(
         self,
@@ -176,8 +178,9 @@ class TTTModel(nn.Module):
 
         order: Order = self.inner.order if torch.is_grad_enabled() else "none"
 
-        def loss(fast: Fast) -> tuple[Float[Tensor, " batch"], tuple[Reading, States]]:
-            logits, states = self.run_upper({**slow, **fast}, hidden, carry.states, twice=order == "exact")
+        def loss(fast: Fast) -> tuple[Float[Tensor, " batch"], tuple[Reading, LayerStates]]:
+            with backend.using("plain") if order == "exact" else nullcontext():
+                logits, states = self.run_upper({**slow, **fast}, hidden, carry.states)
             losses = F.cross_entropy(logits.mT, targets, reduction="none")
             return losses.mean(1), (Reading(losses, logits), states)
 
@@ -189,18 +192,10 @@ class TTTModel(nn.Module):
         return reading, Carry(fast, states)
 
     def run_upper(
-        self,
-        weights: Mapping[str, Tensor],
-        hidden: Float[Tensor, "batch time width"],
-        states: States | None,
-        *,
-        twice: bool = False,
-    ) -> tuple[Float[Tensor, "batch time vocab"], States]:
-        """Logits of a piece with these weights, the fast ones at least, in the place of the model's own.
-
-        `twice`: by operations that have a second derivative.
-        """
-        return functional_call(self._upper[0], dict(weights), (hidden, states), {"twice": twice})
+        self, weights: Mapping[str, Tensor], hidden: Float[Tensor, "batch time width"], states: LayerStates | None
+    ) -> tuple[Float[Tensor, "batch time vocab"], LayerStates]:
+        """Logits of a piece with these weights, the fast ones at least, in the place of the model's own."""
+        return functional_call(self._upper[0], dict(weights), (hidden, states, self.base.context()))
 
 
 def meta_loss(model: TTTModel, batch: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, "batch time vocab"]]:
@@ -209,7 +204,7 @@ def meta_loss(model: TTTModel, batch: Batch) -> tuple[Float[Tensor, ""], Float[T
     return (reading.losses * batch.weight).sum() / batch.weight.sum(), reading.logits
 
 
-def _fast_parameters(decoder: Decoder, chosen: dict[str, nn.Module]) -> tuple[int, list[str]]:
+def _fast_parameters(model: LanguageModel, chosen: dict[str, nn.Module]) -> tuple[int, list[str]]:
     """The lowest block with a fast weight, and the names of the fast weights counted from it."""
     if outside := [name for name in chosen if not name.startswith("blocks.")]:
         raise ValueError(f"{', '.join(outside)} cannot be fast: only parts of blocks can; select within 'blocks.*'")
@@ -220,12 +215,16 @@ def _fast_parameters(decoder: Decoder, chosen: dict[str, nn.Module]) -> tuple[in
         raise ValueError(f"{', '.join(empty)} has no parameters that could learn")
     first = min(int(name.split(".")[1]) for name in chosen)
     inside = {id(p) for module in chosen.values() for p in module.parameters()}
-    return first, [name for name, p in decoder.upper(first).named_parameters() if id(p) in inside]
+    return first, [name for name, p in model.upper_from(first).named_parameters() if id(p) in inside]
 
 
-def _check_window(cfg: DecoderConfig, chunk: int) -> None:
+def _check_plan(cfg: ModelConfig, chunk: int) -> None:
     """Inside a chunk nothing has been learnt of it yet: what stands there must be in the window (2512.23675, 2.3)."""
-    if "swa" in cfg.plan and cfg.window < chunk:
+    if cfg.layers.memory_above is not None:
+        raise ValueError(
+            f"plan {cfg.plan!r} has a chunk memory, which no inner loop carries; choose a plan without hsa"
+        )
+    if cfg.layers.count("swa") and cfg.window < chunk:
         raise ValueError(
             f"window={cfg.window} is shorter than chunk={chunk}: tokens of a chunk would be neither "
             "attended to nor learnt yet; make the window at least as long, or the chunk shorter"

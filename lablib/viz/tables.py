@@ -9,6 +9,19 @@ import pandas as pd
 from IPython.display import display
 
 ROWS = 10
+WORDS = {
+    "exact": "exact recall", "exact_inside": "recall inside the reach", "exact_outside": "recall outside the reach",
+    "exact_reasoning": "exact recall of chains", "chunk_recall": "chunks found", "model.window": "window (tokens)",
+    "window": "window (tokens)", "length": "length (tokens)", "reach": "reach (tokens)", "margin": "score margin",
+    "near_share": "fusion weight inside the reach", "hsa_grad": "gradient of the HSA path (sum of norms)",
+    "retrieval_grad": "gradient of its projections (sum of norms)", "steps_to_learn": "steps to a loss of 0.1",
+    "work_seconds": "CPU seconds", "extra_megabytes": "extra memory (MiB)", "peak_megabytes": "peak memory (MiB)",
+    "store": "runs", "local_loss": "local loss (nats)", "window_alone": "recall, windows alone",
+    "hsa_alone": "recall, HSA alone", "trained_on": "trained on", "model.retrieval_init": "initialisation",
+    "model.width": "width", "train.optim.lr": "learning rate", "asked_top_k": "asked with top-k", "loss": "loss (nats)",
+    "encode_seconds": "reading (CPU s)", "question_seconds": "a question (CPU s)", "store_bytes": "store (bytes)",
+    "floor_ms": "floor (ms)", "far": "recall far away", "seconds": "times as long", "shared": "shared memory (bytes)",
+}  # fmt: skip
 BOUNDS = ("low", "high")  # the ends of the interval of the column before them
 
 
@@ -53,14 +66,15 @@ class People:
         return f"<table>{head}<tbody>{body}</tbody></table>" + (f"<p>{escape(self.note)}</p>" if self.note else "")
 
 
-def readable(table: pd.DataFrame, columns: Mapping[str, str] | None = None, *, rows: int = ROWS) -> People:
-    """The columns in words, in the order of `columns` (all, if none are named), of the first `rows` rows.
+def readable(table: pd.DataFrame | pd.Series, columns: Mapping | None = None, *, rows: int = ROWS) -> People:
+    """The columns in words, in the order of `columns` (all by WORDS, if none are named), of the first `rows` rows.
 
     A column that is followed by `low` and `high` holds an estimate: the three are one cell, 0.78 [0.69, 0.86]. A cell
     without bounds, of fewer than five seeds, says so. KeyError for a column that the table does not have.
     """
+    table = table.to_frame() if isinstance(table, pd.Series) else table
     table = table.reset_index() if table.index.names != [None] else table
-    columns = dict(columns or {str(name): str(name).replace("_", " ") for name in table if name not in BOUNDS})
+    columns = columns or {n: WORDS.get(n, str(n).replace("_", " ")) for n in table if n not in BOUNDS}
     if missing := [name for name in columns if name not in table]:
         raise KeyError(f"no column {', '.join(missing)}; there are {', '.join(map(str, table))}")
     places = list(table)
@@ -83,6 +97,6 @@ def _interval(cell: str, low: Real, high: Real) -> str:
     )
 
 
-def show_table(table: pd.DataFrame, columns: Mapping[str, str] | None = None, *, rows: int = ROWS) -> None:
+def show_table(table: pd.DataFrame | pd.Series, columns: Mapping | None = None, *, rows: int = ROWS) -> None:
     """Show a table for people; see `readable`."""
     display(readable(table, columns, rows=rows))

@@ -25,7 +25,8 @@ from lablib.longcontext.far import (
     sample_scores,
 )
 from lablib.longcontext.seesaw import watch_retrieval
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.nn.streaming import edited, encode, read
 
 # ---- answers
@@ -33,7 +34,7 @@ from lablib.nn.streaming import edited, encode, read
 
 @pytest.fixture(scope="module")
 def model():
-    return LanguageModel(LMConfig(vocab=DATA.vocab, top_k=3), Generator().manual_seed(0)).eval()
+    return LanguageModel(ModelConfig(vocab=DATA.vocab, top_k=3), Generator().manual_seed(0)).eval()
 
 
 @pytest.mark.parametrize("length", [66, 303])
@@ -138,8 +139,7 @@ def test_the_sampled_scores_are_those_that_retrieval_compares(model, generator):
     questions = draw_questions(DATA, 512, 10, Generator().manual_seed(seed), strata=10)
     stream = encode(model, questions.haystack)
     seen_all = []
-    retriever = model.upper[0].hsa.retriever
-    retriever.top_k = 100
+    model.set_reading(model.window, 100)
     try:
         for i in range(10):
             planting = edited(model, stream, questions.haystack, questions.starts[i], questions.plants[i])
@@ -147,7 +147,7 @@ def test_the_sampled_scores_are_those_that_retrieval_compares(model, generator):
                 read(model, now, questions.tails[i : i + 1], keep=1)
             seen_all.append(seen[-1].scores[0, 0, -1])
     finally:
-        retriever.top_k = 3
+        model.set_reading(model.window, 3)
     needles = questions.evidence[:, 0] // 8
     expected = [row[c] for row, c in zip(seen_all, needles.tolist(), strict=True) if c < len(row)]
     torch.testing.assert_close(sample.needle, torch.stack(expected), atol=1e-4, rtol=0)
@@ -200,7 +200,7 @@ def test_an_arm_beyond_the_room_is_refused_before_a_reader_is_trained(own_store,
         ({"text_share": 1.0}, "text_share is 1.0"),
         ({"more_length": 32}, "more_length is 32, expected more than the 64 tokens"),
         ({"straddled": 1.5}, "straddled is 1.5"),
-        ({"model": LMConfig(vocab=99)}, r"model.vocab is 99, but the haystacks have \[290\] token ids"),
+        ({"model": ModelConfig(vocab=99)}, r"model.vocab is 99, but the haystacks have \[290\] token ids"),
     ],
     ids=str,
 )

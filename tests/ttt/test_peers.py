@@ -7,15 +7,16 @@ import pytest
 import torch
 from torch import Generator
 
+from lablib.train.evaluate import by_position
 from lablib.ttt import peers
 from lablib.ttt.baselines import BASE, PLANS, at_size, peer, size_of
 from lablib.ttt.experiments.recall import RecallConfig
-from lablib.ttt.peers import PeerConfig, check_leak, position_table, train_and_read
+from lablib.ttt.peers import PeerConfig, check_leak, train_and_read
 from lablib.ttt.reading import Carry, TTTModel
 
 
 def test_peers_have_the_same_number_of_parameters():
-    sizes = {name: size_of(peer("full", name).decoder) for name in PLANS}
+    sizes = {name: size_of(peer("full", name).model) for name in PLANS}
     assert max(sizes.values()) == size_of(BASE)
     assert min(sizes.values()) > 0.985 * size_of(BASE), sizes
 
@@ -25,13 +26,13 @@ def test_a_plan_that_alone_is_too_large_is_refused():
         at_size(BASE.replace(plan="swa+kvb swa+kvb swa+kvb swa+kvb"), 30_000)
 
 
-def test_the_sliding_window_peer_is_the_same_decoder_as_e2e():
-    assert peer("full", "sliding window").decoder == peer("full", "TTT-E2E").decoder
+def test_the_sliding_window_peer_is_the_same_model_as_e2e():
+    assert peer("full", "sliding window").model == peer("full", "TTT-E2E").model
     assert peer("full", "TTT-E2E, first order").inner.order == "first"
 
 
 def test_untrained_the_window_reads_as_e2e_without_its_inner_loop():
-    """Seeds are paired: the same initial decoder, the same texts."""
+    """Seeds are paired: the same initial model, the same texts."""
     found = []
     for name in ("sliding window", "TTT-E2E"):
         cfg = peer("smoke", name).replace(naive_rates=())
@@ -85,7 +86,7 @@ def test_a_model_better_than_the_language_allows_is_caught():
 
 def test_a_reader_that_scores_after_learning_fails_its_run(monkeypatch):
     """The usual leak: the loss of a chunk with weights that have learnt it, here often enough to know it by heart."""
-    cfg = peer("smoke", "TTT-E2E", inner__chunk=1, inner__rate=1.0).replace(texts=16, read_length=16)
+    cfg = peer("smoke", "TTT-E2E", inner__chunk=1, inner__rate=1.0).replace(texts=16, read_length=16, naive_rates=())
     honest, model = TTTModel.read_chunk, peers.build(cfg).eval()
 
     def scores_what_it_has_learnt(self, carry, *chunk):
@@ -102,11 +103,11 @@ def test_a_reader_that_scores_after_learning_fails_its_run(monkeypatch):
 
 def test_stretches_cover_each_position_once():
     losses = torch.arange(100.0).repeat(3, 1)
-    table = position_table(losses, losses - 1, resolution=0)
+    table = by_position(losses, losses - 1, resolution=0)
     assert list(zip(table["start"], table["stop"], strict=True)) == [(0, 16), (16, 32), (32, 64), (64, 100)]
     assert table["loss"].tolist() == [7.5, 23.5, 47.5, 81.5]
     assert table["best"].tolist() == [6.5, 22.5, 46.5, 80.5]
-    single = position_table(losses, None, resolution=1)
+    single = by_position(losses, None, resolution=1)
     assert single["loss"].tolist() == list(range(100))
     assert all(math.isnan(value) for value in single["best"])
 
@@ -114,16 +115,16 @@ def test_stretches_cover_each_position_once():
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"decoder__vocab": 17}, "decoder.vocab is 17, but the text has 16 tokens"),
+        ({"model__vocab": 17}, "model.vocab is 17, but the text has 16 tokens"),
         ({"corpus": "bytes"}, "the text has 128 tokens"),
         ({"texts": 0}, "at least 1"),
         ({"rate_warmup": 1.5}, "rate_warmup"),
         ({"resolution": 4}, "resolution is 4"),
         ({"naive_rates": (0.1, math.nan)}, "naive_rates holds .nan.; expected finite numbers >= 0"),
         ({"naive_rates": (-1.0,)}, "naive_rates holds"),
-        ({"decoder__bind_rate": math.nan}, "bind_rate=nan"),
-        ({"decoder__bind_clip": 0.0}, "bind_clip=0.0"),
-        ({"decoder__theta": -1.0}, "theta=-1.0"),
+        ({"model__bind_rate": math.nan}, "bind_rate=nan"),
+        ({"model__bind_clip": 0.0}, "bind_clip=0.0"),
+        ({"model__theta": -1.0}, "theta=-1.0"),
     ],
 )
 def test_a_bad_peer_is_refused(fields, said):
@@ -137,7 +138,7 @@ def test_a_bad_peer_is_refused(fields, said):
         ({"length": 0}, "length, read_length and texts must be at least 1"),
         ({"asked": 0}, "asked=0"),
         ({"counts": (1, 0)}, "counts="),
-        ({"decoder__vocab": 16}, "decoder.vocab is 16, but the text has"),
+        ({"model__vocab": 16}, "model.vocab is 16, but the text has"),
     ],
 )
 def test_bad_questions_are_refused(fields, said):

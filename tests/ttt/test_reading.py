@@ -6,20 +6,23 @@ import torch.nn.functional as F
 from torch import Generator
 from torch.func import functional_call
 
-from lablib.nn.decoder import Decoder, DecoderConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
+from lablib.ops import backend
 from lablib.ttt.decode import begin, feed, sample
+from lablib.ttt.peers import SANDWICH
 from lablib.ttt.reading import InnerConfig, TTTModel
 
-SMALL = DecoderConfig(plan="swa swa+prime", vocab=7, width=8, hidden=8, prime=8, window=6, chunk=4)
+SMALL = SANDWICH.replace(plan="swa swa+prime", vocab=7, width=8, hidden=8, prime=8, window=6, chunk=4)
 BIGRAM = SMALL.replace(plan="mlp mlp")
 TEXT = torch.randint(7, (2, 19), generator=Generator().manual_seed(4))
 TOKENS, TARGETS = TEXT[:, :-1], TEXT[:, 1:]  # 18 tokens: four chunks of 4 and a shorter one
 
 
-def build(cfg: DecoderConfig = SMALL, **inner) -> TTTModel:
+def build(cfg: ModelConfig = SMALL, **inner) -> TTTModel:
     torch.manual_seed(0)
     return TTTModel(
-        Decoder(cfg, Generator().manual_seed(1)), InnerConfig(**{"chunk": 4, "rate": 0.5, **inner})
+        LanguageModel(cfg, Generator().manual_seed(1)), InnerConfig(**{"chunk": 4, "rate": 0.5, **inner})
     ).double()
 
 
@@ -34,13 +37,13 @@ def both(**inner) -> list[TTTModel]:
 @pytest.mark.parametrize("which", [0, 1])
 def test_with_an_inner_rate_of_zero_it_is_the_base_model(which):
     model = both(rate=0.0)[which]
-    torch.testing.assert_close(model.read(TOKENS, TARGETS).logits, model.decoder(TOKENS), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(model.read(TOKENS, TARGETS).logits, model.base(TOKENS), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_the_first_chunk_is_that_of_the_base_model_and_the_next_is_not(which):
     model, size = both()[which], (4, 1)[which]
-    learnt, plain = model.read(TOKENS, TARGETS).logits, model.decoder(TOKENS)
+    learnt, plain = model.read(TOKENS, TARGETS).logits, model.base(TOKENS)
     torch.testing.assert_close(learnt[:, :size], plain[:, :size], rtol=1e-10, atol=1e-10)
     assert (learnt[:, size:] - plain[:, size:]).abs().amax(-1).min() > 1e-6
 
@@ -60,7 +63,7 @@ def test_the_future_changes_no_earlier_score_not_even_through_the_weights(which)
 def test_every_mixer_above_fast_weights_keeps_the_laws(plan):
     cfg = SMALL.replace(plan=plan)
     still = build(cfg, rate=0.0)
-    torch.testing.assert_close(still.read(TOKENS, TARGETS).logits, still.decoder(TOKENS), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(still.read(TOKENS, TARGETS).logits, still.base(TOKENS), rtol=1e-9, atol=1e-9)
     model, other = build(cfg), TEXT.clone()
     other[:, 11:] = (other[:, 11:] + 1) % 7
     one, two = model.read(TOKENS, TARGETS), model.read(other[:, :-1], other[:, 1:])
@@ -102,11 +105,10 @@ def outer(model: TTTModel) -> torch.Tensor:
 @pytest.mark.parametrize("clip", [float("inf"), 0.3])
 def test_the_outer_gradient_is_that_of_finite_differences(which, clip):
     model = both(clip=clip, rate=0.1)[which]
+    outer(model).backward()
     for number, (name, parameter) in enumerate(model.named_parameters()):
         generator = Generator().manual_seed(number)
         direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-        model.zero_grad()
-        outer(model).backward()
         said, step, found = (parameter.grad * direction).sum().item(), 1e-6, []
         for sign in (1, -1):
             parameter.data += sign * step * direction
@@ -131,7 +133,8 @@ def test_the_outer_gradient_is_that_of_torch_func():
             piece, targets = hidden[:, at : at + 4], TARGETS[:1, at : at + 4]
 
             def loss(w, piece=piece, targets=targets, states=states):
-                logits, after = functional_call(upper, w, (piece, states), {"twice": True})
+                with backend.using("plain"):
+                    logits, after = functional_call(upper, w, (piece, states, model.base.context()))
                 each = F.cross_entropy(logits.mT, targets, reduction="none")
                 return each.mean(), (each, after)
 

@@ -30,8 +30,8 @@ def test_estimate_and_bounds_are_one_cell_and_few_seeds_are_named():
 
 def test_without_names_all_columns_are_shown_in_words_and_no_index():
     shown = readable(TABLE.assign(cpu_seconds=3.0).set_index("model.window"))
-    assert list(shown.cells) == ["model.window", "exact", "cpu seconds"]
-    assert repr(shown).split()[0] == "model.window"
+    assert list(shown.cells) == ["window (tokens)", "exact recall", "cpu seconds"]
+    assert repr(shown).split()[0] == "window"
 
 
 def test_at_most_ten_rows_are_shown_and_the_rest_is_counted():

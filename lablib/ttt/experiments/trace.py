@@ -12,10 +12,11 @@ from typing import ClassVar
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Tensor
 
 from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
+from lablib.core.seeds import generator
 from lablib.data.languages import Language
 from lablib.ops.fast_weights import Fast
 from lablib.ttt.experiments.context import context_arms
@@ -56,8 +57,8 @@ def trace(cfg: TraceConfig) -> pd.DataFrame:
     train(cfg.peer, model)
     rate = float(model.rate().detach()) * cfg.factor
     inner = cfg.peer.inner.replace(chunk=cfg.chunk, rate=rate, learned=False, order="first")
-    reader, known = TTTModel(model.decoder, inner).eval(), Language(cfg.peer.language)
-    batch = known(cfg.length, cfg.seed + 1, Generator().manual_seed(20_000 + cfg.peer.seed))
+    reader, known = TTTModel(model.base, inner).eval(), Language(cfg.peer.language)
+    batch = known(cfg.length, cfg.seed + 1, generator("held out", cfg.peer.seed))
     tokens, targets = batch.tokens[cfg.seed :], batch.targets[cfg.seed :]
     best, watched = known.bayes(tokens, targets), most_frequent(tokens[0])
     with torch.no_grad():
@@ -87,7 +88,7 @@ def most_frequent(text: Tensor) -> list[int]:
 
 def predictions(model: TTTModel, weights: dict[str, Fast], text: Tensor, watched: list[int]) -> dict[str, float]:
     """The chance of each token after the end of the text and each watched token, by several fast weights."""
-    context = text[max(0, len(text) - model.decoder.cfg.window + 1) :]
+    context = text[max(0, len(text) - model.base.window + 1) :]
     rows = torch.cat([context.expand(len(watched), -1), torch.tensor(watched)[:, None]], 1)
     hidden, _ = model.read_lower(rows)
     found = {}
