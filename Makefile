@@ -5,7 +5,14 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DRIVER := $(VENV)/.playwright
 SCALE  ?= lab
+SUBJECT ?=
+SUBJECTS := $(notdir $(patsubst %/experiments,%,$(wildcard lablib/*/experiments)))
+RAN    := .lab/test
 export OMP_NUM_THREADS ?= 1
+
+ifneq ($(filter-out $(SUBJECTS),$(SUBJECT)),)
+$(error there is no subject $(SUBJECT); expected one of: $(SUBJECTS))
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run lab test test-browser check record clean
@@ -27,14 +34,15 @@ run: $(STAMP)  ## run all notebooks as a pipeline (SCALE=smoke|lab|full) and wri
 lab: $(STAMP)  ## open the notebooks in JupyterLab, on this machine only
 	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks/00_start_here.ipynb
 
-test: $(STAMP) check  ## everything that must hold: laws, oracles, contracts, pipeline, notebooks; where CI is set, test-browser too
-	$(BIN)/python -m pytest --jaxtyping-packages=lablib,beartype.beartype --ignore=tests/browser tests
-	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels
-	LAB_SCALE=smoke LAB_INTERACTIVE=1 $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 -p no:cacheprovider notebooks
-	$(if $(CI),$(MAKE) --no-print-directory test-browser)
+test: $(STAMP) check  ## all that must hold, in two processes (SUBJECT=ttt: what belongs to one); with CI set, test-browser too
+	rm -rf $(RAN)
+	LAB_TEST_PRODUCTS=$(RAN) $(BIN)/python -m pytest -n 2 --jaxtyping-packages=lablib,beartype.beartype \
+	  --ignore=tests/browser $(if $(SUBJECT),--subject=$(SUBJECT)) tests
+	$(if $(filter-out speed,$(SUBJECT)),,TRITON_INTERPRET=1 $(BIN)/python -m pytest -n 2 tests/kernels)
+	$(if $(CI),$(MAKE) --no-print-directory test-browser LAB_TEST_PRODUCTS=$(RAN))
 
 test-browser: $(DRIVER)  ## the notebooks in JupyterLab and the report, in a real Chromium; photographs in .lab/browser/
-	@if [ -e $(DRIVER) ]; then $(BIN)/python -m pytest tests/browser; fi
+	@if [ -e $(DRIVER) ]; then $(BIN)/python -m pytest -n 2 $(if $(SUBJECT),--subject=$(SUBJECT)) tests/browser; fi
 
 # only where there is a Chromium to drive; where there is none a sentence says so
 $(DRIVER): $(STAMP)

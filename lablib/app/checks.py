@@ -10,7 +10,7 @@ from typing import Any
 from lablib.app.errors import BadInput
 from lablib.app.notebook import NOTEBOOKS, Notebook, load, question, source, tags
 from lablib.app.parameters import EXAMPLE, Parameter, declared
-from lablib.app.runrecord import NotebookRun, RunRecord
+from lablib.app.run_state import NotebookRun, RunState
 from lablib.core.config import resolve_scale
 from lablib.core.experiment import worker_count
 
@@ -24,11 +24,9 @@ def all_notebooks() -> list[Path]:
 
 def find_notebooks(names: Sequence[str]) -> list[Path]:
     """The notebooks that were named by number, by name or by path; all of the lab's where none was."""
-    if not names:
-        if not all_notebooks():
-            raise BadInput(f"there is no notebook in {os.path.relpath(NOTEBOOKS)}; name one by its path")
-        return all_notebooks()
-    found = list(dict.fromkeys(_find_notebook(name).resolve() for name in names))
+    found = list(dict.fromkeys(_find_notebook(name).resolve() for name in names)) if names else all_notebooks()
+    if not found:
+        raise BadInput(f"there is no notebook in {os.path.relpath(NOTEBOOKS)}; name one by its path")
     stems = [path.stem for path in found]
     for path in found:
         if stems.count(path.stem) > 1:
@@ -40,15 +38,14 @@ def _find_notebook(name: str) -> Path:
     path = Path(name)
     if path.suffix == ".ipynb" and os.path.isfile(path):  # which a name that is too long does not upset
         return path
-    stem = path.stem if path.suffix == ".ipynb" and path.name == name else name
-    for known in all_notebooks():
-        number = known.stem[:2]
-        if stem == known.stem or (stem.isdigit() and int(stem) == int(number) and len(stem) <= 2):
-            return known
+    known = {one.stem: one for one in all_notebooks()}
+    for stem, one in known.items():
+        if name.removesuffix(".ipynb") == stem or (name.isdigit() and stem.startswith(f"{name:0>2}_")):
+            return one
     if os.path.exists(path):
         raise BadInput(f"{name or 'an empty name'} is not a notebook; expected a file that ends in .ipynb")
-    known = ", ".join(path.stem for path in all_notebooks()) or "none"
-    raise BadInput(f"there is no notebook {name!r}; expected a path, or a number or name of: {known}")
+    among = ", ".join(known) or "none"
+    raise BadInput(f"there is no notebook {name!r}; expected a path, or a number or name of: {among}")
 
 
 def assignments(pairs: Sequence[str]) -> dict[str, str]:
@@ -135,8 +132,7 @@ def check_notebooks(
 
 
 def _declarations(path: Path) -> tuple[Notebook, dict[str, Parameter]]:
-    notebook = load(path)
-    _check_format(notebook, path.name)
+    notebook = _valid(path)
     tagged = [cell for cell in notebook["cells"] if "parameters" in tags(cell)]
     if len(tagged) != 1 or tagged[0]["cell_type"] != "code":
         found = "no code cell" if len(tagged) < 2 else f"{len(tagged)} cells"
@@ -147,28 +143,30 @@ def _declarations(path: Path) -> tuple[Notebook, dict[str, Parameter]]:
         raise BadInput(f"{path.name}: its parameters cell is not plain Python (line {error.lineno}); mend it") from None
 
 
-def _check_format(notebook: Notebook, name: str) -> None:
+def _valid(path: Path) -> Notebook:
     import nbformat
 
+    notebook = load(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a cell without an id is mended by whoever saves the notebook next
             nbformat.validate(notebook)
     except nbformat.ValidationError as error:
         reason = str(error).splitlines()[0]
-        raise BadInput(f"{name} is not a valid notebook ({reason}); save it again in JupyterLab") from None
+        raise BadInput(f"{path.name} is not a valid notebook ({reason}); save it again in JupyterLab") from None
+    return notebook
 
 
-def to_resume(record: RunRecord) -> list[NotebookRun]:
+def to_resume(state: RunState) -> list[NotebookRun]:
     """What a run still lacks; BadInput where it is still running, lacks nothing or lost a notebook."""
-    if record.seen_status == "running":
-        raise BadInput(f"run {record.id} is still running (process {record.pid}); stop it first, or wait")
-    lacking = [run for run in record.notebooks if run.status != "ok" or not record.executed(run).is_file()]
+    if state.seen_status == "running":
+        raise BadInput(f"run {state.id} is still running (process {state.pid}); stop it first, or wait")
+    lacking = [run for run in state.notebooks if run.status != "ok" or not state.executed(run).is_file()]
     if not lacking:
-        raise BadInput(f"run {record.id} is complete: all its notebooks are ok; start another with `lab run`")
+        raise BadInput(f"run {state.id} is complete: all its notebooks are ok; start another with `lab run`")
     for run in lacking:
-        if not record.notebook_path(run).is_file():
-            raise BadInput(f"run {record.id} needs {run.path}, which is gone; restore it, or start another run")
+        if not state.notebook_path(run).is_file():
+            raise BadInput(f"run {state.id} needs {run.path}, which is gone; restore it, or start another run")
     return lacking
 
 

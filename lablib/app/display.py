@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, Task, TextColumn
 from rich.table import Column
 
-from lablib.app.runrecord import NotebookRun
+from lablib.app.run_state import NotebookRun
 
 STYLES = {"ok": "green", "failed": "red", "killed": "red", "timeout": "red", "cancelled": "yellow", "running": "cyan"}
 _EVERY = 10.0  # seconds between two plain lines about the same notebook

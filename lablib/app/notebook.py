@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lablib.app.errors import BadInput
-from lablib.core.scrub import scrub
+from lablib.core.redact import redact
 from lablib.core.store import PROJECT
 
 Notebook = dict[str, Any]
@@ -50,29 +50,21 @@ def tags(cell: Cell) -> list[str]:
     return cell.get("metadata", {}).get("tags", [])
 
 
-def headings(cell: Cell) -> list[tuple[int, str]]:
-    """Level and text of each heading of a Markdown cell, fenced code left out."""
-    if cell.get("cell_type") != "markdown":
-        return []
-    text = re.sub(r"^(```|~~~).*?^\1", "", source(cell), flags=re.MULTILINE | re.DOTALL)
-    return [(len(marks), words.strip()) for marks, words in re.findall(r"^(#{1,6})\s+(.+?)\s*#*$", text, re.MULTILINE)]
-
-
 def title(notebook: Notebook) -> str:
-    """The first heading, or an empty string."""
-    return next((words for cell in notebook["cells"] for _, words in headings(cell)), "")
-
-
-def question_section(notebook: Notebook) -> str:
-    """The Markdown under the heading `The question`, or an empty string."""
-    prose = "\n\n".join(source(cell) for cell in notebook["cells"] if cell.get("cell_type") == "markdown")
-    found = re.search(r"^##\s+The question\s*$(.*?)(?=^#|\Z)", prose, re.MULTILINE | re.DOTALL)
-    return found.group(1).strip() if found else ""
+    """The first heading, fenced code left out, or an empty string."""
+    for cell in notebook["cells"]:
+        if cell.get("cell_type") == "markdown":
+            text = re.sub(r"^(```|~~~).*?^\1", "", source(cell), flags=re.MULTILINE | re.DOTALL)
+            if found := re.search(r"^#{1,6}\s+(.+?)\s*#*$", text, re.MULTILINE):
+                return found[1]
+    return ""
 
 
 def question(notebook: Notebook) -> str:
-    """The first paragraph under `The question`, on one line, or an empty string."""
-    return " ".join(question_section(notebook).partition("\n\n")[0].split())
+    """The first paragraph under the heading `The question`, on one line, or an empty string."""
+    prose = "\n\n".join(source(cell) for cell in notebook["cells"] if cell.get("cell_type") == "markdown")
+    found = re.search(r"^##\s+The question\s*$\s*(.*?)(?=\n\n|^#|\Z)", prose, re.MULTILINE | re.DOTALL)
+    return " ".join(found[1].split()) if found else ""
 
 
 def lab_map() -> list[tuple[str, str, str]]:
@@ -91,12 +83,12 @@ def map_table(folder: str = "") -> str:
     return "\n".join(lines)
 
 
-def scrub_notebook(notebook: Notebook, clean: Callable[[str], str]) -> Notebook:
+def redact_notebook(notebook: Notebook, clean: Callable[[str], str]) -> Notebook:
     """A copy of an executed notebook that can be handed out.
 
     Papermill's metadata goes whole: it holds paths, and calls a killed notebook `completed`.
     """
-    copy = scrub(notebook, clean)
+    copy = redact(notebook, clean)
     for holder in [copy, *copy["cells"]]:
         holder["metadata"] = {key: value for key, value in holder["metadata"].items() if key != "papermill"}
     copy["metadata"].pop("widgets", None)

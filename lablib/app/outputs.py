@@ -14,7 +14,7 @@ from nbformat.v4.rwbase import rejoin_lines
 
 from lablib.app.notebook import Cell, Notebook
 from lablib.app.prose import inline
-from lablib.core.scrub import strip_ansi
+from lablib.core.redact import strip_ansi
 
 PLOTLY = "application/vnd.plotly.v1+json"
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
@@ -49,13 +49,9 @@ def prepared(notebook: Notebook, numbers: Iterator[int], still: Still | None = N
             else:
                 output.picture = picture(data)
                 shown.append(output)
-        cell.folded = [one for one in shown if list(one.get("data", ())) == ["text/plain"] and _is_dump(one.data)]
+        cell.folded = [one for one in shown if _DUMP.match(one.get("data", {}).get("text/plain", ""))]
         cell.shown = [one for one in shown if one not in cell.folded]
     return cells
-
-
-def _is_dump(data: dict[str, Any]) -> bool:
-    return _DUMP.match(data["text/plain"]) is not None
 
 
 def _figure(figure: dict[str, Any]) -> dict[str, Any]:

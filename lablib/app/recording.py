@@ -17,7 +17,7 @@ from lablib.app.errors import BadInput
 from lablib.app.processes import begin_child
 from lablib.core.experiment import ArmsFailed, Experiment, all_experiments, run_all
 from lablib.core.progress import progress_line
-from lablib.core.scrub import scrub, scrubber
+from lablib.core.redact import redact, redactor
 from lablib.core.store import Arm, Record, Store, lab_home
 
 LARGEST_CHECKPOINT = 1_000_000  # bytes
@@ -180,8 +180,8 @@ def is_of_the_machine(column: str) -> bool:
 
 def clean(arm: Arm) -> Arm:
     """The arm with nothing in its header that names a folder of this machine."""
-    scrubbed = scrubber()
-    return dataclasses.replace(arm, facts=scrub(arm.facts, scrubbed), provenance=scrub(arm.provenance, scrubbed))
+    redacted = redactor()
+    return dataclasses.replace(arm, facts=redact(arm.facts, redacted), provenance=redact(arm.provenance, redacted))
 
 
 if __name__ == "__main__":

@@ -13,51 +13,47 @@ from lablib.app.errors import BadInput
 from lablib.app.notebook import load, title
 from lablib.app.outputs import Still, exercise_states, prepared
 from lablib.app.prose import inline, markdown, sanitize
-from lablib.app.runrecord import NotebookRun, RunRecord
-from lablib.core.scrub import scrubber, strip_ansi
+from lablib.app.run_state import NotebookRun, RunState
+from lablib.core.redact import redactor, strip_ansi
 from lablib.core.store import write_atomically
 
 TEMPLATES = Path(__file__).with_name("templates")
 
 
-def write(record: RunRecord, still: Still | None = None) -> Path:
-    """Write the report of a run beside its record, and return where it lies."""
-    path = record.folder / "report.html"
-    write_atomically(path, build(record, still).encode("utf-8", "replace"))
+def write(state: RunState, still: Still | None = None) -> Path:
+    """Write the report of a run beside its state, and return where it lies."""
+    path = state.folder / "report.html"
+    write_atomically(path, build(state, still).encode("utf-8", "replace"))
     return path
 
 
-def build(record: RunRecord, still: Still | None = None) -> str:
+def build(state: RunState, still: Still | None = None) -> str:
     """The page as text; `still` draws a figure as a PNG for readers without JavaScript."""
     numbers = itertools.count(1)
-    notebooks = [_notebook(record, run, numbers, still) for run in record.notebooks]
+    notebooks = [_notebook(state, run, numbers, still) for run in state.notebooks]
     plotly = ""
     if next(numbers) > 1:  # once, and only where there is a figure to draw
         from plotly.offline import get_plotlyjs
 
         plotly = Markup(get_plotlyjs())
-    return environment().get_template("report.html.j2").render(record=record, notebooks=notebooks, plotly=plotly)
+    return environment().get_template("report.html.j2").render(state=state, notebooks=notebooks, plotly=plotly)
 
 
 def environment() -> Environment:
     """The templates: all text is escaped and loses folders and secrets, but for what was made harmless before."""
-    clean = scrubber()
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        finalize=lambda value: clean(value) if type(value) is str else value,
-    )
+    clean = redactor()
+    made = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
+    made.finalize = lambda value: clean(value) if type(value) is str else value
     made.filters |= {"minutes": minutes, "markdown": markdown, "sanitize": sanitize, "strip_ansi": strip_ansi}
     return made
 
 
-def _notebook(record: RunRecord, run: NotebookRun, numbers: itertools.count, still: Still | None) -> dict[str, Any]:
+def _notebook(state: RunState, run: NotebookRun, numbers: itertools.count, still: Still | None) -> dict[str, Any]:
     """What the page says of a notebook; no cells where nothing of it was kept."""
     anchor = re.sub(r"[^\w-]+", "-", run.name)
-    shown: dict[str, Any] = {"run": run, "anchor": anchor, "status": record.seen_status_of(run), "title": run.name}
+    shown: dict[str, Any] = {"run": run, "anchor": anchor, "status": state.seen_status_of(run), "title": run.name}
     try:
-        notebook = load(record.executed(run))
+        notebook = load(state.executed(run))
     except BadInput:
         return shown
     heading, parts = inline(title(notebook)), []
@@ -69,10 +65,9 @@ def _notebook(record: RunRecord, run: NotebookRun, numbers: itertools.count, sti
 
     for cell in cells:
         if cell.cell_type == "markdown":
-            path = str(record.notebook_path(run).parent)
+            path = str(state.notebook_path(run).parent)
             prose = markdown(cell.source, path=path, attachments=cell.get("attachments"))
             prose = prose.replace(f"<h2>{heading}</h2>", "")  # the page has it already
             cell.prose = Markup(re.sub(r"<h3>(.*?)</h3>", anchored, prose))
-    return shown | {
-        "title": heading or run.name, "cells": cells, "parts": parts, "exercises": exercise_states(cells)
-    }  # fmt: skip
+    shown |= {"cells": cells, "parts": parts, "exercises": exercise_states(cells)}
+    return shown | {"title": heading or run.name}

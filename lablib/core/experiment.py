@@ -18,7 +18,7 @@ import pandas as pd
 
 from lablib.core.config import Config
 from lablib.core.provenance import provenance
-from lablib.core.scrub import scrub, scrubber
+from lablib.core.redact import redact, redactor
 from lablib.core.store import Arm, Record, Store, lab_home
 from lablib.core.weights_cache import training_anew
 
@@ -76,7 +76,7 @@ class Experiment:
                 raise ValueError(f"measurement columns {sorted(clash)} have the names of fields; rename them")
         except Exception as caught:
             table = None
-            error = scrubber()("".join(traceback.format_exception_only(caught)).strip())
+            error = redactor()("".join(traceback.format_exception_only(caught)).strip())
         arm = Arm(
             experiment=self.name,
             version=self.version,
@@ -86,7 +86,7 @@ class Experiment:
             error=error,
             cpu_seconds=round(time.process_time() - start, 2),
             provenance=provenance() | {"device": "cuda" if self.needs_gpu else "cpu"},
-            facts=scrub(dict(table.attrs), scrubber()) if table is not None else {},
+            facts=redact(dict(table.attrs), redactor()) if table is not None else {},
             table=table,
         )
         Store(lab_home()).save(arm)

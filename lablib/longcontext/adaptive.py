@@ -13,9 +13,9 @@ from torch import Generator
 
 from lablib.longcontext.ablation import windows_cut
 from lablib.longcontext.rows import Rows
-from lablib.longcontext.seesaw import mean_where
 from lablib.longcontext.stages import KINDS
 from lablib.nn.model import LanguageModel
+from lablib.train.evaluate import accuracy
 from lablib.train.hooks import Hook
 from lablib.train.losses import cross_entropy
 
@@ -68,8 +68,8 @@ class AdaptiveMix(Hook):
             for length in self.rows.lengths:
                 measured = "chains" if kind == "reasoning" else kind
                 rows = self.rows.source(measured, length)(self.batch, Generator().manual_seed(self.seed + length))
-                hits = (model(rows.tokens).argmax(-1) == rows.targets).float()
-                self.accuracy[f"{kind} {length}"] = row[f"accuracy_{kind}_{length}"] = mean_where(hits, rows.weight > 0)
+                share = accuracy(model(rows.tokens), rows, rows.weight > 0)
+                self.accuracy[f"{kind} {length}"] = row[f"accuracy_{kind}_{length}"] = share
 
     def state(self) -> dict[str, Any]:
         return {"accuracy": self.accuracy}
@@ -112,8 +112,7 @@ class AdaptiveWindow(Hook):
             return
         rows = self.rows.source("retrieval", max(self.rows.lengths))(self.batch, Generator().manual_seed(self.seed))
         with windows_cut(model, model.cfg.chunk):
-            hits = (model(rows.tokens).argmax(-1) == rows.targets).float()
-        alone = row["hsa_alone"] = mean_where(hits, rows.evidence >= 0)
+            alone = row["hsa_alone"] = accuracy(model(rows.tokens), rows, rows.evidence >= 0)
         step_by = (alone >= self.enough) - (alone < self.little)
         self.place = min(max(self.place + step_by, 0), len(self.windows) - 1)
 

@@ -8,9 +8,9 @@ from torch import Generator, Tensor, nn
 
 from lablib.data.batch import Batch
 from lablib.longcontext.rows import Rows
-from lablib.longcontext.seesaw import mean_where
 from lablib.longcontext.stages import Curriculum
 from lablib.nn.model import LanguageModel
+from lablib.train.evaluate import accuracy
 from lablib.train.hooks import Hook
 from lablib.train.loop import TrainConfig, fit
 from lablib.train.losses import next_token_loss
@@ -32,8 +32,7 @@ class FollowStages(Hook):
         row["stage"] = self.curriculum.number_at(step)
         row["window"], row["top_k"], row["row_length"] = model.window, model.top_k, batch.tokens.shape[1]
         row["rate"] = self.curriculum.rate_at(step)
-        asked = batch.evidence >= 0
-        row["accuracy"] = mean_where((logits.argmax(-1) == batch.targets).float(), asked)
+        row["accuracy"] = accuracy(logits, batch, batch.evidence >= 0)
 
 
 def train_curriculum(

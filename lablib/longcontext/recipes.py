@@ -4,7 +4,6 @@ What the experiments of notebook 02 share. Each is a list of recipes; a recipe h
 differ in the seed alone.
 """
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -12,12 +11,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 import torch
-from torch import Generator
 
 from lablib.core.config import Config
-from lablib.core.measure import count_flops, num_parameters
+from lablib.core.seeds import generator, seed_of
 from lablib.core.weights_cache import weights_place
-from lablib.data.batch import Batch
 from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.ablation import windows_cut, without_retrieval
 from lablib.longcontext.adaptive import AdaptiveMix, AdaptiveWindow, LengthBandit
@@ -25,10 +22,11 @@ from lablib.longcontext.curriculum import train_curriculum
 from lablib.longcontext.monitor import SeesawMonitor
 from lablib.longcontext.retrieval_loss import with_retrieval_loss
 from lablib.longcontext.rows import CHAINS, Rows
-from lablib.longcontext.seesaw import answer_questions, mean_where
+from lablib.longcontext.seesaw import ask
 from lablib.longcontext.stages import KINDS, Curriculum, Mix, Stage
 from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig
+from lablib.train.evaluate import accuracy, budget, forward_flops
 from lablib.train.hooks import Hook
 from lablib.train.losses import cross_entropy
 from lablib.train.schedule import ScheduleConfig
@@ -149,33 +147,34 @@ def train_and_ask(cfg: RecipeConfig) -> pd.DataFrame:
 
     A run whose loss is no longer finite is a result, not an error: its rows say `diverged` 1 and hold no answers.
     """
-    model, rows = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed)), Rows(cfg.data, per_token=cfg.per_token)
+    model, rows = LanguageModel(cfg.model, generator("weights", cfg.seed)), Rows(cfg.data, per_token=cfg.per_token)
     place = weights_place("longcontext/recipe", TRAINING, cfg.replace(lengths=(64,), haystacks=1, questions=1).digest())
     try:
         table = train_curriculum(
             model,
             cfg.curriculum,
             rows,
-            Generator().manual_seed(10_000 + cfg.seed),
+            generator("training", cfg.seed),
             hooks=steering(cfg, rows),
             checkpoint=place,
             objective=with_retrieval_loss(cfg.retrieval_loss),
         )
     except FloatingPointError:
         return pd.DataFrame([{"phase": "test", "length": length, "diverged": 1.0} for length in cfg.lengths])
-    measured = ask_everything(model.eval(), cfg)
-    return pd.concat([table.assign(phase="train"), measured], ignore_index=True).assign(
-        diverged=0.0,
-        parameters=num_parameters(model),
-        train_tokens=cfg.curriculum.steps * cfg.curriculum.tokens,
-        train_answers=train_answers(cfg),
-        train_flops=train_flops(model, cfg, table),
-    )
+    return measured(model, cfg, table.assign(phase="train"))
+
+
+def measured(model: LanguageModel, cfg: RecipeConfig, *tables: pd.DataFrame) -> pd.DataFrame:
+    """The tables of a training (the last one by logged step), the model asked near and far, and what it took."""
+    flops = train_flops(model, cfg, tables[-1])
+    columns = budget(model, tokens=cfg.curriculum.steps * cfg.curriculum.tokens, flops=flops)
+    columns |= {"diverged": 0.0, "train_answers": train_answers(cfg)}
+    return pd.concat([*tables, ask_everything(model.eval(), cfg)], ignore_index=True).assign(**columns)
 
 
 def steering(cfg: RecipeConfig, rows: Rows) -> list[Hook]:
     """The hooks of a recipe: what steers, and the monitor, which watches every run."""
-    seed, every = 40_000 + cfg.seed, cfg.probe_every
+    seed, every = seed_of("probe", cfg.seed), cfg.probe_every
     steers: dict[str, list[Hook]] = {
         "mix": [AdaptiveMix(rows, every, seed)],
         "window": [AdaptiveWindow(rows, cfg.windows, every, seed)],
@@ -189,48 +188,43 @@ def steering(cfg: RecipeConfig, rows: Rows) -> list[Hook]:
 def ask_everything(model: LanguageModel, cfg: RecipeConfig) -> pd.DataFrame:
     """Held-out rows of every training length, and questions at every length, by the chunks that may be read."""
     trained = sorted({length for stage in cfg.curriculum.stages for length in stage.lengths})
-    rows: list[dict[str, Any]] = [{"phase": "heldout", "length": n, **held_out(model, cfg, n)} for n in trained]
+    rows: list[dict[str, Any]] = [{"phase": "heldout", "length": n, **answered_near(model, cfg, n)} for n in trained]
     window, own = model.window, model.top_k
     for top_k in cfg.ask_top_k or (own,):
         model.set_reading(window, top_k)
-        rows += [{"phase": "test", "length": n, "asked_top_k": top_k, **ask(model, cfg, n)} for n in cfg.lengths]
+        rows += [
+            {"phase": "test", "length": n, "asked_top_k": top_k, **answered_far(model, cfg, n)} for n in cfg.lengths
+        ]
     model.set_reading(window, own)
     return pd.DataFrame(rows)
 
 
 @torch.no_grad()
-def held_out(model: LanguageModel, cfg: RecipeConfig, length: int) -> dict[str, float]:
+def answered_near(model: LanguageModel, cfg: RecipeConfig, length: int) -> dict[str, float]:
     """At a training length: loss of the next token on plain rows; accuracy of answers, also of each circuit alone.
 
     `window_alone` is the model without retrieval, `hsa_alone` with its windows cut to one chunk.
     """
-    generator, rows = Generator().manual_seed(20_000 + cfg.seed), Rows(cfg.data, per_token=cfg.per_token)
-    found: dict[str, list[float]] = {}
+    random, rows, found = generator("held out", cfg.seed), Rows(cfg.data, per_token=cfg.per_token), []
     for _ in range(2 * cfg.haystacks):
-        plain = rows.source("plain", length)(max(1, 2048 // length), generator)
-        found.setdefault("local_loss", []).append(
-            float(cross_entropy(model(plain.tokens), plain.targets, plain.weight))
-        )
-        asked = rows.source("retrieval", length)(32, generator)
+        plain = rows.source("plain", length)(max(1, 2048 // length), random)
+        row = {"local_loss": float(cross_entropy(model(plain.tokens), plain.targets, plain.weight))}
+        asked = rows.source("retrieval", length)(32, random)
         with without_retrieval(model):
-            found.setdefault("window_alone", []).append(share_right(model, asked))
+            row["window_alone"] = accuracy(model(asked.tokens), asked, asked.weight > 0)
         with windows_cut(model, model.cfg.chunk):
-            found.setdefault("hsa_alone", []).append(share_right(model, asked))
-        found.setdefault("accuracy", []).append(share_right(model, asked))
+            row["hsa_alone"] = accuracy(model(asked.tokens), asked, asked.weight > 0)
+        row["accuracy"] = accuracy(model(asked.tokens), asked, asked.weight > 0)
         if asks_chains(cfg):
-            chains = rows.source("chains", length)(32, generator)
-            found.setdefault("accuracy_reasoning", []).append(share_right(model, chains))
-    return {name: float(np.mean(values)) for name, values in found.items()}
+            chains = rows.source("chains", length)(32, random)
+            row["accuracy_reasoning"] = accuracy(model(chains.tokens), chains, chains.weight > 0)
+        found.append(row)
+    return {name: float(np.mean([row[name] for row in found])) for name in found[0]}
 
 
-def share_right(model: LanguageModel, batch: Batch) -> float:
-    """Of the positions that count, how many have the largest logit on the target."""
-    return mean_where((model(batch.tokens).argmax(-1) == batch.targets).float(), batch.weight > 0)
-
-
-def ask(model: LanguageModel, cfg: RecipeConfig, length: int) -> dict[str, float]:
+def answered_far(model: LanguageModel, cfg: RecipeConfig, length: int) -> dict[str, float]:
     """Exact recall at a length and how often the needle's chunk is chosen; chains too, where they were trained."""
-    found = {"state_bytes": float(model.cfg.state_bytes(length))}
+    found = {"state_bytes": float(model.cfg.replace(window=model.window).state_bytes(length))}
     found["exact"], found["chunk_recall"] = _answers(model, cfg, cfg.data, length, cfg.needles)
     if asks_chains(cfg):
         found["exact_reasoning"], _ = _answers(model, cfg, cfg.data.replace(**CHAINS), length, CHAINS["num_pairs"])
@@ -240,14 +234,10 @@ def ask(model: LanguageModel, cfg: RecipeConfig, length: int) -> dict[str, float
 def _answers(
     model: LanguageModel, cfg: RecipeConfig, data: RetrievalConfig, length: int, needles: int
 ) -> tuple[float, float]:
-    generator = Generator().manual_seed(30_000 + cfg.seed)
-    parts = [
-        answer_questions(model, data, length, cfg.questions, generator, num_needles=needles)
-        for _ in range(cfg.haystacks)
-    ]
-    hits = np.concatenate([part["hit"] for part in parts])
-    chosen = np.concatenate([np.array(part["chunk_recall"])[np.array(part["visible"]) > 0] for part in parts])
-    return float(hits.mean()), float(chosen.mean()) if len(chosen) else math.nan
+    random = generator("questions", cfg.seed)
+    found = ask(model, data, length, cfg.haystacks, cfg.questions, random, num_needles=needles)
+    chosen = found["chunk_recall"][found["visible"] > 0]
+    return float(found["hit"].mean()), float(chosen.mean()) if len(chosen) else math.nan
 
 
 def asks_chains(cfg: RecipeConfig) -> bool:
@@ -275,7 +265,7 @@ def train_flops(model: LanguageModel, cfg: RecipeConfig, table: pd.DataFrame) ->
     kinds = table.groupby(["window", "top_k", "row_length"]).size()
     for (window, top_k, length), number in kinds.items():
         model.set_reading(int(window), int(top_k))
-        tokens = torch.zeros(cfg.curriculum.tokens // int(length), int(length), dtype=torch.long)
-        total += 3 * number / len(table) * cfg.curriculum.steps * count_flops(functools.partial(model, tokens))
+        flops = forward_flops(model, cfg.curriculum.tokens // int(length), int(length))
+        total += 3 * number / len(table) * cfg.curriculum.steps * flops
     model.set_reading(*before)
     return total

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from lablib.data.batch import Batch
@@ -21,6 +22,7 @@ from lablib.nn.hsa import Retriever
 from lablib.nn.model import LanguageModel
 from lablib.nn.streaming import edited, encode, read
 from lablib.ops.hsa import Selection, fusion_weights
+from lablib.train.evaluate import mean_where
 from lablib.train.hooks import Hook
 
 
@@ -65,11 +67,6 @@ def gradient_norm(parameters: list[nn.Parameter]) -> float:
     return math.sqrt(sum(float(p.grad.square().sum()) for p in parameters if p.grad is not None))
 
 
-def mean_where(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> float:
-    """Mean of `x` where `mask` holds; NaN where it holds nowhere."""
-    return float(x[mask].mean()) if bool(mask.any()) else math.nan
-
-
 @torch.no_grad()
 def answer_questions(
     model: LanguageModel,
@@ -111,6 +108,21 @@ def answer_questions(
         for name, value in row.items():
             results.setdefault(name, []).append(value)
     return results
+
+
+def ask(
+    model: LanguageModel,
+    cfg: RetrievalConfig,
+    length: int,
+    haystacks: int,
+    number: int,
+    generator: Generator,
+    text: Tensor | None = None,
+    **harder: Any,
+) -> dict[str, np.ndarray]:
+    """`answer_questions` on several haystacks: a value a question for each measure."""
+    parts = [answer_questions(model, cfg, length, number, generator, text, **harder) for _ in range(haystacks)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def describe_selection(

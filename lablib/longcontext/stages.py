@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Literal
 
 from lablib.core.config import Config
 from lablib.train.optim import OptimConfig
@@ -30,8 +30,6 @@ class Mix(Config):
     reasoning: float = 0.0
     plain: float = 0.0
     copied: float = 0.0
-
-    scales: ClassVar = {}
 
     def __post_init__(self):
         super().__post_init__()
@@ -67,8 +65,6 @@ class Stage(Config):
     joint_steps: int = 0
     rate: Literal["through", "warm up again", "start anew"] = "through"
     shrinks: bool = False
-
-    scales: ClassVar = {}
 
     def __post_init__(self):
         super().__post_init__()
@@ -108,8 +104,6 @@ class Curriculum(Config):
     checkpoint_every: int = 200
     optim: OptimConfig = OptimConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-
-    scales: ClassVar = {}
 
     def __post_init__(self):
         super().__post_init__()

@@ -20,7 +20,7 @@ chunks, and all hsa layers above read them.
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from lablib.core.config import Config, later
 from lablib.ops.hsa import Fusion
@@ -127,8 +127,6 @@ class ModelConfig(Config):
     bind_rate: float = later(0.1)
     bind_clip: float = later(1.0)
     bias: bool = later(False)  # in the maps of attention and MLPs
-
-    scales: ClassVar = {}
 
     def __post_init__(self):
         super().__post_init__()

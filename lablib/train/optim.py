@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -21,8 +21,6 @@ class OptimConfig(Config):
     beta2: float = 0.95
     weight_decay: float = 0.01
     clip: float = 1.0
-
-    scales: ClassVar = {}
 
 
 class Multipliers(NamedTuple):

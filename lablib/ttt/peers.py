@@ -8,17 +8,16 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from lablib.core.config import Config
-from lablib.core.measure import count_flops, num_parameters
+from lablib.core.measure import count_flops
+from lablib.core.seeds import generator
 from lablib.core.weights_cache import weights_place
 from lablib.data.batch import Batch
 from lablib.data.languages import Language, LanguageConfig
@@ -26,6 +25,7 @@ from lablib.data.mixture import text_batch
 from lablib.data.text import standard_library
 from lablib.nn.model import LanguageModel, state_bytes
 from lablib.nn.plan import ModelConfig
+from lablib.train.evaluate import budget, by_position, by_sequences
 from lablib.train.hooks import Hook
 from lablib.train.loop import TrainConfig, fit
 from lablib.train.losses import next_token_loss
@@ -116,12 +116,7 @@ def train_and_read(cfg: PeerConfig) -> pd.DataFrame:
     fast = model.num_fast if isinstance(model, TTTModel) else 0
     rate = float(model.rate().detach()) if isinstance(model, TTTModel) else math.nan
     return pd.concat(parts, ignore_index=True).assign(
-        parameters=num_parameters(model),
-        fast_weights=fast,
-        trained_rate=rate,
-        train_tokens=cfg.train.steps * cfg.train.batch * cfg.length,
-        train_flops=cfg.train.steps * step_flops(cfg, model),
-        state_bytes=kept_bytes(cfg, model) + 4 * fast,
+        fast_weights=fast, trained_rate=rate, state_bytes=kept_bytes(cfg, model) + 4 * fast, **spent(cfg, model)
     )
 
 
@@ -134,14 +129,14 @@ def kept_bytes(cfg: PeerConfig, model: LanguageModel | TTTModel) -> int:
 
 def build(cfg: PeerConfig) -> LanguageModel | TTTModel:
     """With the initial values of its seed."""
-    model = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed))
+    model = LanguageModel(cfg.model, generator("weights", cfg.seed))
     return TTTModel(model, cfg.inner) if cfg.learns else model
 
 
 def train(
-    cfg: PeerConfig, model: LanguageModel | TTTModel, *, draw: Draw | None = None, first_seed: int = 10_000
+    cfg: PeerConfig, model: LanguageModel | TTTModel, *, draw: Draw | None = None, stream: str = "training"
 ) -> pd.DataFrame:
-    """Train in place; interrupted, a later call goes on. `draw`: other texts than the corpus', in other orders."""
+    """Train in place; interrupted, a later call goes on. `draw`: other texts than the corpus'."""
     place = weights_place(
         "ttt/peer", TRAINING, cfg.replace(texts=1, read_length=1, naive_rates=(), resolution=0).digest()
     )
@@ -149,7 +144,7 @@ def train(
         model,
         partial(draw or source(cfg, "train"), cfg.length),
         cfg.train,
-        Generator().manual_seed(first_seed + cfg.seed),
+        generator(stream, cfg.seed),
         hooks=[RateWarmup(cfg.rate_warmup * cfg.train.steps)] if cfg.learns else [],
         objective=meta_loss if cfg.learns else next_token_loss,
         checkpoint=place,
@@ -166,7 +161,7 @@ def source(cfg: PeerConfig, split: Literal["train", "held-out"]) -> Draw:
 
 def read_all(cfg: PeerConfig, model: LanguageModel | TTTModel) -> list[pd.DataFrame]:
     """Read the same held-out texts in every mode that the peer has."""
-    batch = source(cfg, "held-out")(cfg.read_length, cfg.texts, Generator().manual_seed(20_000 + cfg.seed))
+    batch = source(cfg, "held-out")(cfg.read_length, cfg.texts, generator("held out", cfg.seed))
     best = None
     if cfg.corpus == "language":
         known = Language(cfg.language)
@@ -184,7 +179,7 @@ def read_all(cfg: PeerConfig, model: LanguageModel | TTTModel) -> list[pd.DataFr
         losses = by_sequences(partial(losses_of, reader, learns), batch)
         if best is not None:
             check_leak(losses, best, f"{cfg.name} ({labels['mode']})")
-        found.append(position_table(losses, best, cfg.resolution).assign(phase="read", **labels))
+        found.append(by_position(losses, best, cfg.resolution).assign(phase="read", **labels))
     return found
 
 
@@ -194,13 +189,6 @@ def losses_of(model: nn.Module, learns: bool, batch: Batch) -> Tensor:
     if learns:
         return model.read(batch.tokens, batch.targets).losses
     return F.cross_entropy(model(batch.tokens).mT, batch.targets, reduction="none")
-
-
-def by_sequences(measure: Callable[[Batch], Tensor], batch: Batch, tokens: int = 32_768) -> Tensor:
-    """A measure of a few texts at a time, so that memory stays small."""
-    size = max(1, tokens // batch.tokens.shape[1])
-    rows = range(0, len(batch.tokens), size)
-    return torch.cat([measure(Batch(*(column[start : start + size] for column in batch))) for start in rows])
 
 
 def check_leak(losses: Tensor, best: Tensor, name: str) -> None:
@@ -214,19 +202,10 @@ def check_leak(losses: Tensor, best: Tensor, name: str) -> None:
         )
 
 
-def position_table(losses: Tensor, best: Tensor | None, resolution: int) -> pd.DataFrame:
-    """Means over texts of stretches of positions [start, stop): each position, or stretches that double from 16 on."""
-    time = losses.shape[1]
-    edges = list(range(time + 1)) if resolution else [0, *(2**i for i in range(4, 40) if 2**i < time), time]
-    rows = []
-    for start, stop in pairwise(edges):
-        row = {"start": start, "stop": stop, "loss": float(losses[:, start:stop].mean())}
-        row["best"] = math.nan if best is None else float(best[:, start:stop].mean())
-        row["text_error"] = (
-            float(losses[:, start:stop].mean(1).std() / np.sqrt(len(losses))) if len(losses) > 1 else 0.0
-        )
-        rows.append(row)
-    return pd.DataFrame(rows)
+def spent(cfg: PeerConfig, model: LanguageModel | TTTModel) -> dict[str, float]:
+    """The budget columns of a training."""
+    tokens, flops = cfg.train.steps * cfg.train.batch * cfg.length, cfg.train.steps * step_flops(cfg, model)
+    return budget(model, tokens=tokens, flops=flops)
 
 
 def step_flops(cfg: PeerConfig, model: LanguageModel | TTTModel) -> float:

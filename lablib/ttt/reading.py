@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -52,8 +52,6 @@ class InnerConfig(Config):
     order: Literal["exact", "first"] = "exact"
     ascent: bool = False
     group: int = 0
-
-    scales: ClassVar = {}
 
     def __post_init__(self):
         super().__post_init__()

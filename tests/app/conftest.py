@@ -1,5 +1,6 @@
 """Small notebooks, and `lab` as a person starts it: in a process of its own, tagged so that nothing can hide."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
@@ -20,6 +21,7 @@ rates: list[float] = [0.1]  # learning rates
 scale: str | None = None  # smoke, lab or full
 interactive: bool | None = None  # widgets or still pictures"""
 TAG = "LAB_TEST_TAG"
+PATIENCE = 900.0  # seconds until a `lab` counts as hanging: more than ten times what any test here needs when idle
 SWEEP = '''\
 """An experiment that lies beside a notebook and logs what it computes, in whatever process."""
 
@@ -77,7 +79,7 @@ def write_sweep(folder: Path, in_every_arm: str = "pass", *, more: str = "") -> 
 
 @dataclasses.dataclass
 class Lab:
-    """Starts `lab` with a tag that every process below it inherits."""
+    """Starts `lab` with a tag that every process below it inherits, and ends all that have the tag."""
 
     folder: Path
     environ: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -108,9 +110,34 @@ class Lab:
         )
 
     def run(self, *arguments: str) -> tuple[int, str]:
-        process = self.start(*arguments)
-        text, _ = process.communicate(timeout=120)
+        """Exit code and text of `lab` with these arguments."""
+        return self.finish(self.start(*arguments))
+
+    def finish(self, process: subprocess.Popen) -> tuple[int, str]:
+        """Exit code and text of a `lab` that was started; one that hangs is ended, and the test fails."""
+        try:
+            text, _ = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.end()
+            raise
         return process.returncode, text
+
+    def wait_until(self, true: Callable[[], bool], process: subprocess.Popen) -> None:
+        """Wait for something that a started `lab` does; the test fails where it ends or hangs before."""
+        deadline = time.monotonic() + PATIENCE
+        while not true():
+            if process.poll() is not None or time.monotonic() > deadline:
+                self.end()
+                pytest.fail(f"it ended or hung too early: {process.communicate()[0]}")
+            time.sleep(0.05)
+
+    def end(self) -> None:
+        """Kill all that was started below this lab and still lives."""
+        while found := list(self.processes()):
+            for process, _ in found:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            time.sleep(0.05)
 
     def last_run(self) -> dict:
         """The newest run.json."""
@@ -127,7 +154,7 @@ class Lab:
         return nbformat.read(self.seen(self.out) / self.last_run()["id"] / f"{name}.ipynb", as_version=4)
 
     def left_over(self, *, within: float = 0.0) -> list[str]:
-        """What still lives of all that was started; waits up to `within` seconds for it to go."""
+        """What still lives of all that was started; waits for it to go, at most `within` seconds."""
         deadline = time.monotonic() + within
         while (found := [name for _, name in self.processes()]) and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -153,10 +180,16 @@ def printed(notebook) -> str:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory) -> Lab:
-    return Lab(tmp_path_factory.mktemp("lab"))
+def lab(tmp_path_factory) -> Iterator[Lab]:
+    """A lab for all tests of a file; what a failed test left running ends with it."""
+    made = Lab(tmp_path_factory.mktemp("lab"))
+    yield made
+    made.end()
 
 
 @pytest.fixture
-def own_lab(tmp_path) -> Lab:
-    return Lab(tmp_path)
+def own_lab(tmp_path) -> Iterator[Lab]:
+    """A lab for one test."""
+    made = Lab(tmp_path)
+    yield made
+    made.end()

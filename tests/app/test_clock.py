@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lablib.app import runrecord
+from lablib.app import run_state
 
 from .conftest import Lab, printed, write_notebook
 
@@ -62,8 +62,8 @@ def set_clock(ahead):
 
 
 @pytest.fixture(scope="module")
-def jumped(lab: Lab) -> tuple[int, str, float]:
-    """A run in which the clock goes back by an hour and forward by a day, beside a notebook that never ends."""
+def settable(lab: Lab) -> Lab:
+    """A lab below which the clock is what `set_clock` says, with a notebook that sets it twice and one that hangs."""
     if shutil.which("cc") is None:
         pytest.skip("no C compiler here to build a clock that can be set")
     (lab.folder / "clock.c").write_text(CLOCK)
@@ -72,11 +72,8 @@ def jumped(lab: Lab) -> tuple[int, str, float]:
     lab.environ = {"LD_PRELOAD": str(lab.folder / "clock.so"), "SECONDS_AHEAD": str(lab.folder / "ahead")}
     wait = "time.sleep(0.5)"
     write_notebook(lab.folder, "jumps", JUMPS, f"set_clock(-{HOUR})\n{wait}", f"set_clock({DAY})\n{wait}", "1 + 1")
-    write_notebook(lab.folder, "hangs", "import time; time.sleep(600)")
-    began = time.monotonic()
-    names = ["jumps.ipynb", "hangs.ipynb", "--workers", "2", "--timeout", "20"]
-    code, text = lab.run("run", *names, "--scale", "smoke", "--out", str(lab.out))
-    return code, text, time.monotonic() - began
+    write_notebook(lab.folder, "hangs", JUMPS, f"set_clock(-{HOUR})\nopen('set', 'w').close()\ntime.sleep(3600)")
+    return lab
 
 
 def set_clock(lab: Lab, ahead: float) -> None:
@@ -84,35 +81,54 @@ def set_clock(lab: Lab, ahead: float) -> None:
         file.write(struct.pack("d", ahead))
 
 
-@pytest.mark.slow
-def test_deadlines_and_times_do_not_follow_a_clock_that_is_set(lab, jumped):
-    code, text, seconds = jumped
-    assert lab.statuses() == {"jumps": "ok", "hangs": "timeout"}, text
-    assert code == 1
-    assert printed(lab.executed("jumps")).split() == ["-1", "24"]  # it was set indeed
-    assert all(0 < run["wall_seconds"] < seconds for run in lab.last_run()["notebooks"])
-    assert lab.last_run()["finished"] > lab.last_run()["started"]
-    assert lab.left_over() == []
+def run(lab: Lab, *arguments: str) -> tuple[int, str]:
+    return lab.run("run", *arguments, "--scale", "smoke", "--out", str(lab.out))
 
 
 @pytest.mark.slow
-def test_the_last_run_is_the_one_started_last_when_the_clock_was_set_back(lab, jumped):
-    """The clock is now a day behind what the run before has seen, and an hour behind its start."""
-    before = lab.last_run()
-    set_clock(lab, -HOUR)
+def test_a_clock_set_forward_ends_no_notebook_before_its_time(settable):
+    began = time.monotonic()
+    code, text = run(settable, "jumps.ipynb")
+    seconds = time.monotonic() - began
+    assert (code, settable.statuses()) == (0, {"jumps": "ok"}), text
+    assert printed(settable.executed("jumps")).split() == ["-1", "24"]  # it was set indeed
+    (notebook,) = settable.last_run()["notebooks"]
+    assert 0 < notebook["wall_seconds"] < seconds
+    assert settable.last_run()["finished"] > settable.last_run()["started"]
+
+
+@pytest.mark.slow
+def test_a_clock_set_back_lets_no_notebook_live_longer(settable):
+    set_clock(settable, 0)
+    for seconds in (6, 18, 54, 162):  # a busy machine may need more than the first to come to the cell that hangs
+        code, text = run(settable, "hangs.ipynb", "--timeout", str(seconds))
+        assert (code, settable.statuses()) == (1, {"hangs": "timeout"}), text
+        if (settable.folder / "set").exists():
+            break
+    assert (settable.folder / "set").exists()
+    assert settable.left_over() == []
+
+
+@pytest.mark.slow
+def test_the_last_run_is_the_one_started_last_when_the_clock_was_set_back(settable):
+    """The clock of the second run is a day behind that of the first."""
+    lab = settable
+    set_clock(lab, DAY)
+    write_notebook(lab.folder, "early", "1 + 1")
+    code, text = run(lab, "early.ipynb")
+    assert code == 0, text
+    before, kept = lab.last_run(), len(run_state.run_names(lab.out))
+    set_clock(lab, 0)
     process = lab.start("run", "hangs.ipynb", "--scale", "smoke", "--out", str(lab.out))
-    deadline = time.monotonic() + 60
-    while len(runrecord.run_names(lab.out)) < 2:
-        assert time.monotonic() < deadline, process.communicate()
-        time.sleep(0.05)
-    newest = runrecord.find(lab.out, "last")
+    lab.wait_until(lambda: len(run_state.run_names(lab.out)) > kept, process)
+    newest = run_state.find(lab.out, "last")
     assert newest.seen_status == "running"  # it lives, though it began before the run before it
     assert newest.id > before["id"]
     assert newest.started < before["started"]
     process.kill()
-    process.communicate()
-    assert lab.left_over(within=10) == []
-    assert runrecord.find(lab.out, "last").seen_status == "interrupted"
+    lab.finish(process)
+    assert lab.left_over(within=100) == []
+    assert run_state.find(lab.out, "last").seen_status == "interrupted"
     write_notebook(lab.folder, "hangs", "1 + 1")
     code, text = lab.run("run", "--resume", "last", "--out", str(lab.out))
     assert code == 0, text
@@ -120,15 +136,15 @@ def test_the_last_run_is_the_one_started_last_when_the_clock_was_set_back(lab, j
 
 
 def test_a_new_run_is_named_later_than_every_kept_one(tmp_path):
-    first, second = runrecord.new_folder(tmp_path), runrecord.new_folder(tmp_path)  # within a second
+    first, second = run_state.new_folder(tmp_path), run_state.new_folder(tmp_path)  # within a second
     assert first.name < second.name
     ahead = datetime.now(UTC) + timedelta(days=400)
     (tmp_path / f"{ahead:%Y%m%dT%H%M%SZ}-abcd").mkdir()
     (tmp_path / "notes").mkdir()
     (tmp_path / "99999999T999999Z-mine").mkdir()
-    third = runrecord.new_folder(tmp_path)
+    third = run_state.new_folder(tmp_path)
     assert second.name < third.name
     (tmp_path / "99999999T999999Z-mine").rmdir()
-    fourth = runrecord.new_folder(tmp_path)
+    fourth = run_state.new_folder(tmp_path)
     assert f"{ahead:%Y%m%dT%H%M%SZ}-abcd" < fourth.name
-    assert fourth.name < runrecord.new_folder(tmp_path).name
+    assert fourth.name < run_state.new_folder(tmp_path).name

@@ -1,5 +1,6 @@
 """`make lab`: JupyterLab on this machine only, and only for who has the token."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -17,7 +18,7 @@ import pytest
 
 from lablib.core.store import PROJECT
 
-from .conftest import TAG, Lab, listens_on
+from .conftest import PATIENCE, TAG, Lab, listens_on
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +32,14 @@ def command_of_make_lab() -> list[str]:
     done = subprocess.run(dry, cwd=PROJECT, capture_output=True, text=True, check=True)
     program, *rest = shlex.split(done.stdout.splitlines()[-1])
     return [str(Path(sys.executable).parent / Path(program).name), *rest]
+
+
+def told_by(runtime: Path) -> dict | None:
+    """What a server says of itself; None while its file is not there, or half written."""
+    for path in runtime.glob("jpserver-*.json"):
+        with contextlib.suppress(json.JSONDecodeError):
+            return json.loads(path.read_text())
+    return None
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +57,16 @@ def server(lab: Lab):
     with (lab.folder / "log").open("w") as log:
         process = subprocess.Popen(command_of_make_lab(), cwd=PROJECT, env=environ, stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 60
-        while not (found := list((lab.folder / "runtime").glob("jpserver-*.json"))):
+        deadline = time.monotonic() + PATIENCE
+        while (facts := told_by(lab.folder / "runtime")) is None:
             assert process.poll() is None, (lab.folder / "log").read_text()
             assert time.monotonic() < deadline, (lab.folder / "log").read_text()
             time.sleep(0.1)
-        yield psutil.Process(process.pid), json.loads(found[0].read_text()) | {"port": port}
+        yield psutil.Process(process.pid), facts | {"port": port}
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
-    assert lab.left_over(within=5) == []
+        process.wait(PATIENCE)
+    assert lab.left_over(within=100) == []
 
 
 def ask(server, path: str, token: str = "") -> tuple[int, str]:
@@ -65,7 +74,7 @@ def ask(server, path: str, token: str = "") -> tuple[int, str]:
     address = f"http://127.0.0.1:{server[1]['port']}{path}"
     request = urllib.request.Request(address, headers={"Authorization": f"token {token}"} if token else {})
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return answer.status, answer.url
     except urllib.error.HTTPError as error:
         with error:

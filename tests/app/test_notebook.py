@@ -1,20 +1,24 @@
-"""An executed notebook as it is handed out, and the map of all notebooks, which has one source."""
+"""An executed notebook as it is handed out, the map of all notebooks, and what a process costs to start."""
 
 import json
+import subprocess
+import sys
 
-from lablib.app.notebook import NOTEBOOKS, PLANNED, lab_map, map_table, scrub_notebook
-from lablib.core.scrub import scrubber
+import pytest
+
+from lablib.app.notebook import NOTEBOOKS, PLANNED, lab_map, map_table, redact_notebook
+from lablib.core.redact import redactor
 from lablib.core.store import PROJECT
 
 
 def test_a_notebook_loses_papermills_and_the_widgets_metadata(tmp_path):
-    clean = scrubber(folders={tmp_path: "."})
+    clean = redactor(folders={tmp_path: "."})
     cell = {
         "metadata": {"papermill": {"status": "completed"}, "tags": ["x"]},
         "outputs": [{"text": [f"{tmp_path}/y\n"]}],
     }
     notebook = {"metadata": {"papermill": {"input_path": "x"}, "widgets": {}, "kernelspec": {}}, "cells": [cell]}
-    found = scrub_notebook(notebook, clean)
+    found = redact_notebook(notebook, clean)
     assert found["metadata"] == {"kernelspec": {}}
     assert found["cells"] == [{"metadata": {"tags": ["x"]}, "outputs": [{"text": ["y\n"]}]}]
     assert cell["metadata"]["papermill"]  # the notebook that is still running is left alone
@@ -49,3 +53,11 @@ def test_notebook_00_prints_the_map_and_does_not_write_it():
     assert "map_table()" in text
     for name in ("01_seesaw", "to come", *PLANNED):
         assert name not in text
+
+
+@pytest.mark.parametrize("imports", ["lablib.app.worker", "lablib.app.cli, nbformat"])
+def test_no_process_of_the_lab_waits_for_a_grammar_of_web_addresses(imports):
+    """Building it takes two seconds of CPU; it is there in a Python that imports nbformat alone."""
+    program = f"import sys, {imports}; print('lark' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]

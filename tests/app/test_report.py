@@ -13,9 +13,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from lablib.app import report
 from lablib.app.outputs import PLOTLY, exercise_states, prepared
 from lablib.app.prose import formula, inline, markdown, sanitize
-from lablib.app.runrecord import NotebookRun, RunRecord
+from lablib.app.run_state import NotebookRun, RunState
 from lablib.core.exercise import Mistake, attempt, exercise, show_solution
 from lablib.core.session import session
+from lablib.core.store import PROJECT
 from lablib.longcontext.experiments.cost import CostConfig
 
 FIGURE = {"data": [{"type": "scatter", "y": [1, 2]}], "layout": {"title": {"text": "Recall </script><b>by length</b>"}}}
@@ -127,7 +128,7 @@ def page(tmp_path_factory) -> str:
         run("two", status="failed", error="ValueError: <bad>", wall_seconds=1.0, cpu_seconds=1.0),
         run("three", status="cancelled"),
     ]
-    record = RunRecord(
+    record = RunState(
         folder=folder,
         scale="smoke",
         parameters={"seed": "0"},
@@ -192,11 +193,27 @@ def test_plotly_is_in_once_and_the_figures_cannot_end_their_script(page):
     assert "Recall \\u003c/script>" in page
 
 
-def test_a_page_without_figures_has_no_script(page, tmp_path):
-    record = RunRecord(
-        folder=tmp_path, scale="lab", parameters={}, workers=1, timeout=9.0, provenance={}, notebooks=[], status="ok"
-    )
-    assert "<script" not in report.build(record)
+def empty_run(folder, **more):
+    fields = {"scale": "lab", "parameters": {}, "workers": 1, "timeout": 9.0, "provenance": {}, "notebooks": []}
+    return RunState(folder=folder, **fields | more)
+
+
+def test_a_page_without_figures_has_no_script(tmp_path):
+    assert "<script" not in report.build(empty_run(tmp_path, status="ok"))
+
+
+def test_what_the_record_says_loses_folders_and_secrets_and_is_escaped(tmp_path, monkeypatch):
+    monkeypatch.setenv("A_TOKEN", "correct-horse-battery")
+    leaks = {
+        "error": f"{PROJECT}/x <b>",
+        "parameters": {"key": "correct-horse-battery"},
+        "provenance": {"at": f"{PROJECT}/y"},
+    }
+    page = report.build(empty_run(tmp_path, **leaks))
+    for leak in (str(PROJECT), "correct-horse-battery", "<b>"):
+        assert leak not in page
+    for kept in ("x &lt;b&gt;", "key=[secret A_TOKEN]", "<td>y</td>"):
+        assert kept in page
 
 
 def test_a_figures_image_stands_in_where_there_is_no_javascript(page):

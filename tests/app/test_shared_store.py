@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from lablib.app import runrecord
+from lablib.app import run_state
 from lablib.app.cli import main
 from lablib.app.errors import BadInput
 from lablib.core.experiment import all_experiments
@@ -22,14 +22,13 @@ DAMAGES = {1: lambda data: data[: len(data) // 2], 2: lambda data: b"", 3: lambd
 def twice(lab: Lab) -> list[tuple[int, str]]:
     """Two runs of one sweep, started together on one store and one folder of runs: exit codes and texts."""
     # each waits for the other in its first arm, so that they do overlap
-    meet = "Path(f'here-{os.getpid()}').touch(); end = time.monotonic() + 30\n    "
+    meet = "Path(f'here-{os.getpid()}').touch(); end = time.monotonic() + 300\n    "
     meet += "while len(list(Path().glob('here-*'))) < 2 and time.monotonic() < end: time.sleep(0.02)"
     write_sweep(lab.folder, meet)
     write_notebook(lab.folder, "sweeps", RUN_SWEEP)
     command = ["run", "sweeps.ipynb", "--scale", "smoke", "--out", str(lab.out)]
     both = [lab.start(*command), lab.start(*command)]
-    texts = [process.communicate(timeout=120)[0] for process in both]
-    return [(process.returncode, text) for process, text in zip(both, texts, strict=True)]
+    return [lab.finish(process) for process in both]
 
 
 def arm_files(lab: Lab):
@@ -75,9 +74,9 @@ def test_of_two_that_resume_one_run_at_once_one_does_and_the_other_is_refused(la
     place.write_text(place.read_text().replace('"status": "ok"', '"status": "failed"'))
     command = ["run", "--resume", "last", "--out", str(lab.out)]
     both = [lab.start(*command), lab.start(*command)]
-    texts = [process.communicate(timeout=120)[0] for process in both]
-    assert sorted(process.returncode for process in both) == [0, 2], texts
-    refused = next(text for process, text in zip(both, texts, strict=True) if process.returncode == 2)
+    ended = sorted(map(lab.finish, both))
+    assert [code for code, _ in ended] == [0, 2], ended
+    refused = ended[1][1]
     assert refused.splitlines()[-1].startswith(f"lab: run {place.parent.name} is ")  # still running, or complete by now
     assert lab.statuses() == {"sweeps": "ok"}
     assert len(lab.last_run()["resumed"]) == 1
@@ -101,4 +100,4 @@ def test_list_and_doctor_survive_a_damaged_store(own_store, tmp_path):
     examined = CliRunner().invoke(main, ["doctor", "--out", str(tmp_path / "runs")], catch_exceptions=False)
     assert "own store" in examined.output
     with pytest.raises(BadInput, match=r"no readable run\.json"):
-        runrecord.find(tmp_path / "runs", "last")
+        run_state.find(tmp_path / "runs", "last")

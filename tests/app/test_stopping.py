@@ -1,11 +1,10 @@
 """Stopping `lab run`: by Ctrl-C, SIGTERM and SIGKILL, nothing lives on and the record says so."""
 
 import signal
-import time
 
 import pytest
 
-from lablib.app import report, runrecord
+from lablib.app import report, run_state
 
 from .conftest import Lab, listens_on, write_notebook
 
@@ -18,10 +17,10 @@ from lablib.core.experiment import worker_pool
 if not pathlib.Path("go").exists():
     pool = worker_pool(1)
     print(pool.submit(int, 7).result(), flush=True)
-    pool.submit(time.sleep, 600)
-    subprocess.Popen(["sleep", "600"], start_new_session=True)
+    pool.submit(time.sleep, 3600)
+    subprocess.Popen(["sleep", "3600"], start_new_session=True)
     pathlib.Path("up").touch()
-    time.sleep(600)"""
+    time.sleep(3600)"""
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +34,7 @@ def hanging(lab: Lab):
         (lab.folder / "up").unlink(missing_ok=True)
         names = tuple(f"{name}.ipynb" for name in names)
         process = lab.start("run", *names, "--scale", "smoke", "--workers", "1", "--out", str(lab.out))
-        deadline = time.monotonic() + 60
-        while not (lab.folder / "up").exists():
-            assert time.monotonic() < deadline, process.communicate(timeout=5)
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.05)
+        lab.wait_until((lab.folder / "up").exists, process)
         assert len(lab.left_over()) >= 5  # lab, its child, the kernel, a worker, sleep
         return process
 
@@ -57,8 +52,8 @@ def test_a_kernel_listens_on_this_machine_only_and_its_run_cannot_be_resumed_whi
     assert f"is still running (process {process.pid}); stop it first, or wait" in text
     assert lab.last_run()["pid"] == process.pid
     process.send_signal(signal.SIGHUP)  # the terminal is closed
-    text, _ = process.communicate(timeout=30)
-    assert process.returncode == 129, text
+    code, text = lab.finish(process)
+    assert code == 129, text
     assert lab.left_over() == []
     assert lab.statuses() == {"hangs": "cancelled"}
 
@@ -67,8 +62,8 @@ def test_a_kernel_listens_on_this_machine_only_and_its_run_cannot_be_resumed_whi
 def test_a_signal_stops_it_whole_and_is_put_on_record(lab, hanging, number, expected):
     process = hanging("hangs", "last")
     process.send_signal(number)
-    text, _ = process.communicate(timeout=30)
-    assert process.returncode == expected, text
+    code, text = lab.finish(process)
+    assert code == expected, text
     assert lab.left_over() == []
     assert lab.statuses() == {"hangs": "cancelled", "last": "cancelled"}
     assert lab.last_run()["status"] == "cancelled"
@@ -78,10 +73,10 @@ def test_a_signal_stops_it_whole_and_is_put_on_record(lab, hanging, number, expe
 def test_a_killed_lab_leaves_nothing_and_is_seen_as_interrupted(lab, hanging):
     process = hanging("first", "hangs", "last")
     process.kill()
-    process.communicate(timeout=30)
-    assert lab.left_over(within=10) == []
+    lab.finish(process)
+    assert lab.left_over(within=100) == []
     assert lab.last_run()["status"] == "running"
-    record = runrecord.find(lab.out, "last")
+    record = run_state.find(lab.out, "last")
     assert record.seen_status == "interrupted"
     assert [record.seen_status_of(run) for run in record.notebooks] == ["ok", "interrupted", "cancelled"]
     assert "interrupted: lab itself died" in report.build(record)
@@ -96,10 +91,10 @@ def test_a_run_that_lives_cannot_be_resumed(tmp_path):
     folder = tmp_path / "20260101T000000Z-abcd"
     folder.mkdir()
     fields = {"scale": "smoke", "parameters": {}, "workers": 1, "timeout": 9.0, "provenance": {}, "notebooks": []}
-    record = runrecord.RunRecord(folder=folder, **fields)
+    record = run_state.RunState(folder=folder, **fields)
     record.claim()
     record.save()
-    assert runrecord.find(tmp_path, "last").seen_status == "running"
+    assert run_state.find(tmp_path, "last").seen_status == "running"
     record.pid_started = "tick 1"  # another process with the same number
     record.save()
-    assert runrecord.find(tmp_path, "last").seen_status == "interrupted"
+    assert run_state.find(tmp_path, "last").seen_status == "interrupted"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from lablib.core.store import PROJECT
 
+from .conftest import PATIENCE
+
 EXPERIMENTS = '''\
 """A tiny subject."""
 
@@ -89,6 +91,6 @@ def lab(project: Path, *arguments: str, **environ: str) -> tuple[int, str]:
         env=os.environ | {"PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"} | environ,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     return done.returncode, done.stdout + done.stderr

@@ -3,8 +3,6 @@
 import importlib.util
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -45,15 +43,10 @@ def server(browser, tmp_path_factory) -> Server:
 
 
 @pytest.fixture(scope="session")
-def report(browser, tmp_path_factory) -> Path:
-    """The report of a smoke run of all notebooks."""
-    out = tmp_path_factory.mktemp("runs")
-    command = [sys.executable, "-m", "lablib.app.cli", "run", "--scale", "smoke", "--workers", "2", "--out", str(out)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment | {"LAB_HOME": str(out / "home")})
-    assert done.returncode == 0, done.stdout + done.stderr
-    (found,) = out.glob("*/report.html")
-    return found
+def report(smoke_run) -> Path:
+    """The report of the smoke run of all notebooks."""
+    assert smoke_run.code == 0, smoke_run.text
+    return smoke_run.folder / "report.html"
 
 
 @pytest.fixture(scope="session")

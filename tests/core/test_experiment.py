@@ -238,8 +238,9 @@ def test_what_is_recorded_is_joined_as_arm_by_arm(tmp_path, monkeypatch):
     monkeypatch.setattr(core, "Record", lambda: Record(tmp_path / "results"))
     kept = [squares.compute(cfg) for cfg in [*square_arms("full"), SquareConfig(x=7, mood="is filtered")]]
     Record(tmp_path / "results").save(squares.name, kept)
-    one_by_one = pd.concat([arm.joined("recorded") for arm in Record(tmp_path / "results").load(squares.name)])
-    assert_frame_equal(squares.recorded(), one_by_one.reset_index(drop=True))
+    recorded = sorted(Record(tmp_path / "results").load(squares.name), key=lambda arm: arm.config["x"])
+    one_by_one = pd.concat([arm.joined("recorded") for arm in recorded], ignore_index=True)
+    assert_frame_equal(squares.recorded(), one_by_one, check_like=True)
 
 
 @dataclass(frozen=True, kw_only=True)

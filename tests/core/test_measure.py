@@ -82,8 +82,8 @@ def test_a_tied_weight_counts_once_and_a_frozen_one_not_at_all():
     before = num_parameters(model)
     model.head.weight = model.embedding.weight
     assert num_parameters(model) == before - 11 * 8
-    freeze(model, "lower.0.mlp", count=1)
-    assert num_parameters(model) == before - 11 * 8 - 3 * 8 * 16
+    freeze(model, "blocks.0.mlp", count=1)
+    assert num_parameters(model) == before - 11 * 8 - 3 * 8 * 16 - 8
 
 
 def test_bytes_are_elements_times_their_size():

@@ -87,7 +87,7 @@ class Answers(LanguageModel):
         self.share, self.seen = share, []
 
     def forward(self, tokens):
-        self.seen.append(self.cfg.window)
+        self.seen.append(self.window)
         right = torch.nn.functional.one_hot(tokens.roll(-1, dims=1), DATA.vocab).float()
         wrong = torch.rand(len(tokens), generator=Generator().manual_seed(1)).argsort() >= self.share * len(tokens)
         right[wrong] = 0.0

@@ -25,7 +25,6 @@ from lablib.longcontext.far import (
     sample_scores,
 )
 from lablib.longcontext.seesaw import watch_retrieval
-from lablib.nn.hsa import Retriever
 from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig
 from lablib.nn.streaming import edited, encode, read
@@ -140,8 +139,7 @@ def test_the_sampled_scores_are_those_that_retrieval_compares(model, generator):
     questions = draw_questions(DATA, 512, 10, Generator().manual_seed(seed), strata=10)
     stream = encode(model, questions.haystack)
     seen_all = []
-    (retriever,) = (module for module in model.modules() if isinstance(module, Retriever))
-    retriever.top_k = 100
+    model.set_reading(model.window, 100)
     try:
         for i in range(10):
             planting = edited(model, stream, questions.haystack, questions.starts[i], questions.plants[i])
@@ -149,7 +147,7 @@ def test_the_sampled_scores_are_those_that_retrieval_compares(model, generator):
                 read(model, now, questions.tails[i : i + 1], keep=1)
             seen_all.append(seen[-1].scores[0, 0, -1])
     finally:
-        retriever.top_k = 3
+        model.set_reading(model.window, 3)
     needles = questions.evidence[:, 0] // 8
     expected = [row[c] for row, c in zip(seen_all, needles.tolist(), strict=True) if c < len(row)]
     torch.testing.assert_close(sample.needle, torch.stack(expected), atol=1e-4, rtol=0)

@@ -7,9 +7,10 @@ import torch
 from torch import Generator, nn
 
 from lablib.data.retrieval import RetrievalConfig, training_batch
-from lablib.longcontext.seesaw import RetrievalProbe, gradient_norm, mean_where
+from lablib.longcontext.seesaw import RetrievalProbe, gradient_norm
 from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig
+from lablib.train.evaluate import mean_where
 from lablib.train.losses import cross_entropy
 
 DATA = RetrievalConfig(num_noise=4, num_keys=4, num_values=4)

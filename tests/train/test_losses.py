@@ -64,7 +64,7 @@ def test_auxiliary_losses_are_added_with_their_weight(generator):
     batch, model = Batch(tokens, tokens, torch.ones(2, 4), tokens), WithLosses()
     for weight in (0.0, 0.5):
         loss, logits = with_auxiliary(weight)(model, batch)
-        assert float(loss) == pytest.approx(math.log(5) + 3.0 * weight)
+        assert loss.item() == pytest.approx(math.log(5) + 3.0 * weight)
         assert logits.shape == (2, 4, 5)
     with pytest.raises(ValueError, match="the weight of the auxiliary losses is -1"):
         with_auxiliary(-1.0)

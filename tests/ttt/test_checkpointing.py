@@ -113,14 +113,14 @@ def of_an_outer_step(chunks: int, group: int) -> tuple[int, int]:
 
 def test_memory_is_a_state_a_group_and_the_chunks_of_one_group():
     """N / n + n, and without groups N: what is kept grows with the groups, what is open with their size."""
-    kept = {(n, group): of_an_outer_step(n, group)[0] for n in (8, 16, 32) for group in (0, 1, 4)}
+    kept = {(n, group): of_an_outer_step(n, group)[0] for n in (4, 8, 12) for group in (0, 1, 4)}
     for group in (0, 1, 4):
-        further = kept[32, group] - kept[16, group]
-        assert further == pytest.approx(2 * (kept[16, group] - kept[8, group]), rel=0.02), "linear in the chunks"
-    assert kept[32, 4] - kept[16, 4] < 0.4 * (kept[32, 1] - kept[16, 1])
-    assert kept[32, 1] - kept[16, 1] < 0.5 * (kept[32, 0] - kept[16, 0])
-    opened = {group: of_an_outer_step(32, group)[1] for group in (4, 8, 16)}
-    assert opened[16] - opened[8] == pytest.approx(2 * (opened[8] - opened[4]), rel=0.1)
+        further = kept[12, group] - kept[8, group]
+        assert further == pytest.approx(kept[8, group] - kept[4, group], rel=0.02), "linear in the chunks"
+    assert kept[12, 4] - kept[8, 4] < 0.4 * (kept[12, 1] - kept[8, 1])
+    assert kept[12, 1] - kept[8, 1] < 0.5 * (kept[12, 0] - kept[8, 0])
+    opened = {group: of_an_outer_step(16, group)[1] for group in (2, 4, 8)}
+    assert opened[8] - opened[4] == pytest.approx(2 * (opened[4] - opened[2]), rel=0.1)
 
 
 def test_groups_near_the_square_root_need_least_memory():

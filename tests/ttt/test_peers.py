@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Generator
 
+from lablib.train.evaluate import by_position
 from lablib.ttt import peers
 from lablib.ttt.baselines import BASE, PLANS, at_size, peer, size_of
 from lablib.ttt.experiments.recall import RecallConfig
-from lablib.ttt.peers import PeerConfig, check_leak, position_table, train_and_read
+from lablib.ttt.peers import PeerConfig, check_leak, train_and_read
 from lablib.ttt.reading import Carry, TTTModel
 
 
@@ -85,7 +86,7 @@ def test_a_model_better_than_the_language_allows_is_caught():
 
 def test_a_reader_that_scores_after_learning_fails_its_run(monkeypatch):
     """The usual leak: the loss of a chunk with weights that have learnt it, here often enough to know it by heart."""
-    cfg = peer("smoke", "TTT-E2E", inner__chunk=1, inner__rate=1.0).replace(texts=16, read_length=16)
+    cfg = peer("smoke", "TTT-E2E", inner__chunk=1, inner__rate=1.0).replace(texts=16, read_length=16, naive_rates=())
     honest, model = TTTModel.read_chunk, peers.build(cfg).eval()
 
     def scores_what_it_has_learnt(self, carry, *chunk):
@@ -102,11 +103,11 @@ def test_a_reader_that_scores_after_learning_fails_its_run(monkeypatch):
 
 def test_stretches_cover_each_position_once():
     losses = torch.arange(100.0).repeat(3, 1)
-    table = position_table(losses, losses - 1, resolution=0)
+    table = by_position(losses, losses - 1, resolution=0)
     assert list(zip(table["start"], table["stop"], strict=True)) == [(0, 16), (16, 32), (32, 64), (64, 100)]
     assert table["loss"].tolist() == [7.5, 23.5, 47.5, 81.5]
     assert table["best"].tolist() == [6.5, 22.5, 46.5, 80.5]
-    single = position_table(losses, None, resolution=1)
+    single = by_position(losses, None, resolution=1)
     assert single["loss"].tolist() == list(range(100))
     assert all(math.isnan(value) for value in single["best"])
 

@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import torch
-from torch import Generator
 
 from lablib.core.config import grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import cpu_seconds, forget_peak_memory, peak_memory
+from lablib.core.seeds import generator
 from lablib.core.store import lab_home
 from lablib.data.questions import draw_questions
 from lablib.longcontext.experiments.forecast import HAYSTACKS, LENGTHS, ForecastConfig, foretell, text_for
@@ -120,9 +120,9 @@ def ask_tasks(model: LanguageModel, cfg: FarConfig, tasks: tuple[str, ...], text
         options = dict(TASKS[task])
         if task == "growing distractors":
             options["distractors"] = cfg.length // cfg.tokens_per_distractor
-        generator = Generator().manual_seed(60_000 + cfg.seed)
+        random = generator("long questions", cfg.seed)
         questions = draw_questions(
-            cfg.asked_of, cfg.length, cfg.questions, generator, text, strata=cfg.strata, haystack=haystack, **options
+            cfg.asked_of, cfg.length, cfg.questions, random, text, strata=cfg.strata, haystack=haystack, **options
         )
         questions = questions._replace(haystack=questions.haystack.to(torch.int16))  # 16M tokens in a quarter
         haystack = questions.haystack

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import pandas as pd
-from torch import Generator, Tensor
+from torch import Tensor
 
 from lablib.core.config import grid
 from lablib.core.experiment import experiment
+from lablib.core.seeds import generator
 from lablib.data.retrieval import RetrievalConfig
 from lablib.data.text import LongText, long_text
 from lablib.longcontext.experiments.reader import ReaderConfig, reader_arms, sources, trained_reader
@@ -70,9 +71,9 @@ def text_for(cfg: ForecastConfig, length: int) -> LongText | None:
 
 def foretell(model: LanguageModel, cfg: ForecastConfig, text: Tensor | None):
     """A function from a length in tokens to the predicted miss rates there."""
-    generator = Generator().manual_seed(70_000 + cfg.seed)
+    random = generator("scores", cfg.seed)
     sample = sample_scores(
-        model, cfg.asked_of, cfg.sampled_length, cfg.sampled_haystacks, cfg.sampled_questions, generator, text
+        model, cfg.asked_of, cfg.sampled_length, cfg.sampled_haystacks, cfg.sampled_questions, random, text
     )
     tails = {"pareto_miss": pareto_tail(sample), "gaussian_miss": gaussian_tail(sample)}
 

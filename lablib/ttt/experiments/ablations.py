@@ -8,7 +8,7 @@ import math
 
 import pandas as pd
 
-from lablib.core.config import grid
+from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
 from lablib.ttt.baselines import BASE, at_size, peer, size_of
 from lablib.ttt.peers import PeerConfig, train_and_read
@@ -35,7 +35,7 @@ def ablations_arms(scale: str) -> list[PeerConfig]:
     for name, changes in CHANGES.items():
         cfg = peer(scale, "TTT-E2E", steps=STEPS).replace(name=name, **changes)
         arms.append(cfg.replace(model=at_size(cfg.model, size_of(BASE))))
-    return [arm for cfg in arms for arm in grid(cfg, seed=range(3))] if scale == "full" else arms[:1]
+    return by_scale(scale, arms, lab=1, seeds=3)
 
 
 @experiment("ttt/ablations", version=1, arms=ablations_arms)

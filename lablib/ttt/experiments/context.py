@@ -8,9 +8,8 @@
 
 import pandas as pd
 
-from lablib.core.config import grid
+from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
-from lablib.train.loop import TrainConfig
 from lablib.ttt.baselines import LADDER, PEERS, peer
 from lablib.ttt.peers import BYTES, PeerConfig, train_and_read
 
@@ -35,7 +34,7 @@ def rates_arms(scale: str) -> list[PeerConfig]:
     """Every kind of peer at five learning rates, 150 steps, three seeds; variants take the rate of their kind."""
     names = [name for name in PEERS if name != "TTT-E2E, first order"]
     arms = [peer(scale, name, steps=150, rate=rate).replace(naive_rates=()) for name in names for rate in RATES]
-    return [arm for cfg in arms for arm in grid(cfg, seed=range(3))] if scale == "full" else arms[:1]
+    return by_scale(scale, arms, lab=1, seeds=3)
 
 
 def sources_arms(scale: str) -> list[PeerConfig]:
@@ -51,17 +50,10 @@ def sources_arms(scale: str) -> list[PeerConfig]:
 
 
 def at_scale(scale: str, arms: list[PeerConfig], lab: tuple[str, ...]) -> list[PeerConfig]:
-    """Five seeds at full scale; at lab scale the named ones with one seed and a quarter of the steps; one at smoke."""
-    if scale == "full":
-        return [arm for cfg in arms for arm in grid(cfg, seed=range(5))]
-    if scale == "smoke":
-        return [arms[-1], arms[0]]
+    """Five seeds at full scale; at lab scale the named ones with one seed and a quarter of the steps; two at smoke."""
     chosen = [cfg for cfg in arms if cfg.name in lab] or arms[-1:]
-    return [cfg.replace(train=shorter(cfg.train)) for cfg in chosen]
-
-
-def shorter(train: TrainConfig) -> TrainConfig:
-    return train.replace(steps=train.steps // 4)
+    shorter = [cfg.replace(train__steps=cfg.train.steps // 4) for cfg in chosen] if scale == "lab" else []
+    return by_scale(scale, arms, lab=shorter, smoke=[arms[-1], arms[0]])
 
 
 @experiment("ttt/context", version=1, arms=context_arms)

@@ -20,6 +20,7 @@ from torch import Generator
 from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import count_flops, forget_peak_memory, in_fresh_process, peak_memory
+from lablib.core.seeds import generator
 from lablib.data.batch import Batch
 from lablib.nn.attention import Attention, Buffer, FullCache, WindowCache
 from lablib.nn.model import LanguageModel, LayerStates, State, state_bytes
@@ -109,12 +110,12 @@ def memory_arms(scale: str) -> list[MemoryConfig]:
 @experiment("ttt/cost", version=4, arms=cost_arms)
 def cost(cfg: CostConfig) -> pd.DataFrame:
     """One row: CPU seconds a token, prefilled and decoded, and the bytes kept for a text of this length."""
-    base = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed)).eval()
-    generator = Generator().manual_seed(10_000 + cfg.seed)
-    states = states_behind(base, cfg.length, generator)
+    base = LanguageModel(cfg.model, generator("weights", cfg.seed)).eval()
+    random = generator("training", cfg.seed)
+    states = states_behind(base, cfg.length, random)
     model = TTTModel(base, cfg.inner).eval() if cfg.name == "TTT-E2E" else None
     size = cfg.inner.chunk
-    tokens = torch.randint(cfg.model.vocab, (1, size + 1), generator=generator)
+    tokens = torch.randint(cfg.model.vocab, (1, size + 1), generator=random)
     with torch.no_grad():
         prefill = read_chunk(base, model, states, tokens)
         decode = read_token(base, model, states, tokens)
@@ -200,12 +201,12 @@ def median_seconds(call: Callable[[], object], repeats: int) -> float:
 @experiment("ttt/steps", version=1, arms=steps_arms)
 def steps(cfg: StepConfig) -> pd.DataFrame:
     """One row: median CPU seconds of a step, forward and backward, and its FLOPs."""
-    model: LanguageModel | TTTModel = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed))
+    model: LanguageModel | TTTModel = LanguageModel(cfg.model, generator("weights", cfg.seed))
     objective = next_token_loss
     if cfg.order != "none":
         model, objective = TTTModel(model, InnerConfig(chunk=cfg.chunk, order=cfg.order)), meta_loss
-    generator = Generator().manual_seed(10_000 + cfg.seed)
-    rows = random_rows(cfg.batch, cfg.length, cfg.model.vocab, generator)
+    random = generator("training", cfg.seed)
+    rows = random_rows(cfg.batch, cfg.length, cfg.model.vocab, random)
 
     def step() -> None:
         objective(model, rows)[0].backward()
@@ -228,9 +229,9 @@ def memory(cfg: MemoryConfig) -> pd.DataFrame:
 def outer_step(cfg: MemoryConfig) -> dict[str, float]:
     """Forward and backward of one outer step, the second of its process."""
     torch.set_num_threads(1)
-    model = TTTModel(LanguageModel(cfg.model, Generator().manual_seed(cfg.seed)), InnerConfig(chunk=8, group=cfg.group))
+    model = TTTModel(LanguageModel(cfg.model, generator("weights", cfg.seed)), InnerConfig(chunk=8, group=cfg.group))
     for chunks in (2, cfg.chunks):
-        rows = random_rows(cfg.batch, 8 * chunks, cfg.model.vocab, Generator().manual_seed(10_000 + cfg.seed))
+        rows = random_rows(cfg.batch, 8 * chunks, cfg.model.vocab, generator("training", cfg.seed))
         forget_peak_memory()
         before, start = peak_memory(), time.process_time()
         meta_loss(model, rows)[0].backward()

@@ -12,7 +12,7 @@ import math
 
 import pandas as pd
 
-from lablib.core.config import grid
+from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
 from lablib.data.languages import LanguageConfig
 from lablib.train.loop import TrainConfig
@@ -44,23 +44,17 @@ def toy_arm(scale: str, name: str, *, rate: float = 2e-2, steps: int | None = No
 
 def toy_arms(scale: str) -> list[PeerConfig]:
     """Five seeds at every rate but the lowest, which has three."""
-    if scale == "lab":
-        return [toy_arm(scale, name, steps=STEPS[name] // 3) for name in STEPS if not name.endswith("b=1")]
-    if scale == "smoke":
-        return [toy_arm(scale, name) for name in ("no attention", "TTT-E2E, b=16")]
-    return [
-        arm
-        for name in STEPS
-        for rate in RATES
-        for arm in grid(toy_arm(scale, name, rate=rate), seed=range(3 if rate == RATES[0] else 5))
-    ]
+    arms = [toy_arm(scale, name, rate=rate) for name in STEPS for rate in RATES]
+    lab = [toy_arm(scale, name, steps=STEPS[name] // 3) for name in STEPS if not name.endswith("b=1")]
+    smoke = [toy_arm(scale, name) for name in ("no attention", "TTT-E2E, b=16")]
+    return by_scale(scale, arms, lab=lab, smoke=smoke, seeds=lambda cfg: 3 if cfg.train.optim.lr == RATES[0] else 5)
 
 
 def on_bytes_arms(scale: str) -> list[PeerConfig]:
     """The same blocks, wider, on rows of 64 bytes: without a known best loss, at one learning rate; three seeds."""
     wider = {"model__vocab": BYTES, "model__width": 32, "model__hidden": 64}
     arms = [toy_arm(scale, name).replace(corpus="bytes", **wider) for name in STEPS]
-    return [arm for cfg in arms for arm in grid(cfg, seed=range(3))] if scale == "full" else [arms[0], arms[3]]
+    return by_scale(scale, arms, lab=(0, 3), seeds=3)
 
 
 def controls_arms(scale: str) -> list[PeerConfig]:
@@ -72,7 +66,7 @@ def controls_arms(scale: str) -> list[PeerConfig]:
         toy_arm(scale, "TTT-E2E, b=1", steps=300).replace(name="clipped, b=1"),
         toy_arm(scale, "TTT-E2E, b=1", steps=300, clip=math.inf).replace(name="not clipped, b=1", rate_warmup=0.0),
     ]
-    return [arm for cfg in arms for arm in grid(cfg, seed=range(3))] if scale == "full" else arms[:1]
+    return by_scale(scale, arms, lab=1, seeds=3)
 
 
 @experiment("ttt/toy", version=1, arms=toy_arms)

@@ -12,10 +12,11 @@ from typing import ClassVar
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Tensor
 
 from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
+from lablib.core.seeds import generator
 from lablib.data.languages import Language
 from lablib.ops.fast_weights import Fast
 from lablib.ttt.experiments.context import context_arms
@@ -57,7 +58,7 @@ def trace(cfg: TraceConfig) -> pd.DataFrame:
     rate = float(model.rate().detach()) * cfg.factor
     inner = cfg.peer.inner.replace(chunk=cfg.chunk, rate=rate, learned=False, order="first")
     reader, known = TTTModel(model.base, inner).eval(), Language(cfg.peer.language)
-    batch = known(cfg.length, cfg.seed + 1, Generator().manual_seed(20_000 + cfg.peer.seed))
+    batch = known(cfg.length, cfg.seed + 1, generator("held out", cfg.peer.seed))
     tokens, targets = batch.tokens[cfg.seed :], batch.targets[cfg.seed :]
     best, watched = known.bayes(tokens, targets), most_frequent(tokens[0])
     with torch.no_grad():

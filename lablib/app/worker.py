@@ -1,21 +1,23 @@
 """The process that runs one notebook through papermill and says, cell by cell, how far it is."""
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lablib.app.quick_imports  # noqa: F401
+
+# isort: split
 import papermill
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 
-from lablib.app.notebook import scrub_notebook
-from lablib.app.processes import begin_child
-from lablib.core.scrub import scrubber, strip_ansi
+from lablib.app.notebook import redact_notebook
+from lablib.app.processes import serve
+from lablib.core.redact import redactor, strip_ansi
 from lablib.core.store import write_atomically
 
 EXIT_FAILED, EXIT_KILLED = 1, 138  # as papermill's own command has them
@@ -33,7 +35,7 @@ class OwnPython(AsyncKernelManager):
 
 
 class Progress(NotebookExecutionManager):
-    """Papermill's bookkeeping, which keeps the notebook scrubbed and whole, and tells each cell."""
+    """Papermill's bookkeeping, which keeps the notebook redacted and whole, and tells each cell."""
 
     def __init__(self, nb, write: Callable[[dict[str, Any]], None], tell: Callable[[dict[str, Any]], None]):
         super().__init__(nb, progress_bar=False)
@@ -47,10 +49,6 @@ class Progress(NotebookExecutionManager):
     def cell_start(self, cell, cell_index=None, **kwargs):
         if cell_index in self.code:
             self.tell({"cell": self.code.index(cell_index) + 1, "cells": len(self.code)})
-
-    def cell_complete(self, cell, cell_index=None, **kwargs):
-        if cell_index in self.code:
-            super().cell_complete(cell, cell_index=cell_index, **kwargs)
 
 
 def _is_counted(cell) -> bool:
@@ -77,29 +75,18 @@ def run(job: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> int:
     """Run the job's notebook; the exit code says how it ended, a last message says why."""
     notebook, output = Path(job["notebook"]), Path(job["output"])
     folders = {output.parent: ".", output.parent.parent: "runs", notebook.parent: "."}
-    clean = scrubber(folders=folders)
+    clean = redactor(folders=folders)
 
     def write(nb: dict[str, Any]) -> None:
-        text = json.dumps(scrub_notebook(json.loads(json.dumps(nb)), clean), indent=1, ensure_ascii=False)
+        text = json.dumps(redact_notebook(json.loads(json.dumps(nb)), clean), indent=1, ensure_ascii=False)
         write_atomically(output, (text + "\n").encode("utf-8", "backslashreplace"))  # half a surrogate pair is no UTF-8
 
     papermill_engines.register("lab", Engine)
-    try:
-        papermill.execute_notebook(
-            str(notebook).replace("{", "{{").replace("}", "}}"),  # papermill formats its paths
-            None,  # our engine writes the notebook
-            job["parameters"],
-            engine_name="lab",
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            log_output=False,
-            start_timeout=120,
-            cwd=str(notebook.parent),
-            store_widget_state=False,
-            write=write,
-            tell=tell,
-        )
+    options = {"engine_name": "lab", "kernel_name": "python3", "language": "python", "cwd": str(notebook.parent)}
+    options |= {"progress_bar": False, "log_output": False, "start_timeout": 120, "store_widget_state": False}
+    path = str(notebook).replace("{", "{{").replace("}", "}}")  # papermill formats its paths
+    try:  # no path to write to: our engine writes
+        papermill.execute_notebook(path, None, job["parameters"], write=write, tell=tell, **options)
     except Exception as error:
         killed = isinstance(error, DeadKernelError) or "Kernel died" in str(error)
         tell({"status": "killed" if killed else "failed", "error": _line(error, clean)})
@@ -112,20 +99,11 @@ def _line(error: Exception, clean: Callable[[str], str]) -> str:
     """One short line: the cell's own exception, or that the kernel died."""
     if isinstance(error, DeadKernelError):
         return "the kernel died (killed, or out of memory)"
-    if isinstance(error, papermill.PapermillExecutionError):
-        text = f"{error.ename}: {error.evalue}"
-    else:
-        text = f"{type(error).__name__}: {error}"
+    own = isinstance(error, papermill.PapermillExecutionError)
+    text = f"{error.ename}: {error.evalue}" if own else f"{type(error).__name__}: {error}"
     text = " ".join(clean(strip_ansi(text)).split())
     return text if len(text) <= _LONGEST_ERROR else text[:_LONGEST_ERROR] + " ..."
 
 
-def main() -> None:
-    job, tell = begin_child()
-    code = run(job, tell)
-    sys.stdout.flush()
-    os._exit(code)  # no waiting for threads: all is written, and the parent clears up what is left
-
-
 if __name__ == "__main__":
-    main()
+    serve(run)

@@ -20,7 +20,7 @@ def strip_ansi(text: str) -> str:
     return _ANSI.sub("", text)
 
 
-def scrubber(*, folders: Mapping[Path, str] | None = None, environ: Mapping[str, str] | None = None):
+def redactor(*, folders: Mapping[Path, str] | None = None, environ: Mapping[str, str] | None = None):
     """A function `text -> text` that makes known folders relative and blanks the environment's secrets.
 
     `folders` maps further folders to what is shown in their place; the project's own becomes relative paths.
@@ -34,14 +34,14 @@ def scrubber(*, folders: Mapping[Path, str] | None = None, environ: Mapping[str,
     return lambda text: replace_secret(replace_folder(text))
 
 
-def scrub(value: Any, clean: Callable[[str], str]) -> Any:
+def redact(value: Any, clean: Callable[[str], str]) -> Any:
     """A copy of a JSON value with every string in it cleaned."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, dict):
-        return {key: scrub(inner, clean) for key, inner in value.items()}
+        return {key: redact(inner, clean) for key, inner in value.items()}
     if isinstance(value, list):
-        return [scrub(inner, clean) for inner in value]
+        return [redact(inner, clean) for inner in value]
     return value
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lablib.core.scrub import scrubber, strip_ansi
+from lablib.core.redact import redactor, strip_ansi
 from lablib.core.store import PROJECT
 
 HOME = Path.home()
@@ -20,7 +20,7 @@ def clean(tmp_path):
         "KEYBOARD": "qwertyuiop",
         "A_KEY": "1",
     }
-    return scrubber(folders={tmp_path: "."}, environ=environ)
+    return redactor(folders={tmp_path: "."}, environ=environ)
 
 
 @pytest.mark.parametrize(

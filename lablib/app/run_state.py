@@ -17,7 +17,7 @@ from lablib.core.store import PROJECT, write_atomically
 
 SCHEMA = 1
 _STAMP = "%Y%m%dT%H%M%SZ"
-RESERVE = 256 * 1024  # bytes kept free in the run's folder, so that a full disk can still be put on record
+RESERVE = 256 * 1024  # bytes kept free in the run's folder, so that a full disk can still be told
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -40,7 +40,7 @@ class NotebookRun:
 
 
 @dataclasses.dataclass(kw_only=True)
-class RunRecord:
+class RunState:
     """One `lab run`; `status` is running, ok, failed or cancelled, and `interrupted` where `lab` itself died."""
 
     folder: Path
@@ -96,8 +96,8 @@ class RunRecord:
 
     def claim(self) -> None:
         """From now on this process is the one that runs it."""
-        self.pid, self.pid_started, self.status, self.error = os.getpid(), started_at(os.getpid()), "running", None
-        self.finished = None
+        self.pid, self.pid_started, self.status = os.getpid(), started_at(os.getpid()), "running"
+        self.error = self.finished = None
 
     def save(self) -> None:
         """Write run.json; on a full disk the reserve is given up for it."""
@@ -107,21 +107,22 @@ class RunRecord:
         try:
             write_atomically(self.folder / "run.json", text)
         except OSError:
-            with contextlib.suppress(OSError):
-                (self.folder / ".reserve").unlink()
+            self.free_reserve()
             write_atomically(self.folder / "run.json", text)
 
     def keep_reserve(self) -> None:
+        """Take room on the disk that `save` can fall back on."""
         with contextlib.suppress(OSError):
             (self.folder / ".reserve").write_bytes(b"\0" * RESERVE)
 
     def free_reserve(self) -> None:
+        """Give that room back."""
         with contextlib.suppress(OSError):
             (self.folder / ".reserve").unlink(missing_ok=True)
 
     @classmethod
-    def read(cls, folder: Path) -> "RunRecord":
-        """The record in a run's folder; BadInput where it is missing or damaged."""
+    def read(cls, folder: Path) -> "RunState":
+        """The state in a run's folder; BadInput where it is missing or damaged."""
         try:
             fields = json.loads((folder / "run.json").read_text())
             if fields.pop("schema") != SCHEMA:
@@ -163,14 +164,14 @@ def _next_stamp(out: Path) -> str:
     return max(times).strftime(_STAMP)
 
 
-def find(out: Path, identity: str) -> RunRecord:
+def find(out: Path, identity: str) -> RunState:
     """The run of that name; `last` is the newest. BadInput where there is none."""
     known = run_names(out)
     wanted = known[-1] if identity == "last" and known else identity
     if wanted not in known:
         newest = ", ".join(known[:-4:-1]) or "none yet"
         raise BadInput(f"there is no run {identity!r}; the newest are: {newest} (`lab list` shows them)")
-    return RunRecord.read(out / wanted)
+    return RunState.read(out / wanted)
 
 
 def run_names(out: Path) -> list[str]:
@@ -178,10 +179,10 @@ def run_names(out: Path) -> list[str]:
     return sorted(path.parent.name for path in out.glob("*/run.json"))
 
 
-def all_runs(out: Path) -> list[RunRecord]:
+def all_runs(out: Path) -> list[RunState]:
     """Every readable run, oldest first."""
     found = []
     for name in run_names(out):
         with contextlib.suppress(BadInput):
-            found.append(RunRecord.read(out / name))
+            found.append(RunState.read(out / name))
     return found

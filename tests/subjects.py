@@ -1,0 +1,25 @@
+"""What belongs to one subject of the lab: its folder of tests, its notebooks, and the rows of its experiments."""
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+PROJECT = TESTS.parent
+SUBJECTS = sorted(path.parent.name for path in (PROJECT / "lablib").glob("*/experiments"))
+FOLDERS = {"speed": ("speed", "kernels")}  # where it is more than the folder of that name
+
+
+def notebooks_of(subject: str | None) -> list[Path]:
+    """The notebooks that use a subject, in their order; all of them for None."""
+    every = sorted((PROJECT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    return [path for path in every if subject is None or f"lablib.{subject}" in path.read_text()]
+
+
+def belongs(item: pytest.Item, subject: str) -> bool:
+    """Whether a test lies in the subject's folders, or is given one of its notebooks or experiments."""
+    if item.path.relative_to(TESTS).parts[0] in FOLDERS.get(subject, (subject,)) or "smoke_run" in item.fixturenames:
+        return True
+    given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    notebooks = notebooks_of(subject)
+    return any(value in notebooks or str(value).startswith(f"{subject}/") for value in given)
