@@ -11,7 +11,7 @@ from lablib.longcontext.experiments.harder import HarderConfig, harder_arms
 from lablib.longcontext.experiments.race import RaceConfig
 from lablib.longcontext.experiments.seesaw import SeesawConfig
 from lablib.longcontext.experiments.tracking import tracking_arms
-from lablib.longcontext.figures.harder import CONDITIONS
+from lablib.longcontext.figures.seesaw import CONDITIONS
 
 NAN = math.nan
 

@@ -4,8 +4,7 @@ import pandas as pd
 import pytest
 
 from lablib.core.stats import wilson
-from lablib.longcontext.figures.far import far_figure, length_figure
-from lablib.longcontext.figures.forecast import misses_figure
+from lablib.longcontext.figures.warmup import far_figure, length_figure, misses_figure
 from lablib.longcontext.recall import misses, recall_by_length, recall_table, whole_readers, with_reader
 
 
@@ -85,5 +84,5 @@ def test_the_picture_of_depth_and_length_holds_the_whole_readers_mean(table):
     figure = far_figure(table)
     first = next(trace for trace in figure.data if trace.type == "heatmap")
     assert list(first.x) == ["64", "4K"]
-    assert list(first.y) == [0.25, 0.75]
+    assert list(first.y) == ["25%", "75%"]
     assert first.z.tolist() == pytest.approx([[1, 1], [1, 0.9]]) if first.z.ndim == 1 else first.z[1][1] == 0.9
