@@ -1,11 +1,9 @@
 """The form of the notebooks (DESIGN section 4); that they run is nbval's part of `make test`."""
 
 import ast
-import html
 import json
 import re
 import statistics
-import textwrap
 from pathlib import Path
 
 import nbformat
@@ -94,14 +92,12 @@ def test_no_training_loop_no_optimiser_no_plotting_and_only_short_functions(note
                 assert node.attr not in {"backward", "step", "zero_grad"}, "training belongs in lablib"
 
 
-def test_folded_solutions_are_python(path, notebook):
-    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    folded = re.findall(r"<summary>Solution</summary><(code|pre)>(.*?)</\1></details>", prose, re.DOTALL)
-    assert folded, "no exercise has a solution"
-    assert len(folded) == prose.count("<summary>Solution</summary>")
-    for _, code in folded:
-        body = textwrap.indent(html.unescape(code).strip("\n"), "    ")
-        compile(f"def answer():\n{body}", str(path), "exec")
+def test_every_exercise_is_followed_by_its_folded_solution(notebook):
+    code = code_of(notebook)
+    checks = [(i, name) for i, source in enumerate(code) for name in re.findall(r"exercises\.(check_\w+)\(", source)]
+    assert checks, "there is no exercise"
+    for i, name in checks:
+        assert code[i + 1].endswith(f"show_solution(exercises.{name})")
 
 
 def test_file_is_small_and_holds_no_path_of_a_machine(path):

@@ -128,6 +128,11 @@ def teaching_kernel(name: str) -> Any | None:
     return getattr(importlib.import_module(f"labkernels.lessons.{modules[name]}"), name)
 
 
+def answers() -> Any:
+    """The kernels that the exercises ask for; plain functions, to be read, without Triton."""
+    return importlib.import_module("labkernels.lessons.answers")
+
+
 def _kernel(operator: str, like: Tensor, operands: tuple) -> Any | None:
     """The module of the kernel if it is to compute, else None; ValueError if Triton is wanted and cannot."""
     if not kernels_wanted(like):
