@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from numbers import Real
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -19,12 +20,12 @@ class Check(NamedTuple):
     seeds: int
 
 
-def below(name: str, interval: Interval, level: float = 0.0, spec: str = ".2f") -> Check:
+def below(name: str, interval: Interval, level: Real = 0, spec: str = ".2f") -> Check:
     """The whole interval lies below a level. Never so without an interval."""
     return Check(interval.high < level, f"{name} {interval:{spec}}", interval.seeds)
 
 
-def above(name: str, interval: Interval, level: float = 0.0, spec: str = ".2f") -> Check:
+def above(name: str, interval: Interval, level: Real = 0, spec: str = ".2f") -> Check:
     """The whole interval lies above a level. Never so without an interval."""
     return Check(interval.low > level, f"{name} {interval:{spec}}", interval.seeds)
 
@@ -32,6 +33,11 @@ def above(name: str, interval: Interval, level: float = 0.0, spec: str = ".2f") 
 def includes_zero(name: str, interval: Interval, spec: str = ".2f") -> Check:
     """The interval includes 0: a difference is not shown. Never so without an interval."""
     return Check(interval.holds_zero, f"{name} {interval:{spec}}", interval.seeds)
+
+
+def within(name: str, interval: Interval, low: Real, high: Real, spec: str = ".2f") -> Check:
+    """The whole interval lies between two levels. Never so without an interval."""
+    return Check(low < interval.low and interval.high < high, f"{name} {interval:{spec}}", interval.seeds)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,6 +32,11 @@ def columns(interval: Interval, measure: str) -> dict[str, int | float]:
     return {"seeds": interval.seeds, measure: interval.estimate, "low": interval.low, "high": interval.high}
 
 
+def interval(row: pd.Series, measure: str) -> Interval:
+    """The interval that a row of a summary holds."""
+    return Interval(*(float(row[name]) for name in (measure, "low", "high")), int(row["seeds"]))
+
+
 def grouped(table: pd.DataFrame, by: By, numbers: Callable[[pd.DataFrame], dict], sort: bool = False) -> pd.DataFrame:
     """A row a group: the values of `by`, then what `numbers` says of the group's rows; in the order of the table."""
     by = [by] if isinstance(by, str) else list(by)

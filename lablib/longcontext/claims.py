@@ -37,11 +37,6 @@ def _far(table: pd.DataFrame) -> Iterator[Check]:
     yield below("difference", _apart(table, "exact", FAR))
 
 
-def _million(table: pd.DataFrame) -> Iterator[Check]:
-    row = _at(table, NARROW, 1 << 20)
-    yield Check(row["low"] > 0.99, f"{row['exact']:.3f} [{row['low']:.3f}, {row['high']:.3f}]", row["seeds"])
-
-
 def _trend(table: pd.DataFrame) -> Iterator[Check]:
     ranks, shares = summaries.rank_correlations(table, FAR), summaries.share_of_seeds(table, FAR)
     yield Check(ranks.max() < 0, f"rank correlation {ranks.min():.2f} to {ranks.max():.2f}", len(ranks))
@@ -87,7 +82,8 @@ TEXT = {"phase": "heldout", "variant": "real text, every token"}
 SEESAW = (
     Claim("Do both windows answer at 64 tokens, the training length?", "yes", _near),
     Claim("Does the wide window retrieve at 64K tokens?", "no", _far, "one needle a row"),
-    Claim("Does the narrow window answer at a million tokens?", "yes", _million),
+    Claim("Does the narrow window answer at a million tokens?", "yes",
+          lambda t: [above("", tables.interval(_at(t, NARROW, 1 << 20), "exact"), 0.99, ".3f")]),
     Claim("Does recall fall from window to window?", "yes", _trend, "56 and 64 hardly differ"),
     Claim("Does the wide model at least choose the right chunk?", "mostly, by a smaller margin", _chosen),
     Claim("Does less gradient reach HSA with the wide window?", "yes", _gradient, "norms; AdamW rescales each step"),
@@ -153,14 +149,14 @@ def _tuning(table: pd.DataFrame) -> Iterator[Check]:
     yield Check(ends["in-domain, lowest"].min() > 0.99, "", int(ends["seeds"].min()))
 
 
-def _narrow(trained_on: str, **bounds: tuple[Real, Real]):
-    """Checks that the narrow model, after these rows, answers within bounds under each condition."""
+def _ends(trained_on: str, window: str = ENDS[0], **bounds: tuple[Real, Real]):
+    """Checks that the narrow (or other) model, after these rows, answers within bounds under each condition."""
 
     def checks(table: pd.DataFrame) -> Iterator[Check]:
         rows = doubts.harder_ends(table, FAR).set_index(["trained_on", "condition"]).loc[trained_on]
         for name, (low, high) in bounds.items():
             row = rows.loc[name.replace("_", " ")]
-            yield Check(low <= row[ENDS[0]] <= high, f"{row.name} {row[ENDS[0]]:.2f}", int(row["seeds"]))
+            yield Check(low <= row[window] <= high, f"{row.name} {row[window]:.2f}", int(row["seeds"]))
 
     return checks
 
@@ -173,25 +169,20 @@ def _every_kind(table: pd.DataFrame) -> Iterator[Check]:
     yield Check(shown.sum() == 13 and shown[six].sum() == 1, "", int(ends["seeds"].min()))
 
 
-def _text(table: pd.DataFrame) -> Iterator[Check]:
-    rows = doubts.harder_ends(table, FAR).query("trained_on == 'one needle in real text'").set_index("condition")
-    wide, narrow = rows.loc["one needle", list(reversed(ENDS))]
-    yield Check(wide < 0.15, f"{wide:.2f} (chance 0.06), narrow {narrow:.2f}", int(rows["seeds"].min()))
-
-
 TUNING = (Claim("Was the wide model badly tuned?", "no", _tuning, "recall at 16K; rates over a factor of four"),)
 HARDER = (
     Claim(
         "Does a model trained on one needle a row find the one that is asked for?", "no, it finds a needle",
-        _narrow("one needle", one_needle=(0.99, 1), one_distractor=(0.4, 0.6), growing_distractors=(0, 0.1)),
+        _ends("one needle", one_needle=(0.99, 1), one_distractor=(0.4, 0.6), growing_distractors=(0, 0.1)),
     ),
-    Claim("Does one trained on six needles match keys?", "yes", _narrow("six needles", growing_distractors=(0.85, 1))),
+    Claim("Does one trained on six needles match keys?", "yes", _ends("six needles", growing_distractors=(0.85, 1))),
     Claim(
         "Does another form of the needle cost recall?", "hardly, after one needle a row",
-        _narrow("one needle", no_marker=(0.98, 1), a_gap_in_the_needle=(0.98, 1)), "after six needles it costs a tenth",
+        _ends("one needle", no_marker=(0.98, 1), a_gap_in_the_needle=(0.98, 1)), "after six needles it costs a tenth",
     ),
     Claim("Does the wide window retrieve less after every kind of rows?", "after three kinds of four", _every_kind),
-    Claim("Does the wide window retrieve anything from real text?", "no", _text),
+    Claim("Does the wide window retrieve anything from real text?", "no, it is near chance (0.06)",
+          _ends("one needle in real text", ENDS[1], one_needle=(0, 0.15))),
 )  # fmt: skip
 
 
@@ -200,10 +191,11 @@ HARDER = (
 
 def _chains(table: pd.DataFrame) -> Iterator[Check]:
     found = doubts.chain_recall(table, FAR).set_index("model")
-    one, two = (found.loc[name] for name in ("one group", "two groups"))
-    for row, holds in ((one, one["high"] < 0.6), (two, two["low"] > one["high"] and two["follow"] == "4 of 5")):
-        said = f"{row.name} {row['exact']:.2f} [{row['low']:.2f}, {row['high']:.2f}], {row['follow']} seeds"
-        yield Check(holds, said, int(row["seeds"]))
+    one, two = (tables.interval(found.loc[name], "exact") for name in ("one group", "two groups"))
+    yield below("one group", one, 0.6)
+    yield above("two groups", two, one.high)
+    follow = found.loc["two groups", "follow"]
+    yield Check(follow == "4 of 5", f"two groups follow in {follow} seeds", two.seeds)
 
 
 def _needs(table: pd.DataFrame) -> Iterator[Check]:

@@ -6,7 +6,7 @@ from numbers import Real
 import pandas as pd
 
 from lablib.core import tables
-from lablib.core.claims import Check, Claim, above, below, includes_zero
+from lablib.core.claims import Check, Claim, above, below, includes_zero, within
 from lablib.core.stats import Interval, rank_correlation
 from lablib.longcontext import cures, recall
 
@@ -67,28 +67,26 @@ WARM_UP = (
 
 
 def _decay(measure: str, **bounds: tuple[Real, Real]) -> Callable[[pd.DataFrame], Iterator[Check]]:
-    """Checks that a recipe's fall in a measure has an interval within bounds; names with _ for what is no letter."""
+    """Checks that the interval of each recipe's change of a measure, from the joint to the end, lies within bounds."""
 
     def checks(table: pd.DataFrame) -> Iterator[Check]:
         lost = cures.decay(table, measure).set_index("recipe")
         for name, (low, high) in bounds.items():
-            row = lost.loc[name]
-            said = f"{name} {row['difference']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-            yield Check(low < row["low"] and row["high"] < high, said, row["seeds"])
+            yield within(name, tables.interval(lost.loc[name], "difference"), low, high)
 
     return checks
 
 
 def _copy_fades(table: pd.DataFrame) -> Iterator[Check]:
     row = cures.decay(table, "recall_4096").set_index("recipe").loc[COPY]
-    said = f"{row['first']:.2f} to {row['last']:.2f}, {row['difference']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-    yield Check(row["low"] < 0 < row["high"] and row["first"] < 0.5, said, row["seeds"])
+    yield includes_zero(f"{row['first']:.2f} to {row['last']:.2f},", tables.interval(row, "difference"))
+    yield Check(row["first"] < 0.5, "", row["seeds"])
 
 
 def _long_rows(table: pd.DataFrame) -> Iterator[Check]:
     yield from _decay("recall_4096", **{LONG_ROWS: (-0.06, 0.06)})(table)
     loss = tables.difference(cures.outcomes(table, FAR, near=64), "local_loss", WARM, LONG_ROWS, by="recipe")
-    yield Check(-0.01 < loss.low < loss.high < 0.01, f"local loss {loss:.3f}", loss.seeds)
+    yield within("local loss", loss, -0.01, 0.01, ".3f")
 
 
 def _grid(table: pd.DataFrame) -> Iterator[Check]:

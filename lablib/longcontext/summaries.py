@@ -79,19 +79,10 @@ def gradient_mass(table: pd.DataFrame, variant: str = PLAIN) -> pd.DataFrame:
     return sums.assign(reach=rows.groupby(arm)["reach"].first(), steps_to_learn=learnt).reset_index()
 
 
-def budget(table: pd.DataFrame) -> pd.DataFrame:
-    """What each arm cost, by variant and window: seeds, parameters, tokens, FLOPs, state, CPU seconds."""
-    rows, by = with_variant(table), ["variant", "model.window"]
-    state = rows[rows["length"] == 1024].groupby(by)["state_bytes"].max()
-    arms = rows.drop_duplicates("arm").groupby(by)
-    found = arms.agg(seeds=("seed", "nunique"), parameters=("parameters", "first"), tokens=("train_tokens", "first"))
-    return found.astype(int).rename(columns={"tokens": "training tokens"}).assign(
-        **{
-            "training GFLOP": (arms["train_flops"].first() / 1e9).round(1),
-            "state at 1K (KiB)": (state / 1024).round(0),
-            "CPU-s an arm (most)": arms["cpu_seconds"].max().round(0),
-        }
-    ).reset_index()  # fmt: skip
+def by_variant(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of each variant and window, for `lablib.core.budget`; first those of the state at 1,024 tokens."""
+    rows = with_variant(table).sort_values("length", key=lambda length: length != 1024, kind="stable")
+    return {f"{name}, window {window}": arms for (name, window), arms in rows.groupby(["variant", "model.window"])}
 
 
 def growth(table: pd.DataFrame) -> pd.DataFrame:

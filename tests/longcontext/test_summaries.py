@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lablib.core.budget import budget
 from lablib.longcontext import summaries
 from lablib.longcontext.experiments.seesaw import SeesawConfig
 from lablib.longcontext.figures import seesaw as figures
@@ -88,10 +89,11 @@ def test_gradient_mass_sums_the_steps_and_finds_the_first_below_the_line(table):
     assert set(mass["steps_to_learn"]) == {20.0}
 
 
-def test_the_budget_has_a_row_a_variant_and_window(table):
-    budget = summaries.budget(table.assign(length=table["length"].where(table["phase"] != "test", 1024)))
-    assert len(budget) == 3
-    assert set(budget["seeds"]) == {1, 2}
+def test_the_budget_has_a_row_a_variant_and_window_with_the_state_at_1k(table):
+    longer = table.assign(length=table["length"].where(table["phase"] != "test", 1024))
+    found = budget(summaries.by_variant(longer)).set_index("experiment")
+    assert found["arms"].to_dict() == {"SWA + HSA, window 64": 2, "SWA + HSA, window 8": 2, "SWA only, window 8": 1}
+    assert set(found["KiB kept (most)"]) == {1}
 
 
 def test_growth_recovers_a_known_exponent():

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from lablib.core.claims import NOT_SHOWN, Check, Claim, above, below, includes_zero, verdicts
+from lablib.core.claims import NOT_SHOWN, Check, Claim, above, below, includes_zero, verdicts, within
 from lablib.core.stats import Interval, mean_interval
 
 LOW, HIGH, ACROSS = Interval(-2.0, -3.0, -1.0, 5), Interval(2.0, 1.0, 3.0, 5), Interval(0.5, -1.0, 2.0, 5)
@@ -18,6 +18,7 @@ FEW = mean_interval([-2.0, -2.1, -1.9])
     [
         (below("x", LOW), True), (below("x", LOW, -1.5), False), (below("x", ACROSS), False), (below("x", FEW), False),
         (above("x", HIGH), True), (above("x", HIGH, 1.5), False), (above("x", ACROSS), False),
+        (within("x", ACROSS, -2, 3), True), (within("x", ACROSS, -2, 1), False), (within("x", FEW, -9, 9), False),
         (includes_zero("x", ACROSS), True), (includes_zero("x", LOW), False), (includes_zero("x", FEW), False),
     ],
 )  # fmt: skip
