@@ -16,11 +16,11 @@ from typing import Any
 
 import pandas as pd
 
-from lablib.app import compute_arms, processes
+from lablib.app import compute_arms
 from lablib.app.compare import differences
 from lablib.app.errors import BadInput
 from lablib.app.record import RESULTS, commit_of, worktree
-from lablib.app.recording import choose, has_gpu, is_of_the_machine
+from lablib.app.recording import choose, has_gpu, is_of_the_machine, serve
 from lablib.core.experiment import Experiment, all_experiments
 from lablib.core.provenance import provenance
 from lablib.core.store import PROJECT, lab_home
@@ -29,17 +29,6 @@ Task = tuple[str, int]  # an experiment and a place in its arms
 Pairs = list[tuple[int, int]]  # the places of the same arm in both codes
 # on these the bits of a result depend beside the code
 _MACHINE = ("python", "torch", "numpy", "pandas", "processor", "instructions")
-
-
-def main() -> None:
-    job, tell = processes.begin_child()
-    try:
-        code = compare_codes(job)
-    except BadInput as error:
-        tell({"refused": str(error)})
-        code = 2
-    sys.stdout.flush()
-    os._exit(code)
 
 
 def compare_codes(job: dict[str, Any]) -> int:
@@ -142,4 +131,4 @@ def _table(file: Path) -> pd.DataFrame | str:
 
 
 if __name__ == "__main__":
-    main()
+    serve(compare_codes)

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ from lablib.core.store import Arm, Record, Store, lab_home
 LARGEST_CHECKPOINT = 1_000_000  # bytes
 
 
-def main() -> None:
+def serve(work: Callable[[dict[str, Any]], int]) -> None:
+    """The whole of a child process: it does its job, tells what it refuses, and ends with the exit code of the work."""
     job, tell = begin_child()
     try:
-        code = record_all(job)
+        code = work(job)
     except BadInput as error:
         tell({"refused": str(error)})
         code = 2
@@ -185,4 +186,4 @@ def clean(arm: Arm) -> Arm:
 
 
 if __name__ == "__main__":
-    main()
+    serve(record_all)

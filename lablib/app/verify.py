@@ -6,7 +6,6 @@ instruction set adds up sums in another order: then the arm is one more draw, an
 """
 
 import contextlib
-import os
 import shutil
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from lablib.app.compare import OUTSIDE, differences, share_outside
 from lablib.app.errors import BadInput
 from lablib.app.pipeline import caught_signals
 from lablib.app.record import RESULTS, attend, environment
-from lablib.app.recording import choose, current, fingerprint, is_of_the_machine
+from lablib.app.recording import choose, current, fingerprint, is_of_the_machine, serve
 from lablib.core.experiment import ArmsFailed, Experiment, all_experiments, run_all
 from lablib.core.progress import progress_line
 from lablib.core.provenance import same_instructions
@@ -52,17 +51,6 @@ def verify(
             return attend(child, caught)
     finally:
         shutil.rmtree(home, ignore_errors=True)
-
-
-def main() -> None:
-    job, tell = processes.begin_child()
-    try:
-        code = verify_all(job)
-    except BadInput as error:
-        tell({"refused": str(error)})
-        code = 2
-    sys.stdout.flush()
-    os._exit(code)
 
 
 def verify_all(job: dict[str, Any]) -> int:
@@ -161,4 +149,4 @@ def _spell(instructions: dict[str, str | None] | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    serve(verify_all)
