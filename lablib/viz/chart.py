@@ -196,8 +196,8 @@ def dress(
     """
     axis = {"gridcolor": GRID, "linecolor": TEXT, "tickcolor": TEXT, "showline": True, "ticks": "outside"}
     for part in [part for part in layout if part.startswith(("xaxis", "yaxis"))]:
-        title = {"font": {"size": 13}} | layout[part].get("title", {})
-        layout[part] = axis | {"zeroline": False} | layout[part] | {"title": title}
+        named = {"font": {"size": 13}} | layout[part].get("title", {})
+        layout[part] = axis | {"zeroline": False} | layout[part] | {"title": named}
     layout |= {
         "template": "none", "paper_bgcolor": CLEAR, "plot_bgcolor": CLEAR, "hoverlabel": {"font": {"size": 12}},
         "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": TEXT}, "showlegend": bool(names),
