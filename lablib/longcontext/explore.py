@@ -18,11 +18,11 @@ LENGTH = 64
 NEEDLE = 10  # the position of the value that the last token asks for
 FUTURE, UNSEEN, BY_WINDOW, RETRIEVED, BOTH = -1, 0, 1, 2, 3
 READS = {
-    FUTURE: "lies before",
-    UNSEEN: "does not read",
-    BY_WINDOW: "reads by its window",
-    RETRIEVED: "retrieves",
-    BOTH: "reads both ways",
+    FUTURE: "lies before the needle",
+    UNSEEN: "does not read the needle",
+    BY_WINDOW: "reads the needle by its window",
+    RETRIEVED: "retrieves the needle",
+    BOTH: "reads the needle both ways",
 }
 
 
@@ -79,7 +79,7 @@ def pattern_figure(window: int = 8, chunk: int = 8, top_k: int = 2, query: int =
         "yaxis": axis | {"title": {"text": "query position"}, "autorange": "reversed", "scaleanchor": "x"},
     }
     return dress(
-        [heat], layout, height=400, lines=4, title=f"Query {query} {READS[int(pattern[query, NEEDLE])]} the needle",
+        [heat], layout, height=400, lines=4, title=f"Query {query} {READS[int(pattern[query, NEEDLE])]}",
         source=f"window {window}, chunks of {chunk}: {visible} complete, it reads {named}",
         caption="Who reads what: queries down, keys to the right. Grey is the window, amber are retrieved chunks, "
         "blue is both; framed is the query.",
@@ -87,7 +87,7 @@ def pattern_figure(window: int = 8, chunk: int = 8, top_k: int = 2, query: int =
 
 
 def _upright(x: Real, **line) -> dict:
-    return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": line}
+    return {"type": "line", "x0": x, "x1": x, "y0": -0.5, "y1": LENGTH - 0.5, "line": line}
 
 
 def pattern_explorer() -> Explorer:

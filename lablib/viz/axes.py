@@ -55,7 +55,7 @@ def axis(panel: Panel, side: str, ends: tuple | None, nticks: int) -> dict[str, 
     """Title, range and ticks of an axis."""
     given = getattr(panel, side)
     shown: dict[str, Any] = {
-        "title": {"text": given.title, "standoff": 8, "font": {"size": 13}},
+        "title": {"text": given.title, "standoff": 8},
         "automargin": "height+width",
         "tickangle": 0,
     }
@@ -88,9 +88,12 @@ def end_labels(panel: Panel, colours: dict[str, str], ends: tuple, height: int) 
         last = float(means(rows, panel.x.column, panel.y.column)["estimate"].iloc[-1])
         low, high, last = np.log10([*ends, last]) if panel.y.kind in LOGS else (*ends, last)
         wanted[name], texts[name] = height * (last - low) / (high - low), fold(name, ROOM - 12, 12)
-    if any(text_width(line, 12) > ROOM for lines in texts.values() for line in lines):
+    if (
+        max(map(len, texts.values())) > 2
+        or max(text_width(line, 12) for text in texts.values() for line in text) > ROOM
+    ):
         return []
-    places = apart(wanted, {name: 16.0 * len(lines) for name, lines in texts.items()})
+    places = apart(wanted, {name: 16.0 * len(lines) for name, lines in texts.items()}, height)
     same = {
         "x": 1,
         "xref": "paper",
@@ -107,19 +110,20 @@ def end_labels(panel: Panel, colours: dict[str, str], ends: tuple, height: int) 
     ]  # fmt: skip
 
 
-def apart(wanted: dict[str, float], sizes: dict[str, float]) -> dict[str, float]:
-    """Places as near the wanted ones as sizes allow: blocks that touch move together."""
+def apart(wanted: dict[str, float], sizes: dict[str, float], height: int) -> dict[str, float]:
+    """Places in the height as near the wanted ones as sizes allow: blocks that touch move together."""
     blocks: list[tuple[list[str], float]] = []  # names from below, and the middle of the block
 
     def tall(block: tuple[list[str], float]) -> float:
         return sum(sizes[name] for name in block[0])
 
     for name in sorted(wanted, key=wanted.get):
-        blocks.append(([name], wanted[name]))
+        blocks.append(([name], min(wanted[name], height - sizes[name] / 2)))
         while len(blocks) > 1 and blocks[-1][1] - blocks[-2][1] < (tall(blocks[-1]) + tall(blocks[-2])) / 2:
             (lower, first), (upper, second) = blocks[-2:]
             middle = (first * len(lower) + second * len(upper)) / (len(lower) + len(upper))
-            blocks[-2:] = [(lower + upper, middle)]
+            both = (lower + upper, middle)
+            blocks[-2:] = [(both[0], min(middle, height - tall(both) / 2))]
     placed = {}
     for block in blocks:
         at = block[1] - tall(block) / 2

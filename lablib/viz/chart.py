@@ -166,7 +166,9 @@ def draw(chart: Chart) -> go.Figure:
         marks.draw(marks.Canvas(traces, layout, number), panel, colours, shown)
         for side, other, domain in zip("xy", "yx", places[i], strict=True):
             ends = axes.reach([each for each in panels if _alike(each, panel, side)], side)
-            layout[f"{side}axis{number}"] = axes.axis(panel, side, ends, nticks=6 if columns < 3 else 4)
+            layout[f"{side}axis{number}"] = axes.axis(
+                panel, side, ends, nticks=max(2, int(10 * (places[i][0][1] - places[i][0][0])))
+            )
             layout[f"{side}axis{number}"] |= {"domain": domain, "anchor": f"{other}{number}"}
         if same_y and i % columns:
             layout[f"yaxis{number}"] |= {"title": {}, "showticklabels": False}
@@ -179,7 +181,7 @@ def draw(chart: Chart) -> go.Figure:
         traces, layout, title=chart.title, source=words.source(chart), caption=chart.caption, alt=words.alt(chart),
         height=height, heads=[panel.title for panel in panels], columns=columns, lines=chart.lines,
         names=[] if labels or len(shown) < 2 else [name for name in names if name in shown],
-        right=max((text_width(label["text"], 12) for label in labels), default=0) + 18,
+        right=max((text_width(line, 12) for label in labels for line in label["text"].split("<br>")), default=0) + 18,
     )  # fmt: skip
 
 
@@ -194,7 +196,8 @@ def dress(
     """
     axis = {"gridcolor": GRID, "linecolor": TEXT, "tickcolor": TEXT, "showline": True, "ticks": "outside"}
     for part in [part for part in layout if part.startswith(("xaxis", "yaxis"))]:
-        layout[part] = axis | {"zeroline": False} | layout[part]
+        named = {"font": {"size": 13}} | layout[part].get("title", {})
+        layout[part] = axis | {"zeroline": False} | layout[part] | {"title": named}
     layout |= {
         "template": "none", "paper_bgcolor": CLEAR, "plot_bgcolor": CLEAR, "hoverlabel": {"font": {"size": 12}},
         "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": TEXT}, "showlegend": bool(names),

@@ -20,33 +20,22 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
 # the parts of a model, and the families that are compared throughout the lab
 WINDOW, RETRIEVAL = GREY, AMBER
 FAMILIES = {
-    "SWA + HSA": BLUE,
-    "SWA only": GREY,
-    "full attention, RoPE": VERMILLION,
-    "full attention, NoPE": AMBER,
-    "concatenated softmax": PINK,
-    "RoPE on the HSA read": GREEN,
-    "SWA only, wide": BROWN,
-    "full attention": VERMILLION,
-    "sliding window": GREY,
-    "no attention": BROWN,
-    "TTT-E2E": BLUE,
-    "TTT-E2E, b=1": BLUE,
-    "TTT-E2E, b=16": TEAL,
-    "TTT-E2E, first order": TEAL,
-    "TTT-E2E, all blocks": TEAL,
-    "TTT-KVB": VIOLET,
-    "TTT-KVB, simplified": PINK,
-    "TTT-naive": OLIVE,
-    "hybrid 5:1": AMBER,
-    "Mamba-2": GREEN,
-    "Gated DeltaNet": PINK,
-    "best possible": TEXT,
-    "whole model, one question": BLUE,
-    "narrow throughout": BLUE,
-    "wide from scratch": CRIMSON,
-    "short and dense, then wide": GREEN,
-    "self-copy, then wide": AMBER,
+    name: colour
+    for colour, names in {
+        BLUE: "SWA + HSA|TTT-E2E|TTT-E2E, b=1|whole model, one question|narrow throughout",
+        GREY: "SWA only|sliding window",
+        VERMILLION: "full attention, RoPE|full attention",
+        AMBER: "full attention, NoPE|hybrid 5:1|self-copy, then wide",
+        PINK: "concatenated softmax|TTT-KVB, simplified|Gated DeltaNet",
+        GREEN: "RoPE on the HSA read|Mamba-2|short and dense, then wide",
+        BROWN: "SWA only, wide|no attention",
+        TEAL: "TTT-E2E, b=16|TTT-E2E, first order|TTT-E2E, all blocks",
+        VIOLET: "TTT-KVB",
+        OLIVE: "TTT-naive",
+        CRIMSON: "wide from scratch",
+        TEXT: "best possible",
+    }.items()
+    for name in names.split("|")
 }
 RAMP = (BLUE, "#7A66DB", "#BB4FA8", CRIMSON)
 
@@ -77,17 +66,6 @@ def colours_of(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]
     more = dict.fromkeys([*COLOURS, *ramp(24)])
     rest = iter([colour for colour in more if colour not in found.values()])
     return {name: colour or next(rest) for name, colour in found.items()}
-
-
-def contrast(first: str, second: str) -> float:
-    """The contrast ratio of two colours, 1 to 21 (WCAG 2.2, 1.4.3)."""
-    low, high = sorted(_luminance(colour) for colour in (first, second))
-    return (high + 0.05) / (low + 0.05)
-
-
-def _luminance(colour: str) -> float:
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (x / 255 for x in _channels(colour))]
-    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 # ---- text and its width

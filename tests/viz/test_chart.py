@@ -99,8 +99,9 @@ def test_lines_of_one_panel_are_named_at_their_ends_and_none_lies_on_another():
 
 
 def test_places_that_are_free_stay_and_those_that_touch_move_apart_evenly():
-    assert apart({"a": 0.0, "b": 100.0}, {"a": 16.0, "b": 16.0}) == {"a": 0.0, "b": 100.0}
-    assert apart({"a": 50.0, "b": 52.0}, {"a": 16.0, "b": 16.0}) == {"a": 43.0, "b": 59.0}
+    assert apart({"a": 0.0, "b": 100.0}, {"a": 16.0, "b": 16.0}, 300) == {"a": 0.0, "b": 100.0}
+    assert apart({"a": 50.0, "b": 52.0}, {"a": 16.0, "b": 16.0}, 300) == {"a": 43.0, "b": 59.0}
+    assert apart({"a": 98.0, "b": 99.0}, {"a": 16.0, "b": 16.0}, 100) == {"a": 76.0, "b": 92.0}
 
 
 def test_several_panels_have_a_legend_with_each_name_once():

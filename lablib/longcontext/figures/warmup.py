@@ -57,7 +57,7 @@ def aftermath_figure(table: pd.DataFrame) -> Chart:
     rows = after_joint(table)
     length = _probes(table)[-1]
     end = rows[rows["since"] == rows["since"].max()]
-    since = Axis("since", "steps since the windows were widened")
+    since = Axis("since", "steps since widening")
     return Chart(
         panels=[
             Panel(rows=rows, x=since, y=EXACT._replace(column=f"recall_{length}"), by="recipe",
@@ -131,9 +131,9 @@ def ingredients_figure(table: pd.DataFrame) -> Chart | None:
     several = rows.groupby("recipe")["asked_top_k"].transform("nunique") > 1
     asked = ", asked with top-k " + rows["asked_top_k"].astype(int).astype(str)
     rows = rows.assign(line=rows["recipe"] + asked.where(several, ""))
-    far = rows[rows["length"] == rows["length"].max()]
+    far, names = rows[rows["length"] == rows["length"].max()], rows["line"].unique()
     return Chart(
-        panels=[Panel(rows=rows, x=LENGTH, y=EXACT, by="line")],
+        panels=[Panel(rows=rows, x=LENGTH, y=EXACT, by="line", faint=[n for n in names if n.endswith("16")])],
         title=extremes(far, "line", "exact", f"Recall at {spell_length(far['length'].iloc[0])}"),
         source=questions_asked(rows),
     )
