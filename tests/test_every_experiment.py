@@ -133,7 +133,7 @@ def test_the_figure_has_few_panels_and_few_strong_lines_of_different_colours(nam
     titles = {axis.title.text for axis in figure.select_yaxes() if axis.title.text}
     assert len(panels) <= 3 or len(titles) <= 1
     for traces in panels.values():
-        lines = [trace for trace in traces if trace.mode in ("lines", "lines+markers") and trace.legendgroup]
+        lines = [trace for trace in traces if trace.type == "scatter" and "lines" in trace.mode and trace.legendgroup]
         means = [trace for trace in lines if trace.fill is None]
         assert sum((trace.opacity or 1) == 1 for trace in means) <= 6
         assert len({trace.line.color for trace in means}) == len(means)

@@ -31,17 +31,6 @@ Pairs = list[tuple[int, int]]  # the places of the same arm in both codes
 _MACHINE = ("python", "torch", "numpy", "pandas", "processor", "instructions")
 
 
-def main() -> None:
-    job, tell = processes.begin_child()
-    try:
-        code = compare_codes(job)
-    except BadInput as error:
-        tell({"refused": str(error)})
-        code = 2
-    sys.stdout.flush()
-    os._exit(code)
-
-
 def compare_codes(job: dict[str, Any]) -> int:
     """Compute the cheapest arms of each experiment with both codes, say what differs; 1 if anything does."""
     commit, chosen = commit_of(PROJECT, job["against"]), choose(all_experiments(), job["experiments"])
@@ -142,4 +131,4 @@ def _table(file: Path) -> pd.DataFrame | str:
 
 
 if __name__ == "__main__":
-    main()
+    processes.serve(lambda job, _: compare_codes(job))

@@ -1,6 +1,7 @@
 """Two tables of one arm, number by number: in what they differ, and whether a seed more could explain it."""
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,8 +43,9 @@ def _same(one: Any, two: Any, exact: bool) -> bool:
     if exact:
         return json.dumps(one) == json.dumps(two)
     if _is_number(one) and _is_number(two):
-        return one == two or f"{one:.6g}" == f"{two:.6g}"
-    return (one or None, type(one) is bool) == (two or None, type(two) is bool)  # the record may hold "" as a gap
+        return one == two or math.isclose(one, float(f"{two:.6g}"), rel_tol=1e-12)
+    one, two = (None if cell == "" else cell for cell in (one, two))  # the record of old holds "" as a gap
+    return one == two and isinstance(one, bool) == isinstance(two, bool)
 
 
 def _largest(pairs: Sequence[tuple[Any, Any]]) -> str:

@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import io
 import tokenize
-from collections.abc import Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, Optional, Union, get_args, get_origin
 
@@ -69,7 +68,11 @@ def _type(spelled: str) -> Any:
 def _read(text: str, kind: Any) -> Any:
     outer, inner = get_origin(kind) or kind, get_args(kind)
     if outer in (Union, UnionType):
-        return _first(text, sorted(inner, key=lambda one: {str: 3, bool: 2, float: 1}.get(one, 0)))
+        # the narrowest type first: text fits `str` always and `float` often
+        for one in sorted(inner, key=lambda one: {str: 3, bool: 2, float: 1}.get(one, 0)):
+            with contextlib.suppress(*_MISFITS):
+                return _read(text, one)
+        raise ValueError(text)
     if outer is Literal:
         return {str(value): value for value in inner}[text]
     if outer in (list, tuple):
@@ -77,14 +80,6 @@ def _read(text: str, kind: Any) -> Any:
     if outer in (None, NoneType):
         return {"None": None, "none": None, "null": None}[text]
     return _BOOLS[text.lower()] if outer is bool else {int: int, float: float, str: str}[outer](text)
-
-
-def _first(text: str, kinds: Sequence[Any]) -> Any:
-    """The reading in the narrowest type: text fits `str` always and `float` often."""
-    for kind in kinds:
-        with contextlib.suppress(*_MISFITS):
-            return _read(text, kind)
-    raise ValueError(text)
 
 
 def _sequence(text: str, inner: tuple[Any, ...], *, alike: bool) -> list[Any]:

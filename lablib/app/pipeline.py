@@ -123,7 +123,7 @@ def _mark(state: RunState, run: NotebookRun) -> str:
 
 def _conduct(state: RunState, display: Display, caught: list[int]) -> None:
     """Run the waiting notebooks, as many at once as there are places, and show and save how they stand."""
-    stop, known = threading.Event(), None
+    stop, saved = threading.Event(), []
     places = state.workers if state.scale == "smoke" else 1
     waiting = [run for run in state.notebooks if run.status == "waiting"]
     with ThreadPoolExecutor(places) as pool:
@@ -131,7 +131,8 @@ def _conduct(state: RunState, display: Display, caught: list[int]) -> None:
         try:
             while pending and not caught:
                 _, pending = wait(pending, TICK, FIRST_COMPLETED)
-                if known != (known := [run.status for run in state.notebooks]):
+                if saved != [run.status for run in state.notebooks]:
+                    saved = [run.status for run in state.notebooks]
                     state.save()
                 display.show()
         finally:

@@ -143,7 +143,7 @@ def start(
     return Child(mark, process, reading, folder)
 
 
-def begin_child() -> tuple[dict[str, Any], Callable[[dict[str, Any]], None]]:
+def _begin() -> tuple[dict[str, Any], Callable[[dict[str, Any]], None]]:
     """In the child: its job, and the function that sends a message up. From here on it dies with its parent."""
     job = json.loads(sys.stdin.buffer.readline())
     descriptor = int(os.environ.pop("LAB_MESSAGES"))
@@ -163,7 +163,7 @@ def serve(work: Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], int
 
     What it refuses as BadInput is told as `refused`, with exit code 2.
     """
-    job, tell = begin_child()
+    job, tell = _begin()
     try:
         code = work(job, tell)
     except BadInput as error:

@@ -6,7 +6,6 @@ instruction set adds up sums in another order: then the arm is one more draw, an
 """
 
 import contextlib
-import os
 import shutil
 import sys
 import tempfile
@@ -52,17 +51,6 @@ def verify(
             return attend(child, caught)
     finally:
         shutil.rmtree(home, ignore_errors=True)
-
-
-def main() -> None:
-    job, tell = processes.begin_child()
-    try:
-        code = verify_all(job)
-    except BadInput as error:
-        tell({"refused": str(error)})
-        code = 2
-    sys.stdout.flush()
-    os._exit(code)
 
 
 def verify_all(job: dict[str, Any]) -> int:
@@ -161,4 +149,4 @@ def _spell(instructions: dict[str, str | None] | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    processes.serve(lambda job, _: verify_all(job))

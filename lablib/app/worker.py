@@ -20,7 +20,6 @@ from lablib.app.processes import serve
 from lablib.core.redact import redactor, strip_ansi
 from lablib.core.store import write_atomically
 
-EXIT_FAILED, EXIT_KILLED = 1, 138  # as papermill's own command has them
 _LONGEST_ERROR = 600
 
 
@@ -90,7 +89,7 @@ def run(job: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> int:
     except Exception as error:
         killed = isinstance(error, DeadKernelError) or "Kernel died" in str(error)
         tell({"status": "killed" if killed else "failed", "error": _line(error, clean)})
-        return EXIT_KILLED if killed else EXIT_FAILED
+        return 1
     tell({"status": "ok", "error": None})
     return 0
 

@@ -175,7 +175,7 @@ def recall_figure(table: pd.DataFrame) -> Chart:
     kind = table["questions"].iloc[-1]
     far = rows[(rows["nearest"] == rows["nearest"].max()) & (rows["questions"] == kind)]
     return Chart(
-        panels=facets(rows.assign(reach=reach), "questions", table["questions"].unique(), "trained with {}",
+        panels=facets(rows.assign(reach=reach), "questions", list(table["questions"].unique()), "trained with {}",
                       x=Axis("reach", "tokens from a fact to its question", "category"), y=SHARE, by="name",
                       references=[Reference(1 / int(table["facts.num_values"].iloc[0]), "a guess")]),
         title=extremes(far, "name", "exact", f"The farthest facts, {kind}"),

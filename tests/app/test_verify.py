@@ -96,7 +96,9 @@ def test_what_cannot_be_verified_is_refused_in_a_line(recorded, arguments, said)
 
 @pytest.fixture
 def changed(recorded, tmp_path) -> Path:
-    """The recorded checkout, with code that was changed after the recording; put back afterwards."""
+    """The recorded checkout with its record committed, for a change of the code that is put back afterwards."""
+    git(recorded, "add", "notebooks")
+    git(recorded, "commit", "--quiet", "--allow-empty", "-m", "record")
     yield recorded
     git(recorded, "checkout", "--quiet", "lablib")
 
@@ -109,14 +111,15 @@ def edit(project: Path, before: str, after: str) -> None:
 
 @pytest.mark.slow
 def test_against_a_commit_a_change_of_names_is_equal_and_a_change_of_a_bit_is_not(changed, tmp_path):
-    command = ["verify", "--against", "HEAD", "--arms", "2", "--workers", "2"]
+    command, scratch = ["verify", "--against", "HEAD", "--arms", "2", "--workers", "2"], tmp_path / "scratch"
+    scratch.mkdir()
     edit(changed, "TinyConfig", "RenamedConfig")
     edit(changed, "number: int", "more: int = 0\n    number: int")  # other digests, the same places
-    code, text = lab(changed, *command, TMPDIR=str(tmp_path))
+    code, text = lab(changed, *command, TMPDIR=str(scratch))
     assert code == 0, text
     assert "before: computing 2 of 2 arms" in text
     assert "longcontext/tiny: equal, 2 arms" in text
-    assert list(tmp_path.iterdir()) == []
+    assert list(scratch.iterdir()) == []
     assert len(git(changed, "worktree", "list").splitlines()) == 1
     edit(changed, "cfg.number / 3", "cfg.number / 3 + 1e-16")
     code, text = lab(changed, *command)
