@@ -131,13 +131,9 @@ def ablations_figure(table: pd.DataFrame) -> Chart | None:
         return None
     losses = losses.assign(more=losses["loss"] - losses["seed"].map(base))
     rows = losses[losses["name"] != BASE] if (losses["name"] != BASE).any() else losses
-    room = 0.06 * float(np.ptp([0, *rows["more"]])) or 0.01
-    x = Axis(
-        "more", "nats more than as it is", range=(min(0, rows["more"].min()) - room, max(0, rows["more"].max()) + room)
-    )
     return Chart(
-        panels=[Panel(rows=rows, kind="bars", x=x, y=Axis("name", ticks=tuple(rows["name"].unique())),
-                      references=[Reference(0, BASE, "x")])],
+        panels=[Panel(rows=rows, kind="bars", x=Axis("more", "nats more than as it is"),
+                      y=Axis("name", ticks=tuple(rows["name"].unique())), references=[Reference(0, BASE, "x")])],
         title=extremes(rows, "name", "more", "A change adds nats", low_first=True),
         source=texts(table),
     )  # fmt: skip
