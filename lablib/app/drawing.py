@@ -78,5 +78,6 @@ def draw(experiment: Experiment, record: Record) -> None:
     path = image_path(record, experiment.name)
     write_atomically(path, _png(figure))
     facts = {"experiment": experiment.name, "table_sha256": table_digest(record, experiment.name)}
+    facts["alt"] = (figure.layout.meta or {}).get("alt", "")  # the figure in words, for the README
     write_atomically(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
     print(f"{experiment.name}: drew {path.name}", flush=True)

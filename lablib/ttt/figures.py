@@ -6,6 +6,7 @@ import pandas as pd
 from lablib.ttt.summaries import as_trained, at_best_rate, over_positions, readings
 from lablib.viz.chart import Axis, Chart, Panel, Reference, extremes, facets, figure
 from lablib.viz.style import AMBER, BLUE, GREY, PINK, TEAL, spell
+from lablib.viz.words import stores
 
 BEST = "best possible"
 BASE = "as it is"
@@ -107,7 +108,7 @@ def ladder_figure(table: pd.DataFrame) -> Chart:
 
 
 def _losses(table: pd.DataFrame, parts: dict[str, pd.DataFrame], colours: tuple[str, str]) -> Chart:
-    rows = pd.concat([losses.assign(part=part) for part, losses in parts.items()]).assign(store=_stores(table))
+    rows = pd.concat([losses.assign(part=part) for part, losses in parts.items()]).assign(store=stores(table))
     best = {part: rows.loc[rows["part"] == part, "best"].mean() for part in parts}
     low, high = min(rows["best"].min(), rows["loss"].min()), rows["loss"].max()
     room, first = 0.06 * (high - low), next(iter(parts))
@@ -121,26 +122,18 @@ def _losses(table: pd.DataFrame, parts: dict[str, pd.DataFrame], colours: tuple[
     )  # fmt: skip
 
 
-def _stores(table: pd.DataFrame) -> str:
-    return " and ".join(sorted(table["store"].unique()))
-
-
 @figure
 def ablations_figure(table: pd.DataFrame) -> Chart | None:
     """What one change of the inner loop adds to the mean loss, paired by seed; left of the line the change helps."""
-    losses = over_positions(as_trained(table)).assign(store=_stores(table))
+    losses = over_positions(as_trained(table)).assign(store=stores(table))
     base = losses[losses["name"] == BASE].set_index("seed")["loss"]
     if base.empty:
         return None
     losses = losses.assign(more=losses["loss"] - losses["seed"].map(base))
     rows = losses[losses["name"] != BASE] if (losses["name"] != BASE).any() else losses
-    room = 0.06 * float(np.ptp([0, *rows["more"]])) or 0.01
-    x = Axis(
-        "more", "nats more than as it is", range=(min(0, rows["more"].min()) - room, max(0, rows["more"].max()) + room)
-    )
     return Chart(
-        panels=[Panel(rows=rows, kind="bars", x=x, y=Axis("name", ticks=tuple(rows["name"].unique())),
-                      references=[Reference(0, BASE, "x")])],
+        panels=[Panel(rows=rows, kind="bars", x=Axis("more", "nats more than as it is"),
+                      y=Axis("name", ticks=tuple(rows["name"].unique())), references=[Reference(0, BASE, "x")])],
         title=extremes(rows, "name", "more", "A change adds nats", low_first=True),
         source=texts(table),
     )  # fmt: skip
@@ -149,7 +142,7 @@ def ablations_figure(table: pd.DataFrame) -> Chart | None:
 @figure
 def rates_figure(table: pd.DataFrame) -> Chart:
     """Mean loss by learning rate, the same rates for every model, in short runs; dotted the best possible loss."""
-    losses = over_positions(as_trained(table)).assign(store=_stores(table))
+    losses = over_positions(as_trained(table)).assign(store=stores(table))
     losses = losses.assign(rate=losses["arm"].map(table.groupby("arm")["train.optim.lr"].first()))
     best = losses.groupby(["name", "rate"])["loss"].mean().groupby("name").idxmin().map(lambda place: place[1])
     return Chart(

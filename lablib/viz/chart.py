@@ -164,11 +164,10 @@ def draw(chart: Chart) -> go.Figure:
     for i, panel in enumerate(panels):
         number = str(i + 1) if i else ""
         marks.draw(marks.Canvas(traces, layout, number), panel, colours, shown)
+        ticks = min(7, max(2, int(10 * (places[i][0][1] - places[i][0][0]))))
         for side, other, domain in zip("xy", "yx", places[i], strict=True):
             ends = axes.reach([each for each in panels if _alike(each, panel, side)], side)
-            layout[f"{side}axis{number}"] = axes.axis(
-                panel, side, ends, nticks=max(2, int(10 * (places[i][0][1] - places[i][0][0])))
-            )
+            layout[f"{side}axis{number}"] = axes.axis(panel, side, ends, nticks=6 if side == "y" else ticks)
             layout[f"{side}axis{number}"] |= {"domain": domain, "anchor": f"{other}{number}"}
         if same_y and i % columns:
             layout[f"yaxis{number}"] |= {"title": {}, "showticklabels": False}

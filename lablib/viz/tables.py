@@ -36,7 +36,7 @@ def number(value: object) -> str:
     if not isinstance(value, Real):
         return str(value)
     if value == 0 or 0.0095 <= abs(value) < 100:
-        return f"{value:.0f}" if value == 0 else f"{value:.{2 if abs(value) < 10 else 1}f}"
+        return f"{value:.{2 if abs(value) < 10 else 1}f}"
     if abs(value) >= 100:
         return f"{value:,.0f}"
     digits, power = f"{value:.1e}".split("e")

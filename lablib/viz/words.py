@@ -28,6 +28,11 @@ def source(chart: Chart) -> str:
     return "; ".join(part for part in parts if part)
 
 
+def stores(rows: pd.DataFrame) -> str:
+    """Where the rows are from: "recorded", or "own and recorded"."""
+    return " and ".join(sorted(rows["store"].unique()))
+
+
 def _seeds(panel: Panel) -> Iterator[int]:
     """How many seeds each line, bar or mark has at each place."""
     at, measure = {"lines": (panel.x, panel.y), "bars": (panel.y, panel.x)}.get(panel.kind, (None, panel.x))

@@ -7,6 +7,7 @@ from lablib.longcontext.robustness import TRAINED_ON, both_ends, with_chain_mode
 from lablib.longcontext.summaries import PLAIN, RETRIEVES, VARIANTS, by_length, gradient_mass, in_domain, with_variant
 from lablib.viz.chart import Axis, Chart, Panel, Reference, extremes, facets, figure
 from lablib.viz.style import BLUE, FAMILIES, GREEN, RETRIEVAL, WINDOW, listing, ramp, spell_length
+from lablib.viz.words import stores
 
 CONDITIONS = (
     "one needle",
@@ -125,7 +126,7 @@ def gradient_mass_figure(table: pd.DataFrame) -> Chart | None:
     if (mass := gradient_mass(table)).empty:
         return None
     paths = {"hsa_grad": "whole HSA path", "retrieval_grad": "retrieval projections"}
-    rows = with_windows(mass.assign(store=_stores(table))).rename(columns=paths)
+    rows = with_windows(mass.assign(store=stores(table))).rename(columns=paths)
     rows = rows.melt(["place", "seed", "store"], list(paths.values()), "path", "norm")
     means = mass.groupby("model.window")["hsa_grad"].mean()
     return Chart(
@@ -134,10 +135,6 @@ def gradient_mass_figure(table: pd.DataFrame) -> Chart | None:
         title=f"HSA gets {means.iloc[0] / means.iloc[-1]:.1f} times the gradient at window {means.index[0]} "
         f"that it gets at {means.index[-1]}",
     )  # fmt: skip
-
-
-def _stores(table: pd.DataFrame) -> str:
-    return " and ".join(sorted(table["store"].unique()))
 
 
 @figure

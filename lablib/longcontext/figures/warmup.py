@@ -9,6 +9,7 @@ from lablib.longcontext.figures.start import EXACT, LENGTH, SHARE, STEP, exact_a
 from lablib.longcontext.recall import LAWS, misses, recall_by_length, whole_readers, with_reader
 from lablib.viz.chart import Axis, Chart, Curve, Panel, Reference, extremes, facets, figure, torn
 from lablib.viz.style import BLUE, GREEN, VERMILLION, ramp, spell_length
+from lablib.viz.words import stores
 
 TASKS = ("one needle", "six needles, two asked", "growing distractors")
 FLOOR = 1e-4  # what is less is drawn here: a logarithmic axis has no zero
@@ -16,7 +17,7 @@ READERS = (BLUE, VERMILLION, GREEN)
 
 
 @figure
-def plane(table: pd.DataFrame, length: int = 16_384, own: pd.DataFrame | None = None) -> Chart:
+def plane(table: pd.DataFrame, own: pd.DataFrame | None = None, length: int = 16_384) -> Chart:
     """Local loss (left is better) against exact recall (up is better), a colour and a symbol a recipe.
 
     `own` runs, if given, are drawn hollow over those of the table.
@@ -41,14 +42,7 @@ def plane(table: pd.DataFrame, length: int = 16_384, own: pd.DataFrame | None = 
     )
 
 
-def warmup_figure(table: pd.DataFrame, own: pd.DataFrame | None = None, length: int = 16_384):
-    """Local loss against exact recall of the recipes of `longcontext/warmup`."""
-    return plane(table, length, own)
-
-
-def schedules_figure(table: pd.DataFrame):
-    """Local loss against recall, a mark a warm-up."""
-    return plane(table)
+warmup_figure = schedules_figure = plane
 
 
 @figure
@@ -215,9 +209,7 @@ def misses_figure(table: pd.DataFrame) -> Chart | None:
     if rows.empty:
         return None
     beyond = rows[rows["length"] > 4096]
-    rows = rows.assign(
-        line=rows["reader"] + ", " + rows["haystack"], store=" and ".join(sorted(table["store"].unique()))
-    )
+    rows = rows.assign(line=rows["reader"] + ", " + rows["haystack"], store=stores(table))
     for name in ("pareto_miss", "miss", "low"):
         rows[name] = rows[name].clip(lower=FLOOR)
     reach = (FLOOR * 0.7, 1.3)
@@ -264,7 +256,7 @@ def length_figure(table: pd.DataFrame) -> Chart | None:
     found = whole_readers(table)
     if found.empty:
         return None
-    rows = recall_by_length(found).assign(store=" and ".join(sorted(found["store"].unique())))
+    rows = recall_by_length(found).assign(store=stores(found))
     return Chart(
         panels=facets(rows, "haystack", title="{} haystack", x=LENGTH, y=EXACT, by="task", names=TASKS),
         title=_needles(found, TASKS),
