@@ -14,7 +14,7 @@ RECORDED = {
     "second rows": 20_000,  # of the readers: longer rows than the held-out ones
     "questions": 30_000,
     "probe": 40_000,
-    "second training": 40_000,  # of the race, and of peers that are taught further
+    "second training": 40_000,  # of the race, and of models that are taught further
     "harder questions": 50_000,
     "fine-tuning": 50_000,
     "long questions": 60_000,

@@ -26,7 +26,7 @@ class AdaptiveMix(Hook):
     """Draws more of what is not yet learnt: `every` so many steps, over the lengths and kinds that the stage gives.
 
     A weight is the stage's own times floor + (1 - accuracy) on `batch` rows never trained on. Lengths by the accuracy
-    over both kinds of question; retrieval and reasoning by theirs over the lengths, their joint weight unchanged, so
+    over both kinds of question; retrieval and reasoning by theirs over the lengths, their weight together unchanged, so
     that neither is left behind and rows without a question keep their share.
     """
 

@@ -8,7 +8,7 @@ import pandas as pd
 from lablib.core import tables
 from lablib.core.claims import Check, Claim, above, below
 from lablib.core.stats import Interval
-from lablib.longcontext import doubts, summaries
+from lablib.longcontext import robustness, summaries
 
 NARROW, WIDE, FAR, CHANCE = 8, 64, 65_536, 1 / 16
 ENDS = (f"window {NARROW}", f"window {WIDE}")
@@ -71,7 +71,7 @@ def _ablations(table: pd.DataFrame) -> Iterator[Check]:
     rows = summaries.by_length(table, None).query("length == 16_384 and variant != 'SWA only'")
     both = rows.groupby("variant")["model.window"].agg(set).map({NARROW, WIDE}.issubset)
     rows = rows[rows["variant"].map(both) & rows["model.window"].isin([NARROW, WIDE])]
-    ends = doubts.both_ends(rows, ["variant"])
+    ends = robustness.both_ends(rows, ["variant"])
     least, most = ends["wide less narrow"].agg(["max", "min"])
     said = f"{len(ends)} variants: wide less narrow {most:.2f} to {least:.2f} at 16K"
     yield Check(len(ends) == 8 and least < -0.2, said, int(ends["seeds"].min()))
@@ -100,18 +100,18 @@ SEESAW = (
 )  # fmt: skip
 
 
-# ---- doubt 1: the race
+# ---- robustness 1: the race
 
 
 def _first(table: pd.DataFrame) -> Iterator[Check]:
-    steps = doubts.steps_to_criterion(table)
+    steps = robustness.steps_to_criterion(table)
     narrow, wide = (steps.loc[steps["group"] == name, "steps"].mean() for name in ENDS)
     apart = tables.difference(steps, "steps", *ENDS, by="group")
     yield below(f"step {wide:.0f} against {narrow:.0f}; difference", apart, spec=".0f")
 
 
 def _circuit(table: pd.DataFrame) -> Iterator[Check]:
-    found = doubts.circuits(table)
+    found = robustness.circuits(table)
     for group, circuit in zip(ENDS, ("HSA", "windows"), strict=True):
         right = found.loc[found["group"] == group, "circuit"] == circuit
         yield Check(
@@ -121,10 +121,10 @@ def _circuit(table: pd.DataFrame) -> Iterator[Check]:
 
 def _cut(table: pd.DataFrame) -> Iterator[Check]:
     group = f"{ENDS[1]}, then {NARROW}"
-    far = doubts.circuits(table).query("group == @group").groupby("part")["far"]
+    far = robustness.circuits(table).query("group == @group").groupby("part")["far"]
     said = f"recall at 4K {far.mean()[1]:.2f} to {far.mean()[2]:.2f}"
     yield Check(far.min()[2] > 0.99, said, int(far.size().min()))
-    yield above("gain", doubts.gained(table, group))
+    yield above("gain", robustness.gained(table, group))
 
 
 RACE = (
@@ -132,17 +132,17 @@ RACE = (
     Claim("Which part answers at 64 tokens?", "HSA in the narrow model, the windows in the wide one", _circuit),
     Claim(
         "Does twice as much further training help the wide model?", "no",
-        lambda t: [below("recall at 4K", doubts.gained(t, ENDS[1]), 0.05)],
+        lambda t: [below("recall at 4K", robustness.gained(t, ENDS[1]), 0.05)],
     ),
     Claim("Can the weights of the wide model still learn to retrieve?", "yes, with windows cut to 8", _cut),
 )  # fmt: skip
 
 
-# ---- doubts 2 and 3: tuning, harder haystacks
+# ---- robustness 2 and 3: tuning, harder haystacks
 
 
 def _tuning(table: pd.DataFrame) -> Iterator[Check]:
-    ends = doubts.tuned_ends(table, 16_384)
+    ends = robustness.tuned_ends(table, 16_384)
     apart, below_zero = ends["wide less narrow"], (ends["high"] < 0).sum()
     said = f"wide less narrow below 0 in {below_zero} of {len(ends)} settings, {apart.min():.2f} to {apart.max():.2f}"
     yield Check(below_zero == len(ends) == 7, said, int(ends["seeds"].min()))
@@ -153,7 +153,7 @@ def _ends(trained_on: str, window: str = ENDS[0], **bounds: tuple[Real, Real]):
     """Checks that the narrow (or other) model, after these rows, answers within bounds under each condition."""
 
     def checks(table: pd.DataFrame) -> Iterator[Check]:
-        rows = doubts.harder_ends(table, FAR).set_index(["trained_on", "condition"]).loc[trained_on]
+        rows = robustness.harder_ends(table, FAR).set_index(["trained_on", "condition"]).loc[trained_on]
         for name, (low, high) in bounds.items():
             row = rows.loc[name.replace("_", " ")]
             yield Check(low <= row[window] <= high, f"{row.name} {row[window]:.2f}", int(row["seeds"]))
@@ -162,7 +162,7 @@ def _ends(trained_on: str, window: str = ENDS[0], **bounds: tuple[Real, Real]):
 
 
 def _every_kind(table: pd.DataFrame) -> Iterator[Check]:
-    ends = doubts.harder_ends(table, FAR)
+    ends = robustness.harder_ends(table, FAR)
     shown, six = ends["high"] < 0, ends["trained_on"] == "six needles"
     said = f"whole interval below 0 in {shown.sum()} of {len(ends)} rows; after six needles in {shown[six].sum()} of "
     yield Check(shown[ends["condition"] == "one needle"].sum() == 3, said + f"{six.sum()}", int(ends["seeds"].min()))
@@ -190,7 +190,7 @@ HARDER = (
 
 
 def _chains(table: pd.DataFrame) -> Iterator[Check]:
-    found = doubts.chain_recall(table, FAR).set_index("model")
+    found = robustness.chain_recall(table, FAR).set_index("model")
     one, two = (tables.interval(found.loc[name], "exact") for name in ("one group", "two groups"))
     yield below("one group", one, 0.6)
     yield above("two groups", two, one.high)
@@ -199,7 +199,7 @@ def _chains(table: pd.DataFrame) -> Iterator[Check]:
 
 
 def _needs(table: pd.DataFrame) -> Iterator[Check]:
-    found = doubts.chain_recall(table, FAR).set_index("model")
+    found = robustness.chain_recall(table, FAR).set_index("model")
     for name, expected in (("reads start ordinary", "0 of 3"), ("no restated rows", "2 of 3")):
         row = found.loc[f"two groups, {name}"]
         yield Check(row["follow"] == expected, f"{name}: {row['follow']} seeds follow", int(row["seeds"]))

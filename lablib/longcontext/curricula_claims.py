@@ -8,7 +8,7 @@ import pandas as pd
 from lablib.core import tables
 from lablib.core.claims import Check, Claim, above, below, includes_zero, within
 from lablib.core.stats import Interval, rank_correlation
-from lablib.longcontext import cures, recall
+from lablib.longcontext import curricula, recall
 
 FAR, MILLION, SIXTEEN = 16_384, 1 << 20, 1 << 24
 NARROW, SCRATCH, WARM = "narrow throughout", "wide from scratch", "short and dense, then wide"
@@ -18,11 +18,11 @@ BY_NEED = "lengths by need"
 
 
 def _recall(table: pd.DataFrame, first: str, second: str) -> Interval:
-    return cures.against(table, "exact", FAR, first, second)
+    return curricula.against(table, "exact", FAR, first, second)
 
 
 def _loss(table: pd.DataFrame, first: str, second: str) -> Interval:
-    return cures.against(table, "local_loss", FAR, first, second)
+    return curricula.against(table, "local_loss", FAR, first, second)
 
 
 def _rescued(table: pd.DataFrame) -> Iterator[Check]:
@@ -49,16 +49,16 @@ WARM_UP = (
         "less the short and dense start",
     ),
     Claim(
-        "Does a slow joint cost anything?", "a little local loss",
+        "Does a slow transition cost anything?", "a little local loss",
         lambda t: [above("recall", _recall(t, WARM, SLOWLY), -0.03),
                    above("local loss", _loss(t, WARM, SLOWLY), spec=".3f")],
-        "less the joint at once",
+        "less the transition at once",
     ),
     Claim(
-        "Does a new schedule at the joint undo the warm-up?", "open: the interval of recall includes 0",
+        "Does a new schedule at the transition undo the warm-up?", "open: the interval of recall includes 0",
         lambda t: [includes_zero("recall", _recall(t, WARM, ANEW)),
                    below("local loss", _loss(t, WARM, ANEW), spec=".3f")],
-        "less the joint within one schedule",
+        "less the transition within one schedule",
     ),
 )  # fmt: skip
 
@@ -67,10 +67,10 @@ WARM_UP = (
 
 
 def _decay(measure: str, **bounds: tuple[Real, Real]) -> Callable[[pd.DataFrame], Iterator[Check]]:
-    """Checks that the interval of each recipe's change of a measure, from the joint to the end, lies within bounds."""
+    """Checks that each recipe's change of a measure, from the transition to the end, lies within bounds."""
 
     def checks(table: pd.DataFrame) -> Iterator[Check]:
-        lost = cures.decay(table, measure).set_index("recipe")
+        lost = curricula.decay(table, measure).set_index("recipe")
         for name, (low, high) in bounds.items():
             yield within(name, tables.interval(lost.loc[name], "difference"), low, high)
 
@@ -78,19 +78,19 @@ def _decay(measure: str, **bounds: tuple[Real, Real]) -> Callable[[pd.DataFrame]
 
 
 def _copy_fades(table: pd.DataFrame) -> Iterator[Check]:
-    row = cures.decay(table, "recall_4096").set_index("recipe").loc[COPY]
+    row = curricula.decay(table, "recall_4096").set_index("recipe").loc[COPY]
     yield includes_zero(f"{row['first']:.2f} to {row['last']:.2f},", tables.interval(row, "difference"))
     yield Check(row["first"] < 0.5, "", row["seeds"])
 
 
 def _long_rows(table: pd.DataFrame) -> Iterator[Check]:
     yield from _decay("recall_4096", **{LONG_ROWS: (-0.06, 0.06)})(table)
-    loss = tables.difference(cures.outcomes(table, FAR, near=64), "local_loss", WARM, LONG_ROWS, by="recipe")
+    loss = tables.difference(curricula.outcomes(table, FAR, near=64), "local_loss", WARM, LONG_ROWS, by="recipe")
     yield within("local loss", loss, -0.01, 0.01, ".3f")
 
 
 def _grid(table: pd.DataFrame) -> Iterator[Check]:
-    grid = cures.by_recipe(table, FAR).set_index("recipe")
+    grid = curricula.by_recipe(table, FAR).set_index("recipe")
     for name, recalls, losses in (
         ("10%", (0, 0.5), (0, 2.3)),
         ("60%", (0.99, 1), (2.7, 3)),
@@ -103,7 +103,7 @@ def _grid(table: pd.DataFrame) -> Iterator[Check]:
 
 def _lengths(table: pd.DataFrame) -> Iterator[Check]:
     by = ["recipe", "curriculum.optim.lr"]
-    means = cures.by_recipe(table, 65_536, tuple(by)).set_index(by)
+    means = curricula.by_recipe(table, 65_536, tuple(by)).set_index(by)
     long = means.loc["long from the beginning"]
     for way in ("short throughout", "curriculum"):
         lower = (long["high"] < means.loc[way, "low"].reindex(long.index)).all()
@@ -112,7 +112,7 @@ def _lengths(table: pd.DataFrame) -> Iterator[Check]:
 
 
 def _ingredients(table: pd.DataFrame) -> Iterator[Check]:
-    recalls = cures.outcomes(table, FAR).groupby("recipe")["exact"]
+    recalls = curricula.outcomes(table, FAR).groupby("recipe")["exact"]
     low, keys = recalls.min(), "two-token keys, {} landmarks"
     dense, near, plain = (low[n] for n in ("dense top-k", "needles near their question", "sparse, needles anywhere"))
     said = f"lowest seed: sparse, anywhere {plain:.2f}, near {near:.2f}, dense {dense:.2f}"
@@ -126,7 +126,7 @@ def _ingredients(table: pd.DataFrame) -> Iterator[Check]:
 AFTERMATH = (
     Claim("Does a long second phase undo the short and dense start?", "yes",
           _decay("recall_4096", **{WARM: (-1, -0.5)}), "recall at 4K"),
-    Claim("And self-copy?", "not shown: little recall was left at the joint", _copy_fades, "recall at 4K"),
+    Claim("And self-copy?", "not shown: little recall was left at the transition", _copy_fades, "recall at 4K"),
     Claim("Does a third of long rows keep it, at the same local loss?", "yes", _long_rows, "recall at 4K"),
 )  # fmt: skip
 GRID = (Claim("How long must the warm-up be?", "between a tenth and 60 % of the steps", _grid),)
@@ -143,7 +143,7 @@ INGREDIENTS = (
 
 
 def _short_rows_near(table: pd.DataFrame) -> Iterator[Check]:
-    near = cures.by_recipe(table, FAR, near=64).set_index("recipe")
+    near = curricula.by_recipe(table, FAR, near=64).set_index("recipe")
     short, third = near.loc["short rows"], near.loc["a third of long rows"]
     said = f"short rows answered {short['accuracy']:.2f}, at 16K {short['exact']:.2f} against {third['exact']:.2f}"
     yield Check(short["accuracy"] > 0.99 and short["exact"] < 0.8 < 0.99 < third["exact"], said, short["seeds"])
@@ -151,7 +151,7 @@ def _short_rows_near(table: pd.DataFrame) -> Iterator[Check]:
 
 
 def _unlearnt(table: pd.DataFrame) -> Iterator[Check]:
-    row = cures.by_recipe(table, FAR, near=64).set_index("recipe").loc["short rows, no needles"]
+    row = curricula.by_recipe(table, FAR, near=64).set_index("recipe").loc["short rows, no needles"]
     said = f"{row['accuracy']:.2f} of the questions at 64 tokens, {row['exact']:.2f} at 16K"
     yield Check(max(row["accuracy"], row["exact"]) < 0.1, said, row["seeds"])
 
@@ -178,7 +178,7 @@ FINE_TUNING = (
 
 
 def _monitors(table: pd.DataFrame) -> Iterator[Check]:
-    arms = cures.outcomes(table, FAR).set_index(["recipe", "seed"])
+    arms = curricula.outcomes(table, FAR).set_index(["recipe", "seed"])
     for name in ("monitor holds the window", "monitor raises retrieval"):
         gain = arms.loc[name, "exact"] - arms.loc[ANEW, "exact"]
         said = f"{name}: {gain.max():+.2f} in seed {gain.idxmax()}, {(gain == 0).sum()} seeds unchanged"
@@ -190,8 +190,8 @@ def _monitors(table: pd.DataFrame) -> Iterator[Check]:
 
 
 def _balance(table: pd.DataFrame) -> Iterator[Check]:
-    arms = cures.outcomes(table, FAR)
-    arms = arms.assign(weaker=cures.balanced(arms))
+    arms = curricula.outcomes(table, FAR)
+    arms = arms.assign(weaker=curricula.balanced(arms))
     for share in ("25%", "50%", "75%"):
         fixed = f"reasoning {share}"
         yield includes_zero(f"less {share}", tables.difference(arms, "weaker", fixed, "reasoning by need", by="recipe"))

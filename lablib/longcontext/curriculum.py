@@ -48,7 +48,7 @@ def train_curriculum(
     """Train `model` in place through all stages; a row a logged step, as `fit` returns it.
 
     `hooks` come after the stages and have the last word on window, top-k and weights. At the end the model reads what
-    it read in the last step. Resumes from `checkpoint` as `fit` does, across joints too, and refuses one
+    it read in the last step. Resumes from `checkpoint` as `fit` does, across transitions too, and refuses one
     of another curriculum or another task.
     """
     cfg = TrainConfig(

@@ -21,7 +21,7 @@ def whole_readers(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def recall_by_length(table: pd.DataFrame) -> pd.DataFrame:
-    """A row an arm and task of `longcontext/far`: exact recall and chunk recall over all depths, and the cost."""
+    """A row an arm and task of `longcontext/long_range`: exact recall and chunk recall over all depths, and cost."""
 
     def over_depths(group: pd.DataFrame) -> dict:
         visible = group["visible"].sum()

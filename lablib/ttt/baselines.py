@@ -1,7 +1,7 @@
 """TTT-E2E and what it is compared with, as configurations of equal size (arXiv 2512.23675, sections 2.4 and 3.1).
 
 All have four blocks (the 5:1 hybrid needs six) and the parameters of TTT-E2E: what a mixer takes, the MLPs give.
-The sliding-window peer has TTT-E2E's own architecture, trained without the inner loop; read with it, it is TTT-naive.
+The sliding-window model has TTT-E2E's own architecture, trained without the inner loop; read with it, it is TTT-naive.
 """
 
 import functools
@@ -13,8 +13,8 @@ from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig
 from lablib.train.loop import TrainConfig
 from lablib.train.optim import OptimConfig
-from lablib.ttt.peers import SANDWICH, PeerConfig
-from lablib.ttt.reading import InnerConfig
+from lablib.ttt.e2e import InnerConfig
+from lablib.ttt.train_and_evaluate import SANDWICH, RunConfig
 
 BASE = SANDWICH.replace(plan="swa swa swa swa+prime", hidden=51, prime=51)
 BEST_RATE = {"sliding window": 2e-2, "TTT-KVB": 2e-2, "TTT-KVB, simplified": 2e-2}  # of `ttt/rates`
@@ -33,13 +33,13 @@ PLANS = {
     "TTT-E2E, first order": BASE.plan,
     "TTT-E2E": BASE.plan,
 }
-PEERS = tuple(name for name in PLANS if name not in ("TTT-KVB, simplified", "TTT-E2E, all blocks"))
+BASELINES = tuple(name for name in PLANS if name not in ("TTT-KVB, simplified", "TTT-E2E, all blocks"))
 LADDER = ("sliding window", "TTT-KVB", "TTT-KVB, simplified", "TTT-E2E, all blocks", "TTT-E2E")
 
 
-def peer(scale: str, name: str, *, steps: int = 800, rate: float | None = None, **fields: Any) -> PeerConfig:
-    """The peer of a name with seed 0: `steps` of training (smoke: a few); `rate` None: the best of `ttt/rates`."""
-    cfg = PeerConfig.at(scale, name=name, learns=name.startswith("TTT-E2E"))
+def baseline(scale: str, name: str, *, steps: int = 800, rate: float | None = None, **fields: Any) -> RunConfig:
+    """The model of a name with seed 0: `steps` of training (smoke: a few); `rate` None: the best of `ttt/rates`."""
+    cfg = RunConfig.at(scale, name=name, learns=name.startswith("TTT-E2E"))
     optim = OptimConfig(lr=BEST_RATE.get(name, RATE) if rate is None else rate)
     train = TrainConfig(steps=steps, batch=16, log_every=20, checkpoint_every=200, optim=optim)
     if scale == "smoke":

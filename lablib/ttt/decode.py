@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from lablib.nn.model import LayerStates
-from lablib.ttt.reading import Carry, TTTModel
+from lablib.ttt.e2e import Carry, TTTModel
 
 Tokens = Int[Tensor, "batch time"]
 

@@ -141,7 +141,7 @@ def ablations_figure(table: pd.DataFrame) -> Chart | None:
 
 @figure
 def rates_figure(table: pd.DataFrame) -> Chart:
-    """Mean loss by learning rate, the same rates for every peer, in short runs; dotted the best possible loss."""
+    """Mean loss by learning rate, the same rates for every model, in short runs; dotted the best possible loss."""
     losses = over_positions(as_trained(table)).assign(store=stores(table))
     losses = losses.assign(rate=losses["arm"].map(table.groupby("arm")["train.optim.lr"].first()))
     best = losses.groupby(["name", "rate"])["loss"].mean().groupby("name").idxmin().map(lambda place: place[1])

@@ -10,7 +10,7 @@ NAIVE = "TTT-naive"
 
 
 def readings(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows by position, with a `series` for each way to read: the peer's name, TTT-naive, TTT-E2E read without.
+    """The rows by position, with a `series` for each way to read: the model's name, TTT-naive, TTT-E2E read without.
 
     Of naive reading only the inner rate with the lowest mean loss over all arms of a name is kept: its sweep.
     """
@@ -88,7 +88,7 @@ def share_closed(
 
 
 def answered(table: pd.DataFrame) -> pd.DataFrame:
-    """Share of right answers by training, peer and distance, the loss of all other tokens, and what training took."""
+    """Share of right answers by training, model and distance, the loss of all other tokens, and what training took."""
     rows = table[table["phase"] == "recall"]
     keys = ["questions", "name"]
     reach = rows["nearest"].astype(int).astype(str) + " to " + rows["farthest"].astype(int).astype(str)

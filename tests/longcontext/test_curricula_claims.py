@@ -6,10 +6,10 @@ from planted import cases, few_seeds, level, shifted, swapped
 
 from lablib.core.claims import NOT_SHOWN
 from lablib.longcontext import curricula_claims as claims
-from lablib.longcontext.experiments.far import far
 from lablib.longcontext.experiments.finetuning import finetuning
 from lablib.longcontext.experiments.forecast import forecast
 from lablib.longcontext.experiments.lengths import ingredients, lengths
+from lablib.longcontext.experiments.long_range import long_range
 from lablib.longcontext.experiments.steered import balance, steered
 from lablib.longcontext.experiments.warmup import RECIPES, aftermath, schedules, warmup
 
@@ -77,7 +77,7 @@ def recorded():
         "steered": pd.concat([plan, steering], ignore_index=True),
         "steered lengths": pd.concat([ways, steering], ignore_index=True).query(AT_ONE_RATE),
         "balance": balance.recorded(),
-        "long inputs": far.recorded(),
+        "long inputs": long_range.recorded(),
     }
 
 

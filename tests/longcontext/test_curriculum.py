@@ -25,7 +25,7 @@ CURRICULUM = Curriculum(
     stages=(
         Stage(start=0, stop=5, lengths=(32,), window=4, top_k=None, mix=EVEN),
         Stage(
-            start=5, stop=12, lengths=(32, 64), window=16, top_k=2, mix=EVEN, joint="linear", joint_steps=4,
+            start=5, stop=12, lengths=(32, 64), window=16, top_k=2, mix=EVEN, transition="linear", transition_steps=4,
             rate="warm up again",
         ),
     ),

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from lablib.core.stats import wilson
-from lablib.longcontext.figures.warmup import far_figure, length_figure, misses_figure
+from lablib.longcontext.figures.warmup import length_figure, long_range_figure, misses_figure
 from lablib.longcontext.recall import misses, recall_by_length, recall_table, whole_readers, with_reader
 
 
@@ -74,14 +74,14 @@ def test_arms_in_which_no_chunk_could_be_found_are_left_out(table):
     assert set(misses(table)["length"]) == {4096}
 
 
-@pytest.mark.parametrize("draw", [far_figure, length_figure, misses_figure])
+@pytest.mark.parametrize("draw", [long_range_figure, length_figure, misses_figure])
 def test_the_figures_draw_what_is_there_and_say_what_is_missing(draw, table):
     assert "own runs" in draw(table).layout.title.text
     assert not draw(pd.DataFrame()).data
 
 
 def test_the_picture_of_depth_and_length_holds_the_whole_readers_mean(table):
-    figure = far_figure(table)
+    figure = long_range_figure(table)
     first = next(trace for trace in figure.data if trace.type == "heatmap")
     assert list(first.x) == ["64", "4K"]
     assert list(first.y) == ["25%", "75%"]

@@ -11,9 +11,9 @@ from torch import Generator
 
 from lablib.nn.model import LanguageModel
 from lablib.ttt.checkpointing import recomputed
+from lablib.ttt.e2e import InnerConfig, TTTModel
 from lablib.ttt.experiments.cost import MemoryConfig, outer_step
-from lablib.ttt.peers import SANDWICH
-from lablib.ttt.reading import InnerConfig, TTTModel
+from lablib.ttt.train_and_evaluate import SANDWICH
 
 
 class Pair(NamedTuple):

@@ -7,9 +7,9 @@ from torch import Generator, nn
 from lablib.nn.model import LanguageModel
 from lablib.nn.surgery import freeze
 from lablib.ttt.decode import begin, feed
-from lablib.ttt.guard import refuse_compiled
-from lablib.ttt.peers import SANDWICH
-from lablib.ttt.reading import InnerConfig, TTTModel
+from lablib.ttt.e2e import InnerConfig, TTTModel
+from lablib.ttt.second_order_check import refuse_compiled
+from lablib.ttt.train_and_evaluate import SANDWICH
 
 SMALL = SANDWICH.replace(plan="swa swa+prime", vocab=7, width=8, hidden=8, prime=8, window=6)
 INNER = InnerConfig(chunk=4)

@@ -18,9 +18,9 @@ from lablib.core.weights_cache import weights_place
 from lablib.longcontext.curriculum import train_curriculum
 from lablib.longcontext.experiments.warmup import NARROW, RECIPES, SHORT_DENSE, STEPS, WARM, WIDE
 from lablib.longcontext.monitor import SeesawMonitor
-from lablib.longcontext.recipes import RecipeConfig, curriculum_at, measured
 from lablib.longcontext.rows import Rows
 from lablib.longcontext.stages import Curriculum, Mix
+from lablib.longcontext.train_and_evaluate import RecipeConfig, curriculum_at, measured
 from lablib.nn.model import LanguageModel
 
 TRAINING = 1  # version of the training here: raise it when the trained weights change

@@ -1,7 +1,7 @@
 """What 4K tokens foretell: the miss rate at every length up to 64M, from the tail of the noise scores.
 
-Recorded before `longcontext/far` is measured. Weaker readers are part of it: a law that says "no misses" of models
-that miss nothing would not be put to a test.
+Recorded before `longcontext/long_range` is measured. Weaker readers are part of it: models that miss nothing would not
+put a law to the test.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from lablib.core.seeds import generator
 from lablib.data.retrieval import RetrievalConfig
 from lablib.data.text import LongText, long_text
 from lablib.longcontext.experiments.reader import ReaderConfig, reader_arms, sources, trained_reader
-from lablib.longcontext.far import gaussian_tail, miss_rate, pareto_tail, sample_scores
+from lablib.longcontext.long_range import gaussian_tail, miss_rate, pareto_tail, sample_scores
 from lablib.nn.model import LanguageModel
 
 LENGTHS = tuple(64 * 4**i for i in range(11))  # 64 to 64M

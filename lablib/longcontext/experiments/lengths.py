@@ -14,7 +14,7 @@ import pandas as pd
 from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
 from lablib.data.retrieval import RetrievalConfig
-from lablib.longcontext.recipes import RecipeConfig, curriculum_at, train_and_ask
+from lablib.longcontext.train_and_evaluate import RecipeConfig, curriculum_at, train_and_ask
 from lablib.train.optim import OptimConfig
 
 LENGTHS = (64, 128, 256, 512)

@@ -1,4 +1,4 @@
-"""The readers of `longcontext/far`: small models that match keys, trained on rows of 64 tokens and then of 256.
+"""The readers of `longcontext/long_range`: small models that match keys, trained on rows of 64 tokens and then of 256.
 
 Six needles a row, each asked for, so that a key has to be matched: one needle a row is found by its kind alone. Half
 of the rows have noise drawn at random, half real text. Short rows come first, since the transition to retrieval is

@@ -16,8 +16,8 @@ from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.experiments.lengths import LENGTHS, way
 from lablib.longcontext.experiments.tracking import TrackingConfig
 from lablib.longcontext.experiments.warmup import RECIPES, WIDE, recipe
-from lablib.longcontext.recipes import RecipeConfig, Steering, curriculum_at, train_and_ask
 from lablib.longcontext.stages import Mix
+from lablib.longcontext.train_and_evaluate import RecipeConfig, Steering, curriculum_at, train_and_ask
 
 CHAIN_DATA = RetrievalConfig(num_pairs=2)
 CHAIN_MODEL = TrackingConfig().model  # two HSA groups, reads that start as the identity

@@ -13,15 +13,15 @@ import pandas as pd
 
 from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
-from lablib.longcontext.recipes import TWO_SIDED, RecipeConfig, curriculum_at, train_and_ask
 from lablib.longcontext.stages import Mix
+from lablib.longcontext.train_and_evaluate import TWO_SIDED, RecipeConfig, curriculum_at, train_and_ask
 from lablib.train.schedule import ScheduleConfig
 
 NARROW: dict[str, Any] = {"window": 8, "top_k": 4, "mix": TWO_SIDED}
 WIDE: dict[str, Any] = {"window": 64, "top_k": 4, "mix": TWO_SIDED}
 SHORT_DENSE: dict[str, Any] = {"window": 8, "top_k": None, "mix": TWO_SIDED}
 SELF_COPY: dict[str, Any] = {"window": 8, "top_k": None, "mix": Mix(retrieval=0.0, copied=1.0)}
-SLOWLY: dict[str, Any] = {**WIDE, "joint": "cosine", "joint_steps": 240}
+SLOWLY: dict[str, Any] = {**WIDE, "transition": "cosine", "transition_steps": 240}
 ANEW: dict[str, Any] = {**WIDE, "rate": "start anew"}
 STEPS, WARM = 1200, 0.4
 

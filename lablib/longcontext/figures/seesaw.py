@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from lablib.longcontext.doubts import TRAINED_ON, both_ends, with_chain_model, with_group, with_training
 from lablib.longcontext.figures.start import EXACT, LENGTH, STEP, exact_at, questions_asked
+from lablib.longcontext.robustness import TRAINED_ON, both_ends, with_chain_model, with_group, with_training
 from lablib.longcontext.summaries import PLAIN, RETRIEVES, VARIANTS, by_length, gradient_mass, in_domain, with_variant
 from lablib.viz.chart import Axis, Chart, Panel, Reference, extremes, facets, figure
 from lablib.viz.style import BLUE, FAMILIES, GREEN, RETRIEVAL, WINDOW, listing, ramp, spell_length

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lablib.longcontext.cures import after_joint, asked_length, outcomes
+from lablib.longcontext.curricula import after_transition, asked_length, outcomes
 from lablib.longcontext.figures.start import EXACT, LENGTH, SHARE, STEP, exact_at, questions_asked
 from lablib.longcontext.recall import LAWS, misses, recall_by_length, whole_readers, with_reader
 from lablib.viz.chart import Axis, Chart, Curve, Panel, Reference, extremes, facets, figure, torn
@@ -48,7 +48,7 @@ warmup_figure = schedules_figure = plane
 @figure
 def aftermath_figure(table: pd.DataFrame) -> Chart:
     """Recall and HSA's share since the windows were widened: does a long second phase undo the warm-up?"""
-    rows = after_joint(table)
+    rows = after_transition(table)
     length = _probes(table)[-1]
     end = rows[rows["since"] == rows["since"].max()]
     since = Axis("since", "steps since widening")
@@ -204,7 +204,7 @@ def forecast_figure(table: pd.DataFrame) -> Chart:
 
 @figure
 def misses_figure(table: pd.DataFrame) -> Chart | None:
-    """Of the table of `longcontext/far`: predicted against measured misses, a mark an arm; on the line they agree."""
+    """Of the table of `longcontext/long_range`: predicted against measured misses, a mark an arm."""
     rows = misses(table)
     if rows.empty:
         return None
@@ -226,7 +226,7 @@ def misses_figure(table: pd.DataFrame) -> Chart | None:
 
 
 @figure
-def far_figure(table: pd.DataFrame) -> Chart | None:
+def long_range_figure(table: pd.DataFrame) -> Chart | None:
     """A panel a task and haystack: exact recall by length and depth, the mean over seeds (arXiv 2511.23319, Fig. 4)."""
     rows = whole_readers(table)
     if rows.empty:

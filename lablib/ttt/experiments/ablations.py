@@ -10,8 +10,8 @@ import pandas as pd
 
 from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
-from lablib.ttt.baselines import BASE, at_size, peer, size_of
-from lablib.ttt.peers import PeerConfig, train_and_read
+from lablib.ttt.baselines import BASE, at_size, baseline, size_of
+from lablib.ttt.train_and_evaluate import RunConfig, train_and_read
 
 STEPS = 300
 CHANGES = {
@@ -29,16 +29,16 @@ CHANGES = {
 }
 
 
-def ablations_arms(scale: str) -> list[PeerConfig]:
+def ablations_arms(scale: str) -> list[RunConfig]:
     """Three seeds at full scale."""
     arms = []
     for name, changes in CHANGES.items():
-        cfg = peer(scale, "TTT-E2E", steps=STEPS).replace(name=name, **changes)
+        cfg = baseline(scale, "TTT-E2E", steps=STEPS).replace(name=name, **changes)
         arms.append(cfg.replace(model=at_size(cfg.model, size_of(BASE))))
     return by_scale(scale, arms, lab=1, seeds=3)
 
 
 @experiment("ttt/ablations", version=1, arms=ablations_arms)
-def ablations(cfg: PeerConfig) -> pd.DataFrame:
+def ablations(cfg: RunConfig) -> pd.DataFrame:
     """Rows with phase "train" by step, "read" by stretch of positions and mode."""
     return train_and_read(cfg)

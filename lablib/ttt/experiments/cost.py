@@ -28,8 +28,8 @@ from lablib.nn.plan import ModelConfig
 from lablib.train.losses import next_token_loss
 from lablib.ttt.baselines import BASE
 from lablib.ttt.decode import Progress, feed
-from lablib.ttt.peers import SANDWICH
-from lablib.ttt.reading import Carry, InnerConfig, TTTModel, meta_loss
+from lablib.ttt.e2e import Carry, InnerConfig, TTTModel, meta_loss
+from lablib.ttt.train_and_evaluate import SANDWICH
 
 # MLPs as wide as the model: wider ones would hide what attention costs behind short texts
 WIDE = SANDWICH.replace(
@@ -40,7 +40,7 @@ PLANS = {"full attention": "full full full full+prime", "sliding window": WIDE.p
 
 @dataclass(frozen=True, kw_only=True)
 class CostConfig(Config):
-    """A peer at one place of a text: `length` tokens stand before what is timed, `repeats` times; the median counts."""
+    """A model at one place of a text: `length` tokens stand before what is timed, the median of `repeats`."""
 
     name: str = "TTT-E2E"
     seed: int = 0
@@ -81,7 +81,7 @@ class MemoryConfig(Config):
 
 
 def cost_arms(scale: str) -> list[CostConfig]:
-    """Three peers at nine lengths, three times."""
+    """Three models at nine lengths, three times."""
     lengths = [2**i for i in range(9, 18)] if scale == "full" else [512, 4096]
     arms = []
     for name, plan in PLANS.items():

@@ -21,9 +21,9 @@ from lablib.data.facts import Facts, FactsConfig
 from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig
 from lablib.train.evaluate import by_sequences
-from lablib.ttt.baselines import BASE, at_size, peer, size_of
-from lablib.ttt.peers import PeerConfig, build, spent, train
-from lablib.ttt.reading import TTTModel
+from lablib.ttt.baselines import BASE, at_size, baseline, size_of
+from lablib.ttt.e2e import TTTModel
+from lablib.ttt.train_and_evaluate import RunConfig, build, spent, train
 
 NEAR, ANYWHERE = "near questions", "questions anywhere"
 TAUGHT = "near questions, then anywhere"
@@ -32,8 +32,8 @@ COUNTS = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecallConfig(PeerConfig):
-    """A peer trained on texts with facts; `asked` texts for each distance, or each number of facts."""
+class RecallConfig(RunConfig):
+    """A model trained on texts with facts; `asked` texts for each distance, or each number of facts."""
 
     model: ModelConfig = BASE.replace(vocab=FactsConfig().vocab, window=64)
     facts: FactsConfig = FactsConfig()
@@ -41,7 +41,7 @@ class RecallConfig(PeerConfig):
     asked: int = 256
     counts: tuple[int, ...] = ()
 
-    scales: ClassVar = PeerConfig.scales | {"smoke": {**PeerConfig.scales["smoke"], "length": 64, "asked": 4}}
+    scales: ClassVar = RunConfig.scales | {"smoke": {**RunConfig.scales["smoke"], "length": 64, "asked": 4}}
 
     def __post_init__(self):
         super().__post_init__()
@@ -54,8 +54,8 @@ class RecallConfig(PeerConfig):
 
 
 def recall_arm(scale: str, name: str, questions: str, *, steps: int = 400, **sizes: Any) -> RecallConfig:
-    """A peer of `lablib/ttt/baselines.py` on texts with facts, with seed 0."""
-    like = peer(scale, name, steps=2 * steps if name == "full attention" else steps, rate=1e-2)
+    """A model of `lablib/ttt/baselines.py` on texts with facts, with seed 0."""
+    like = baseline(scale, name, steps=2 * steps if name == "full attention" else steps, rate=1e-2)
     # a window of a quarter of the text, and chunks as long: near questions are the window's, not the inner loop's
     sizes = {"vocab": FactsConfig().vocab, "window": 64, **sizes}
     shape = at_size(like.model.replace(**sizes), size_of(BASE.replace(vocab=sizes["vocab"])))
@@ -71,14 +71,14 @@ def recall_arm(scale: str, name: str, questions: str, *, steps: int = 400, **siz
 
 
 def recall_arms(scale: str) -> list[RecallConfig]:
-    """Three peers, both kinds of questions, five seeds."""
+    """Three models, both kinds of questions, five seeds."""
     names = ("sliding window", "full attention", "TTT-E2E")
     arms = [recall_arm(scale, name, questions) for questions in (NEAR, ANYWHERE) for name in names]
     return by_scale(scale, arms, lab=(2, 5))
 
 
 def taught_arms(scale: str) -> list[RecallConfig]:
-    """The same peers, five seeds, trained twice as long; at smaller scales TTT-E2E alone."""
+    """The same models, five seeds, trained twice as long; at smaller scales TTT-E2E alone."""
     arms = [cfg.replace(questions=TAUGHT) for cfg in recall_arms("full") if cfg.questions == ANYWHERE]
     return arms if scale == "full" else [recall_arms(scale)[-1].replace(questions=TAUGHT)]
 

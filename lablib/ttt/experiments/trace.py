@@ -19,19 +19,19 @@ from lablib.core.experiment import experiment
 from lablib.core.seeds import generator
 from lablib.data.languages import Language
 from lablib.ops.fast_weights import Fast
+from lablib.ttt.e2e import Carry, TTTModel
 from lablib.ttt.experiments.context import context_arms
-from lablib.ttt.peers import PeerConfig, build, train
-from lablib.ttt.reading import Carry, TTTModel
+from lablib.ttt.train_and_evaluate import RunConfig, build, train
 
 WATCHED = 3  # tokens after which the prediction is watched: the most frequent ones of the text
 
 
 @dataclass(frozen=True, kw_only=True)
 class TraceConfig(Config):
-    """`peer` reads held-out text number `seed` in chunks of `chunk` tokens, at `factor` times its own inner rate."""
+    """`run` reads held-out text number `seed` in chunks of `chunk` tokens, at `factor` times its own inner rate."""
 
     seed: int = 0
-    peer: PeerConfig = PeerConfig()
+    run: RunConfig = RunConfig()
     chunk: int = 16
     factor: float = 1.0
     length: int = 256
@@ -41,8 +41,8 @@ class TraceConfig(Config):
 
 def trace_arms(scale: str) -> list[TraceConfig]:
     """Three chunks, four multiples of the rate, three texts."""
-    peer = next(cfg for cfg in context_arms(scale) if cfg.name == "TTT-E2E")
-    cfg = TraceConfig.at(scale, peer=peer)
+    run = next(cfg for cfg in context_arms(scale) if cfg.name == "TTT-E2E")
+    cfg = TraceConfig.at(scale, run=run)
     return grid(cfg, chunk=(4, 8, 16), factor=(0.0, 0.3, 1.0, 3.0), seed=range(3)) if scale == "full" else [cfg]
 
 
@@ -53,12 +53,12 @@ def trace(cfg: TraceConfig) -> pd.DataFrame:
     `now_i_j` and `first_i_j`, the chance of j by the weights now and at first, and `seen_i_j`, how often j came after
     it so far; then the chunk's loss and the best possible one.
     """
-    model = build(cfg.peer)
-    train(cfg.peer, model)
+    model = build(cfg.run)
+    train(cfg.run, model)
     rate = float(model.rate().detach()) * cfg.factor
-    inner = cfg.peer.inner.replace(chunk=cfg.chunk, rate=rate, learned=False, order="first")
-    reader, known = TTTModel(model.base, inner).eval(), Language(cfg.peer.language)
-    batch = known(cfg.length, cfg.seed + 1, generator("held out", cfg.peer.seed))
+    inner = cfg.run.inner.replace(chunk=cfg.chunk, rate=rate, learned=False, order="first")
+    reader, known = TTTModel(model.base, inner).eval(), Language(cfg.run.language)
+    batch = known(cfg.length, cfg.seed + 1, generator("held out", cfg.run.seed))
     tokens, targets = batch.tokens[cfg.seed :], batch.targets[cfg.seed :]
     best, watched = known.bayes(tokens, targets), most_frequent(tokens[0])
     with torch.no_grad():

@@ -5,7 +5,7 @@ from torch import Generator
 from lablib.core.measure import in_fresh_process, peak_memory
 from lablib.data.questions import draw_questions
 from lablib.longcontext.experiments.reader import DATA
-from lablib.longcontext.far import answer_all
+from lablib.longcontext.long_range import answer_all
 from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig
 from lablib.nn.storage import store_bytes

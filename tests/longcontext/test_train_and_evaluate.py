@@ -12,8 +12,8 @@ from lablib.longcontext import recipes
 from lablib.longcontext.experiments import finetuning as tuning
 from lablib.longcontext.experiments.lengths import way
 from lablib.longcontext.experiments.warmup import RECIPES, SELF_COPY, WIDE, recipe
-from lablib.longcontext.recipes import RecipeConfig, curriculum_at, stages_to, train_and_ask, train_answers
 from lablib.longcontext.stages import Curriculum, Mix, Stage
+from lablib.longcontext.train_and_evaluate import RecipeConfig, curriculum_at, stages_to, train_and_ask, train_answers
 from lablib.train.optim import OptimConfig
 
 RECIPE_EXPERIMENTS = ("warmup", "aftermath", "schedules", "lengths", "ingredients", "steered", "balance")
@@ -43,7 +43,7 @@ def test_the_smoke_scale_keeps_the_form_of_a_recipe():
     )
     assert [stage.window for stage in full.stages] == [stage.window for stage in brief.stages] == [8, 64]
     assert (full.steps, brief.steps) == (1200, 16)
-    assert brief.stages[1].joint == full.stages[1].joint == "cosine"
+    assert brief.stages[1].transition == full.stages[1].transition == "cosine"
 
 
 def test_equal_recipes_have_equal_tokens():

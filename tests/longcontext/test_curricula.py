@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lablib.longcontext import cures, replay
+from lablib.longcontext import curricula, replay
 from lablib.longcontext.stages import Curriculum, Stage
 
 RATE = "curriculum.optim.lr"
 
 
 def arm(recipe: str, seed: int, *, exact: float, local: float = 2.0, rate: float = 4e-3, recalls=(1.0, 1.0), **extra):
-    """The table of one arm: two logged probes before the joint at step 20 and two after, then its answers."""
+    """The table of one arm: two logged probes before the transition at step 20 and two after, then its answers."""
     steps = [10, 20, 30, 40]
     both = [1.0, 1.0, *recalls]
     train = pd.DataFrame(
@@ -40,30 +40,30 @@ TWO = tables(*(arm("a", s, exact=0.5 + s / 10) for s in (0, 1)), *(arm("b", s, e
 
 
 def test_an_outcome_is_that_of_the_longest_training_rows_and_the_last_top_k():
-    arms = cures.outcomes(TWO, 4096).set_index(["recipe", "seed"])
+    arms = curricula.outcomes(TWO, 4096).set_index(["recipe", "seed"])
     assert arms.loc[("a", 1), "exact"] == 0.6, "asked with the smallest top-k"
     assert arms.loc[("b", 0), "local_loss"] == 3.0, "not that of the shorter rows"
-    assert cures.outcomes(TWO, 4096, near=64)["local_loss"].tolist() == [9.0] * 4, "unless they are asked for"
+    assert curricula.outcomes(TWO, 4096, near=64)["local_loss"].tolist() == [9.0] * 4, "unless they are asked for"
 
 
 def test_means_stand_in_the_order_of_the_table_with_an_interval_from_five_seeds_on():
-    found = cures.by_recipe(TWO, 4096)
+    found = curricula.by_recipe(TWO, 4096)
     assert found["recipe"].tolist() == ["a", "b"]
     assert found["exact"].tolist() == pytest.approx([0.55, 1.0])
     assert found["low"].isna().all(), "two seeds have no interval"
-    more = cures.by_recipe(tables(*(arm("a", s, exact=0.5 + s / 10) for s in range(5))), 4096)
+    more = curricula.by_recipe(tables(*(arm("a", s, exact=0.5 + s / 10) for s in range(5))), 4096)
     assert (more["low"] < more["exact"]).all()
     assert (more["exact"] < more["high"]).all()
     assert found["CPU-s an arm (most)"].tolist() == [11.0, 11.0]
 
 
 def test_a_difference_is_paired_by_seed_and_second_less_first():
-    found = cures.against(TWO, "exact", 4096, "a", "b")
+    found = curricula.against(TWO, "exact", 4096, "a", "b")
     assert (found.estimate, found.seeds) == (pytest.approx(0.45), 2)
     with pytest.raises(ValueError, match="expected one row a seed of recipe 'a' and of 'c'"):
-        cures.against(TWO, "exact", 4096, "a", "c")
+        curricula.against(TWO, "exact", 4096, "a", "c")
     with pytest.raises(ValueError, match="'a': 4"):
-        cures.against(tables(TWO, *(arm("a", s, exact=0.5, rate=0.1) for s in (0, 1))), "exact", 4096, "a", "b")
+        curricula.against(tables(TWO, *(arm("a", s, exact=0.5, rate=0.1) for s in (0, 1))), "exact", 4096, "a", "b")
 
 
 def test_a_diverged_arm_answers_nothing():
@@ -71,9 +71,9 @@ def test_a_diverged_arm_answers_nothing():
         [{"phase": "test", "length": 4096, "diverged": 1.0, "arm": "x", "recipe": "a", "seed": 2, RATE: 0.1,
           "cpu_seconds": 1.0, "store": "own"}]
     )  # fmt: skip
-    arms = cures.outcomes(tables(TWO, gone), 4096).set_index("arm")
+    arms = curricula.outcomes(tables(TWO, gone), 4096).set_index("arm")
     assert arms.loc["x", "exact"] == 0.0
-    compared = cures.ways_compared(tables(TWO, gone), 4096, 64, "recall_4096").set_index("way")
+    compared = curricula.ways_compared(tables(TWO, gone), 4096, 64, "recall_4096").set_index("way")
     assert compared.loc["a", "diverged"] == "1 of 3"
     assert compared.loc["a", "best rate"] == 4e-3
     assert compared.loc["a", "worst rate"] == 0.0
@@ -81,9 +81,9 @@ def test_a_diverged_arm_answers_nothing():
 
 def test_the_probes_after_a_joint_are_counted_from_the_last_one_before_it():
     table = tables(arm("a", 0, exact=1, recalls=(0.9, 0.4)), arm("a", 1, exact=1, recalls=(0.8, 0.6)))
-    rows = cures.after_joint(table)
+    rows = curricula.after_transition(table)
     assert rows.groupby("since")["recall_4096"].mean().to_dict() == pytest.approx({0: 1.0, 10: 0.85, 20: 0.5})
-    found = cures.decay(table, "recall_4096").iloc[0]
+    found = curricula.decay(table, "recall_4096").iloc[0]
     assert (found["first"], found["last"], found["steps"]) == (1.0, 0.5, 20)
     assert found["difference"] == pytest.approx(-0.5)
 
@@ -92,14 +92,14 @@ def test_a_model_that_was_trained_before_is_the_beginning():
     before = pd.DataFrame([{"phase": "before", "step": 0, "recall_4096": 0.7, "global_share": 0.5}])
     tuned = arm("a", 0, exact=1, recalls=(0.9, 0.4)).assign(stage=0)
     tuned = tables(before.assign(arm="a 0 0.004", recipe="a", seed=0), tuned)
-    assert cures.after_joint(tuned)["since"].tolist() == [0, 10, 20, 30, 40]
-    found = cures.decay(tuned, "recall_4096").iloc[0]
+    assert curricula.after_transition(tuned)["since"].tolist() == [0, 10, 20, 30, 40]
+    found = curricula.decay(tuned, "recall_4096").iloc[0]
     assert (found["first"], found["last"]) == (0.7, 0.4)
 
 
 def test_a_run_of_one_stage_is_counted_from_its_beginning():
     table = arm("a", 0, exact=1).assign(stage=0)
-    assert cures.after_joint(table)["since"].tolist() == [10, 20, 30, 40]
+    assert curricula.after_transition(table)["since"].tolist() == [10, 20, 30, 40]
 
 
 @pytest.mark.parametrize(
@@ -109,20 +109,20 @@ def test_a_run_of_one_stage_is_counted_from_its_beginning():
 def test_a_drop_lies_well_below_the_best_look_before(recalls, drops):
     run = pd.DataFrame({"step": range(len(recalls)), "recall": recalls})
     blank = pd.DataFrame({"step": [0.5, 1.5], "recall": math.nan})
-    assert cures.num_drops(tables(run, blank).sample(frac=1, random_state=0), "recall") == drops
-    assert math.isnan(cures.num_drops(blank, "recall")), "nothing was looked at"
+    assert curricula.num_drops(tables(run, blank).sample(frac=1, random_state=0), "recall") == drops
+    assert math.isnan(curricula.num_drops(blank, "recall")), "nothing was looked at"
 
 
 def test_the_best_rate_is_chosen_at_another_length_than_the_one_reported():
     slow, fast = arm("a", 0, exact=0.2, rate=1e-3), arm("a", 0, exact=0.9, rate=1e-2)
     fast.loc[fast["length"] == 64, "exact"] = 0.5
-    found = cures.ways_compared(tables(slow, fast), 4096, 64, "recall_4096").iloc[0]
+    found = curricula.ways_compared(tables(slow, fast), 4096, 64, "recall_4096").iloc[0]
     assert (found["best rate"], found["exact"], found["worst rate"]) == (1e-3, 0.2, 0.2)
 
 
 def test_a_balance_is_as_good_as_its_weaker_side():
     arms = pd.DataFrame({"exact": [1.0, 0.2], "exact_reasoning": [0.4, 0.9]})
-    assert cures.balanced(arms).tolist() == [0.4, 0.2]
+    assert curricula.balanced(arms).tolist() == [0.4, 0.2]
 
 
 # ---- the explorers

@@ -137,9 +137,9 @@ def curriculum_at(scale: str, total: int, *parts: tuple[float, dict[str, Any]], 
     return Curriculum(stages=stages_to(16, *brief), **{**fields, **quick})
 
 
-def _brief(joint_steps: int = 0, lengths: tuple[int, ...] = (64,), **_: Any) -> dict[str, Any]:
+def _brief(transition_steps: int = 0, lengths: tuple[int, ...] = (64,), **_: Any) -> dict[str, Any]:
     """A part of a recipe for the few steps of the smoke scale."""
-    return {"joint_steps": min(joint_steps, 2), "lengths": tuple(min(length, 128) for length in lengths)}
+    return {"transition_steps": min(transition_steps, 2), "lengths": tuple(min(length, 128) for length in lengths)}
 
 
 def train_and_ask(cfg: RecipeConfig) -> pd.DataFrame:

@@ -10,8 +10,8 @@ from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig
 from lablib.ops import backend
 from lablib.ttt.decode import begin, feed, sample
-from lablib.ttt.peers import SANDWICH
-from lablib.ttt.reading import InnerConfig, TTTModel
+from lablib.ttt.e2e import InnerConfig, TTTModel
+from lablib.ttt.train_and_evaluate import SANDWICH
 
 SMALL = SANDWICH.replace(plan="swa swa+prime", vocab=7, width=8, hidden=8, prime=8, window=6, chunk=4)
 BIGRAM = SMALL.replace(plan="mlp mlp")

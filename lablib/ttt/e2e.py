@@ -27,7 +27,7 @@ from lablib.nn.surgery import select
 from lablib.ops import backend
 from lablib.ops.fast_weights import Fast, Order, inner_step, per_sequence
 from lablib.ttt.checkpointing import recomputed
-from lablib.ttt.guard import check_own_weights, check_second_derivative, refuse_compiled
+from lablib.ttt.second_order_check import check_own_weights, check_second_derivative, refuse_compiled
 
 Tokens = Int[Tensor, "batch time"]
 LOG_RATE = "log_rate"

@@ -8,15 +8,15 @@ import torch
 from torch import Generator
 
 from lablib.train.evaluate import by_position
-from lablib.ttt import peers
-from lablib.ttt.baselines import BASE, PLANS, at_size, peer, size_of
+from lablib.ttt import train_and_evaluate as runs
+from lablib.ttt.baselines import BASE, PLANS, at_size, baseline, size_of
+from lablib.ttt.e2e import Carry, TTTModel
 from lablib.ttt.experiments.recall import RecallConfig
-from lablib.ttt.peers import PeerConfig, check_leak, train_and_read
-from lablib.ttt.reading import Carry, TTTModel
+from lablib.ttt.train_and_evaluate import RunConfig, check_leak, train_and_read
 
 
 def test_peers_have_the_same_number_of_parameters():
-    sizes = {name: size_of(peer("full", name).model) for name in PLANS}
+    sizes = {name: size_of(baseline("full", name).model) for name in PLANS}
     assert max(sizes.values()) == size_of(BASE)
     assert min(sizes.values()) > 0.985 * size_of(BASE), sizes
 
@@ -27,16 +27,16 @@ def test_a_plan_that_alone_is_too_large_is_refused():
 
 
 def test_the_sliding_window_peer_is_the_same_model_as_e2e():
-    assert peer("full", "sliding window").model == peer("full", "TTT-E2E").model
-    assert peer("full", "TTT-E2E, first order").inner.order == "first"
+    assert baseline("full", "sliding window").model == baseline("full", "TTT-E2E").model
+    assert baseline("full", "TTT-E2E, first order").inner.order == "first"
 
 
 def test_untrained_the_window_reads_as_e2e_without_its_inner_loop():
     """Seeds are paired: the same initial model, the same texts."""
     found = []
     for name in ("sliding window", "TTT-E2E"):
-        cfg = peer("smoke", name).replace(naive_rates=())
-        tables = peers.read_all(cfg, peers.build(cfg).eval())
+        cfg = baseline("smoke", name).replace(naive_rates=())
+        tables = runs.read_all(cfg, runs.build(cfg).eval())
         (off,) = (table for table in tables if (table["mode"] == "off").all())
         found.append(off)
     assert found[0]["loss"].tolist() == found[1]["loss"].tolist()
@@ -44,14 +44,14 @@ def test_untrained_the_window_reads_as_e2e_without_its_inner_loop():
 
 
 def test_naive_reading_at_rate_zero_is_reading_without():
-    cfg = peer("smoke", "sliding window").replace(naive_rates=(0.0, 1.0))
-    off, none, naive = peers.read_all(cfg, peers.build(cfg).eval())
+    cfg = baseline("smoke", "sliding window").replace(naive_rates=(0.0, 1.0))
+    off, none, naive = runs.read_all(cfg, runs.build(cfg).eval())
     assert none["loss"].to_numpy() == pytest.approx(off["loss"].to_numpy(), abs=1e-5)
     assert abs(naive["loss"] - off["loss"]).max() > 1e-3
 
 
 def test_an_interrupted_training_goes_on_bitwise(own_store, monkeypatch):
-    cfg = peer("smoke", "TTT-E2E")
+    cfg = baseline("smoke", "TTT-E2E")
     cfg = cfg.replace(train__steps=6, train__checkpoint_every=3, train__log_every=1, rate_warmup=0.5)
     whole = train_and_read(cfg)
     for place in (own_store / "models").rglob("*.safetensors"):
@@ -61,7 +61,7 @@ def test_an_interrupted_training_goes_on_bitwise(own_store, monkeypatch):
         pass
 
     taken = []
-    real = peers.meta_loss
+    real = runs.meta_loss
 
     def fails_at_five(model, batch):
         taken.append(1)
@@ -69,7 +69,7 @@ def test_an_interrupted_training_goes_on_bitwise(own_store, monkeypatch):
             raise Power
         return real(model, batch)
 
-    monkeypatch.setattr(peers, "meta_loss", fails_at_five)
+    monkeypatch.setattr(runs, "meta_loss", fails_at_five)
     with pytest.raises(Power):
         train_and_read(cfg)
     again = train_and_read(cfg)
@@ -86,8 +86,10 @@ def test_a_model_better_than_the_language_allows_is_caught():
 
 def test_a_reader_that_scores_after_learning_fails_its_run(monkeypatch):
     """The usual leak: the loss of a chunk with weights that have learnt it, here often enough to know it by heart."""
-    cfg = peer("smoke", "TTT-E2E", inner__chunk=1, inner__rate=1.0).replace(texts=16, read_length=16, naive_rates=())
-    honest, model = TTTModel.read_chunk, peers.build(cfg).eval()
+    cfg = baseline("smoke", "TTT-E2E", inner__chunk=1, inner__rate=1.0).replace(
+        texts=16, read_length=16, naive_rates=()
+    )
+    honest, model = TTTModel.read_chunk, runs.build(cfg).eval()
 
     def scores_what_it_has_learnt(self, carry, *chunk):
         for _ in range(30):
@@ -95,10 +97,10 @@ def test_a_reader_that_scores_after_learning_fails_its_run(monkeypatch):
             carry = Carry(after.fast, carry.states)
         return honest(self, carry, *chunk)
 
-    peers.read_all(cfg, model)
+    runs.read_all(cfg, model)
     monkeypatch.setattr(TTTModel, "read_chunk", scores_what_it_has_learnt)
     with pytest.raises(RuntimeError, match="it scores something that it has learnt from already"):
-        peers.read_all(cfg, model)
+        runs.read_all(cfg, model)
 
 
 def test_stretches_cover_each_position_once():
@@ -129,7 +131,7 @@ def test_stretches_cover_each_position_once():
 )
 def test_a_bad_peer_is_refused(fields, said):
     with pytest.raises(ValueError, match=said):
-        PeerConfig().replace(**fields)
+        RunConfig().replace(**fields)
 
 
 @pytest.mark.parametrize(

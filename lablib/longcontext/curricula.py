@@ -52,7 +52,7 @@ def against(table: pd.DataFrame, measure: str, length: int, first: str, second: 
     return tables.difference(outcomes(table, length), measure, first, second, by="recipe")
 
 
-def after_joint(table: pd.DataFrame) -> pd.DataFrame:
+def after_transition(table: pd.DataFrame) -> pd.DataFrame:
     """The probes of the last stage, with `since`, the steps since it began (0: the last probe before it).
 
     Rows with phase "before" are probes of a model that the training began with.
@@ -67,14 +67,14 @@ def after_joint(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def decay(table: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """By recipe: a measure at the last joint and at the end of the training, and the difference, paired by seed."""
+    """By recipe: a measure at the last transition and at the end, and the difference, paired by seed."""
 
     def ends(group: pd.DataFrame) -> dict:
         pair = group.sort_values("since").groupby("seed")[measure].agg(["first", "last"])
         apart = paired_difference(pair["first"], pair["last"])
         return {"steps": group["since"].max()} | pair.mean().to_dict() | tables.columns(apart, "difference")
 
-    return tables.grouped(after_joint(table), "recipe", ends)
+    return tables.grouped(after_transition(table), "recipe", ends)
 
 
 def num_drops(run: pd.DataFrame, measure: str, height: float = 0.2) -> float:

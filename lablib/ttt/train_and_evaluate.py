@@ -30,10 +30,10 @@ from lablib.train.hooks import Hook
 from lablib.train.loop import TrainConfig, fit
 from lablib.train.losses import next_token_loss
 from lablib.train.optim import OptimConfig
-from lablib.ttt.reading import InnerConfig, TTTModel, meta_loss
+from lablib.ttt.e2e import InnerConfig, TTTModel, meta_loss
 
 Draw = Callable[[int, int, Generator], Batch]  # length, batch, generator
-# what the peers share: norms before and after each part, and sizes of their own
+# what the models share: norms before and after each part, and sizes of their own
 SANDWICH = ModelConfig(
     plan="swa swa swa swa+prime", norm="sandwich", vocab=16, hidden=64, prime=64, window=16, chunk=16
 )
@@ -42,8 +42,8 @@ BYTES = 128  # of a text of bytes: what is above is cut off
 
 
 @dataclass(frozen=True, kw_only=True)
-class PeerConfig(Config):
-    """A peer: its model, whether it is trained through the inner loop (`learns`), and how it is read (in tokens).
+class RunConfig(Config):
+    """A run: its model, whether it is trained through the inner loop (`learns`), and how it is read (in tokens).
 
     corpus         a language with a known best loss, or the bytes of the standard library
     length         of a training text; `read_length` of the texts it is read on, `texts` of them
@@ -105,8 +105,8 @@ class RateWarmup(Hook):
         model.rate_factor = min(1.0, 0.1 + 0.9 * step / self.steps) if self.steps else 1.0
 
 
-def train_and_read(cfg: PeerConfig) -> pd.DataFrame:
-    """The table of one peer: phase "train" by step, then "read" by position, mode "on", "off" or "naive".
+def train_and_read(cfg: RunConfig) -> pd.DataFrame:
+    """The table of one model: phase "train" by step, then "read" by position, mode "on", "off" or "naive".
 
     Raises RuntimeError where a model is better than the language allows: then it has seen what it predicts.
     """
@@ -121,24 +121,24 @@ def train_and_read(cfg: PeerConfig) -> pd.DataFrame:
 
 
 @torch.no_grad()
-def kept_bytes(cfg: PeerConfig, model: LanguageModel | TTTModel) -> int:
+def kept_bytes(cfg: RunConfig, model: LanguageModel | TTTModel) -> int:
     """Bytes of the caches and memories behind a text of the length that is read."""
     base = model.base if isinstance(model, TTTModel) else model
     return state_bytes(base.read(torch.zeros(1, cfg.read_length, dtype=torch.long))[1])
 
 
-def build(cfg: PeerConfig) -> LanguageModel | TTTModel:
+def build(cfg: RunConfig) -> LanguageModel | TTTModel:
     """With the initial values of its seed."""
     model = LanguageModel(cfg.model, generator("weights", cfg.seed))
     return TTTModel(model, cfg.inner) if cfg.learns else model
 
 
 def train(
-    cfg: PeerConfig, model: LanguageModel | TTTModel, *, draw: Draw | None = None, stream: str = "training"
+    cfg: RunConfig, model: LanguageModel | TTTModel, *, draw: Draw | None = None, stream: str = "training"
 ) -> pd.DataFrame:
     """Train in place; interrupted, a later call goes on. `draw`: other texts than the corpus'."""
     place = weights_place(
-        "ttt/peer", TRAINING, cfg.replace(texts=1, read_length=1, naive_rates=(), resolution=0).digest()
+        "ttt/run", TRAINING, cfg.replace(texts=1, read_length=1, naive_rates=(), resolution=0).digest()
     )
     return fit(
         model,
@@ -151,7 +151,7 @@ def train(
     )
 
 
-def source(cfg: PeerConfig, split: Literal["train", "held-out"]) -> Draw:
+def source(cfg: RunConfig, split: Literal["train", "held-out"]) -> Draw:
     """Texts of the corpus, of any length."""
     if cfg.corpus == "language":
         return Language(cfg.language)
@@ -159,8 +159,8 @@ def source(cfg: PeerConfig, split: Literal["train", "held-out"]) -> Draw:
     return lambda length, batch, generator: text_batch(tokens, length, batch, generator)
 
 
-def read_all(cfg: PeerConfig, model: LanguageModel | TTTModel) -> list[pd.DataFrame]:
-    """Read the same held-out texts in every mode that the peer has."""
+def read_all(cfg: RunConfig, model: LanguageModel | TTTModel) -> list[pd.DataFrame]:
+    """Read the same held-out texts in every mode that the model has."""
     batch = source(cfg, "held-out")(cfg.read_length, cfg.texts, generator("held out", cfg.seed))
     best = None
     if cfg.corpus == "language":
@@ -202,13 +202,13 @@ def check_leak(losses: Tensor, best: Tensor, name: str) -> None:
         )
 
 
-def spent(cfg: PeerConfig, model: LanguageModel | TTTModel) -> dict[str, float]:
+def spent(cfg: RunConfig, model: LanguageModel | TTTModel) -> dict[str, float]:
     """The budget columns of a training."""
     tokens, flops = cfg.train.steps * cfg.train.batch * cfg.length, cfg.train.steps * step_flops(cfg, model)
     return budget(model, tokens=tokens, flops=flops)
 
 
-def step_flops(cfg: PeerConfig, model: LanguageModel | TTTModel) -> float:
+def step_flops(cfg: RunConfig, model: LanguageModel | TTTModel) -> float:
     """FLOPs of one outer step, forward and backward, counted on two texts and scaled to the batch."""
     tokens = torch.zeros(2, cfg.length, dtype=torch.long)
     batch = Batch(tokens, tokens, torch.ones(2, cfg.length), tokens)

@@ -8,13 +8,13 @@ from torch import Generator
 
 from lablib.core.store import Record
 from lablib.data.questions import draw_questions
-from lablib.longcontext import far as method
-from lablib.longcontext.experiments import far as experiment
+from lablib.longcontext import long_range as method
+from lablib.longcontext.experiments import long_range as experiment
 from lablib.longcontext.experiments import reader as readers
-from lablib.longcontext.experiments.far import FarConfig, far, far_arms
 from lablib.longcontext.experiments.forecast import LENGTHS, forecast, forecast_arms
+from lablib.longcontext.experiments.long_range import LongRangeConfig, long_range, long_range_arms
 from lablib.longcontext.experiments.reader import DATA, ReaderConfig, reader, reader_arms, reader_of
-from lablib.longcontext.far import (
+from lablib.longcontext.long_range import (
     Answers,
     ScoreSample,
     answer_all,
@@ -164,33 +164,33 @@ def test_every_arm_asks_a_reader_that_is_trained_and_whose_misses_are_forecast()
         trained = set(reader_arms(scale))
         foretold = {(reader_of(cfg), cfg.haystack) for cfg in forecast_arms(scale)}
         assert {cfg for cfg, _ in foretold} == trained
-        assert {(reader_of(cfg), cfg.haystack) for cfg in far_arms(scale)} <= foretold
+        assert {(reader_of(cfg), cfg.haystack) for cfg in long_range_arms(scale)} <= foretold
 
 
 def test_lengths_may_be_asked_for_up_to_any(monkeypatch):
     monkeypatch.setattr(experiment, "check_room", lambda *known: None)
-    found = far_arms("lab", longest=1 << 24)
+    found = long_range_arms("lab", longest=1 << 24)
     assert [cfg.length for cfg in found][::2] == [n for n in LENGTHS if n <= 1 << 24]
     assert {cfg.haystack for cfg in found} == {"synthetic", "text"}
     assert not any(cfg.mapped for cfg in found)
-    assert [cfg.length for cfg in far_arms("lab", longest=100_000)][-2:] == [100_000, 100_000]
-    assert [cfg.length for cfg in far_arms("lab", longest=64)] == [64, 64]
-    assert [cfg.mapped for cfg in far_arms("lab", longest=(1 << 24) + 1)[-4:]] == [False, False, True, True]
+    assert [cfg.length for cfg in long_range_arms("lab", longest=100_000)][-2:] == [100_000, 100_000]
+    assert [cfg.length for cfg in long_range_arms("lab", longest=64)] == [64, 64]
+    assert [cfg.mapped for cfg in long_range_arms("lab", longest=(1 << 24) + 1)[-4:]] == [False, False, True, True]
 
 
 def test_a_length_that_makes_no_sense_or_does_not_fit_is_refused_by_name():
     with pytest.raises(ValueError, match="length=63 is below the training length of 64 tokens"):
-        far_arms("lab", longest=63)
+        long_range_arms("lab", longest=63)
     with pytest.raises(ValueError, match=r"length=1099511627776 needs .* GiB of memory, but .* are free"):
-        far_arms("lab", longest=1 << 40)
+        long_range_arms("lab", longest=1 << 40)
     with pytest.raises(ValueError, match="questions=25 cannot be spread evenly over strata=10"):
-        FarConfig(questions=25)
+        LongRangeConfig(questions=25)
 
 
 def test_an_arm_beyond_the_room_is_refused_before_a_reader_is_trained(own_store, monkeypatch):
     monkeypatch.setattr("lablib.nn.storage.available_memory", lambda: 1 << 20)
     with pytest.raises(ValueError, match="length=256 needs"):
-        far.function(FarConfig.at("smoke"))
+        long_range.function(LongRangeConfig.at("smoke"))
     assert not own_store.exists()
 
 
@@ -215,14 +215,14 @@ def test_a_reader_that_cannot_be_is_refused(changes, match):
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     """The smoke tables of a text arm, by name, each computed in a store of its own."""
-    cfg = FarConfig.at("smoke", haystack="text", length=1000)
+    cfg = LongRangeConfig.at("smoke", haystack="text", length=1000)
     tables = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_HOME", str(tmp_path_factory.mktemp("trained")))
         tables["reader"] = reader.function(reader_of(cfg))
-        tables["far"], tables["again"] = far.function(cfg), far.function(cfg)
-        tables["mapped"] = far.function(cfg.replace(mapped=True))
-        tables["far, foretold"] = far.function(cfg.replace(length=1024))
+        tables["far"], tables["again"] = long_range.function(cfg), long_range.function(cfg)
+        tables["mapped"] = long_range.function(cfg.replace(mapped=True))
+        tables["far, foretold"] = long_range.function(cfg.replace(length=1024))
         tables["forecast"] = forecast.function(next(one for one in forecast_arms("smoke") if one.haystack == "text"))
         weights = method_path(tables["reader"])
         committed = tmp_path_factory.mktemp("results")
@@ -231,7 +231,7 @@ def smoke(tmp_path_factory):
         target.write_bytes(weights.read_bytes())
         patch.setenv("LAB_HOME", str(tmp_path_factory.mktemp("from the record")))
         patch.setattr(readers, "Record", lambda: Record(committed))
-        tables["recorded"] = far.function(cfg)
+        tables["recorded"] = long_range.function(cfg)
         tables["trained nothing"] = not (readers.lab_home() / "models").exists()
     tables["size"] = weights.stat().st_size
     return tables

@@ -20,7 +20,7 @@ from lablib.core.store import lab_home
 from lablib.data.questions import draw_questions
 from lablib.longcontext.experiments.forecast import HAYSTACKS, LENGTHS, ForecastConfig, foretell, text_for
 from lablib.longcontext.experiments.reader import STOPPED, trained_reader
-from lablib.longcontext.far import answer_all, by_depth
+from lablib.longcontext.long_range import answer_all, by_depth
 from lablib.nn.model import LanguageModel
 from lablib.nn.storage import check_room
 from lablib.nn.streaming import encode
@@ -34,7 +34,7 @@ IN_MEMORY = LENGTHS[-2]  # 16M tokens
 
 
 @dataclass(frozen=True, kw_only=True)
-class FarConfig(ForecastConfig):
+class LongRangeConfig(ForecastConfig):
     """One reader on inputs of one length in one haystack; `questions` a task, spread over `strata` of the depth."""
 
     length: int = 4096
@@ -58,14 +58,14 @@ class FarConfig(ForecastConfig):
             raise ValueError(f"questions={self.questions} cannot be spread evenly over strata={self.strata}")
 
 
-def far_arms(scale: str, longest: int | None = None) -> list[FarConfig]:
+def long_range_arms(scale: str, longest: int | None = None) -> list[LongRangeConfig]:
     """Lengths from the training length in fourfold steps, in both haystacks.
 
     full: five seeds to 16M, three beyond it on disk, and three of each weaker reader, which miss. lab: seed 0 to 1M.
     `longest` asks for seed 0 of the scale up to that length instead, which itself comes last.
     Raises ValueError for a length below the training length, or one that this machine has no room for.
     """
-    base = FarConfig.at(scale)
+    base = LongRangeConfig.at(scale)
     both = {"haystack": HAYSTACKS}
     if longest is not None:
         last = base.replace(length=longest, mapped=longest > IN_MEMORY)
@@ -83,16 +83,16 @@ def far_arms(scale: str, longest: int | None = None) -> list[FarConfig]:
     ]
 
 
-def _at(base: FarConfig, length: int, **axes) -> list[FarConfig]:
+def _at(base: LongRangeConfig, length: int, **axes) -> list[LongRangeConfig]:
     return grid(base.replace(length=length, mapped=length > IN_MEMORY), **axes)
 
 
-def _folder(cfg: FarConfig):
+def _folder(cfg: LongRangeConfig):
     return lab_home() / "mapped" if cfg.mapped else None
 
 
-@experiment("longcontext/far", version=1, arms=far_arms)
-def far(cfg: FarConfig) -> pd.DataFrame:
+@experiment("longcontext/long_range", version=1, arms=long_range_arms)
+def long_range(cfg: LongRangeConfig) -> pd.DataFrame:
     """A row a task and stratum of the depth: exact answers, chunks found and missed, the forecast, and the cost."""
     check_room(cfg.model, cfg.length, _folder(cfg))
     model = trained_reader(cfg)
@@ -113,7 +113,9 @@ def far(cfg: FarConfig) -> pd.DataFrame:
     return table
 
 
-def ask_tasks(model: LanguageModel, cfg: FarConfig, tasks: tuple[str, ...], text: torch.Tensor | None) -> list[dict]:
+def ask_tasks(
+    model: LanguageModel, cfg: LongRangeConfig, tasks: tuple[str, ...], text: torch.Tensor | None
+) -> list[dict]:
     """Read one haystack once and ask the questions of several tasks on it; the first tail decides how long it is."""
     rows, stream, haystack, spent = [], None, None, [0.0]
     for task in tasks:
