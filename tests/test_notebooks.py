@@ -1,10 +1,8 @@
 """The form of the notebooks (DESIGN section 4), and that each of its rules bites."""
 
-import html
 import json
 import re
 import statistics
-import textwrap
 from pathlib import Path
 
 import nbformat
@@ -79,14 +77,12 @@ def test_cells_are_short_and_prose_keeps_pace_with_code(notebook):
     assert len(lines) <= 40
 
 
-def test_folded_solutions_are_python(path, notebook):
-    prose = prose_of(notebook)
-    folded = re.findall(r"<summary>Solution</summary><(code|pre)>(.*?)</\1></details>", prose, re.DOTALL)
-    assert folded, "no exercise has a solution"
-    assert len(folded) == prose.count("<summary>Solution</summary>")
-    for _, code in folded:
-        body = textwrap.indent(html.unescape(code).strip("\n"), "    ")
-        compile(f"def answer():\n{body}", str(path), "exec")
+def test_every_exercise_is_followed_by_its_folded_solution(notebook):
+    code = code_of(notebook)
+    checks = [(i, name) for i, source in enumerate(code) for name in re.findall(r"exercises\.(check_\w+)\(", source)]
+    assert checks, "there is no exercise"
+    for i, name in checks:
+        assert code[i + 1].endswith(f"show_solution(exercises.{name})")
 
 
 def test_file_is_small_and_holds_no_path_of_a_machine(path):

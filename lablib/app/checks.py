@@ -1,6 +1,5 @@
 """Everything that is checked before anything runs: names, files, tags, types, scale, workers, deadline, folder."""
 
-import dataclasses
 import math
 import os
 import warnings
@@ -9,25 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from lablib.app.errors import BadInput
-from lablib.app.notebook import Notebook, load, question, source, tags
+from lablib.app.notebook import NOTEBOOKS, Notebook, load, question, source, tags
 from lablib.app.parameters import EXAMPLE, Parameter, declared
-from lablib.app.runrecord import NotebookRun, RunRecord
-from lablib.core.config import SCALES, resolve_scale
+from lablib.app.run_state import NotebookRun, RunState
+from lablib.core.config import resolve_scale
 from lablib.core.experiment import worker_count
-from lablib.core.store import PROJECT, lab_home
 
-NOTEBOOKS = PROJECT / "notebooks"
 DEADLINES = {"smoke": 900.0, "lab": 3600.0, "full": 12 * 3600.0}  # seconds a notebook; a busy machine needs less
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Checked:
-    """A notebook that is fit to run, and what it will be run with."""
-
-    path: Path
-    question: str
-    given: dict[str, Any]  # what papermill puts in
-    values: dict[str, Any]  # with the defaults of the parameters that were not given
 
 
 def all_notebooks() -> list[Path]:
@@ -37,11 +24,9 @@ def all_notebooks() -> list[Path]:
 
 def find_notebooks(names: Sequence[str]) -> list[Path]:
     """The notebooks that were named by number, by name or by path; all of the lab's where none was."""
-    if not names:
-        if not all_notebooks():
-            raise BadInput(f"there is no notebook in {_near(NOTEBOOKS)}; name one by its path")
-        return all_notebooks()
-    found = list(dict.fromkeys(_find_notebook(name).resolve() for name in names))
+    found = list(dict.fromkeys(_find_notebook(name).resolve() for name in names)) if names else all_notebooks()
+    if not found:
+        raise BadInput(f"there is no notebook in {os.path.relpath(NOTEBOOKS)}; name one by its path")
     stems = [path.stem for path in found]
     for path in found:
         if stems.count(path.stem) > 1:
@@ -53,15 +38,14 @@ def _find_notebook(name: str) -> Path:
     path = Path(name)
     if path.suffix == ".ipynb" and os.path.isfile(path):  # which a name that is too long does not upset
         return path
-    stem = path.stem if path.suffix == ".ipynb" and path.name == name else name
-    for known in all_notebooks():
-        number = known.stem[:2]
-        if stem == known.stem or (stem.isdigit() and int(stem) == int(number) and len(stem) <= 2):
-            return known
+    known = {one.stem: one for one in all_notebooks()}
+    for stem, one in known.items():
+        if name.removesuffix(".ipynb") == stem or (name.isdigit() and stem.startswith(f"{name:0>2}_")):
+            return one
     if os.path.exists(path):
         raise BadInput(f"{name or 'an empty name'} is not a notebook; expected a file that ends in .ipynb")
-    known = ", ".join(path.stem for path in all_notebooks()) or "none"
-    raise BadInput(f"there is no notebook {name!r}; expected a path, or a number or name of: {known}")
+    among = ", ".join(known) or "none"
+    raise BadInput(f"there is no notebook {name!r}; expected a path, or a number or name of: {among}")
 
 
 def assignments(pairs: Sequence[str]) -> dict[str, str]:
@@ -88,7 +72,9 @@ def chosen_scale(option: str | None, parameters: dict[str, str]) -> str:
     try:
         return resolve_scale(chosen)
     except ValueError as error:
-        raise BadInput(f"{error}" if chosen is None else f"--scale is {chosen!r}; expected {_or(SCALES)}") from None
+        raise BadInput(
+            f"{error}" if chosen is None else f"--scale is {chosen!r}; expected smoke, lab or full"
+        ) from None
 
 
 def checked_workers(workers: int | None) -> int:
@@ -110,28 +96,22 @@ def checked_timeout(timeout: float | None, scale: str) -> float:
 
 def checked_out(out: Path) -> Path:
     """The folder of the runs, which need not exist yet; BadInput where it can never be one."""
-    _check_folder("--out", out)
+    check_folder("--out", out)
     return out
 
 
-def check_home() -> None:
-    """BadInput where the own store can never be kept: better now than after the first arm."""
-    _check_folder("LAB_HOME", lab_home())
-
-
-def _check_folder(asked: str, folder: Path) -> None:
-    for place in [folder, *folder.absolute().parents]:
-        if os.path.exists(place):
-            if not place.is_dir():
-                raise BadInput(f"{asked} {folder}: {place.name} is a file; name a folder")
-            if not os.access(place, os.W_OK | os.X_OK):
-                raise BadInput(f"{asked} {folder}: {place.name} cannot be written; name a folder that can")
-            break
+def check_folder(asked: str, folder: Path) -> None:
+    """BadInput where nothing can ever be kept in the folder: better now than after the first arm."""
+    place = next(place for place in [folder, *folder.absolute().parents] if os.path.exists(place))
+    if not place.is_dir():
+        raise BadInput(f"{asked} {folder}: {place.name} is a file; name a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise BadInput(f"{asked} {folder}: {place.name} cannot be written; name a folder that can")
 
 
 def check_notebooks(
     paths: Sequence[Path], scale: str, parameters: dict[str, str], *, all_known: bool = True
-) -> list[Checked]:
+) -> list[NotebookRun]:
     """Every notebook read and judged; BadInput at the first fault.
 
     With `all_known` also for a parameter that none of them has; the rest of an earlier run need not have it.
@@ -146,13 +126,13 @@ def check_notebooks(
         given: dict[str, Any] = {name: known[name].read(text) for name, text in parameters.items() if name in known}
         given |= {name: value for name, value in {"scale": scale, "interactive": False}.items() if name in known}
         values = {name: parameter.default for name, parameter in known.items()} | given
-        checked.append(Checked(path=path, question=question(notebook), given=given, values=values))
+        run = {"name": path.stem, "path": str(path), "question": question(notebook)}
+        checked.append(NotebookRun(**run, given=given, parameters=values))
     return checked
 
 
 def _declarations(path: Path) -> tuple[Notebook, dict[str, Parameter]]:
-    notebook = load(path)
-    _check_format(notebook, path.name)
+    notebook = _valid(path)
     tagged = [cell for cell in notebook["cells"] if "parameters" in tags(cell)]
     if len(tagged) != 1 or tagged[0]["cell_type"] != "code":
         found = "no code cell" if len(tagged) < 2 else f"{len(tagged)} cells"
@@ -163,45 +143,38 @@ def _declarations(path: Path) -> tuple[Notebook, dict[str, Parameter]]:
         raise BadInput(f"{path.name}: its parameters cell is not plain Python (line {error.lineno}); mend it") from None
 
 
-def _check_format(notebook: Notebook, name: str) -> None:
+def _valid(path: Path) -> Notebook:
     import nbformat
 
+    notebook = load(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a cell without an id is mended by whoever saves the notebook next
             nbformat.validate(notebook)
     except nbformat.ValidationError as error:
         reason = str(error).splitlines()[0]
-        raise BadInput(f"{name} is not a valid notebook ({reason}); save it again in JupyterLab") from None
+        raise BadInput(f"{path.name} is not a valid notebook ({reason}); save it again in JupyterLab") from None
+    return notebook
 
 
-def to_resume(record: RunRecord) -> list[NotebookRun]:
+def to_resume(state: RunState) -> list[NotebookRun]:
     """What a run still lacks; BadInput where it is still running, lacks nothing or lost a notebook."""
-    if record.seen_status == "running":
-        raise BadInput(f"run {record.id} is still running (process {record.pid}); stop it first, or wait")
-    lacking = [run for run in record.notebooks if run.status != "ok" or not record.executed(run).is_file()]
+    if state.seen_status == "running":
+        raise BadInput(f"run {state.id} is still running (process {state.pid}); stop it first, or wait")
+    lacking = [run for run in state.notebooks if run.status != "ok" or not state.executed(run).is_file()]
     if not lacking:
-        raise BadInput(f"run {record.id} is complete: all its notebooks are ok; start another with `lab run`")
+        raise BadInput(f"run {state.id} is complete: all its notebooks are ok; start another with `lab run`")
     for run in lacking:
-        if not record.notebook_path(run).is_file():
-            raise BadInput(f"run {record.id} needs {run.path}, which is gone; restore it, or start another run")
+        if not state.notebook_path(run).is_file():
+            raise BadInput(f"run {state.id} needs {run.path}, which is gone; restore it, or start another run")
     return lacking
 
 
-def missing_notes(checked: Sequence[Checked], parameters: dict[str, str]) -> list[str]:
+def missing_notes(checked: Sequence[NotebookRun], parameters: dict[str, str]) -> list[str]:
     """A line for each parameter that some of the notebooks do not have, and so do not heed."""
-    notes = []
-    for name in parameters:
-        without = [one.path.stem for one in checked if name != "scale" and name not in one.values]
-        if without:
-            notes.append(f"note: {name} is no parameter of {', '.join(without)}")
-    return notes
-
-
-def _near(path: Path) -> str:
-    """A path as a person would type it from here."""
-    return os.path.relpath(path)
-
-
-def _or(words: Sequence[str]) -> str:
-    return ", ".join(words[:-1]) + f" or {words[-1]}"
+    without = {name: [run.name for run in checked if name not in run.parameters] for name in parameters}
+    return [
+        f"note: {name} is no parameter of {', '.join(lack)}"
+        for name, lack in without.items()
+        if lack and name != "scale"
+    ]

@@ -113,17 +113,21 @@ def _report(record: Any, out: Path, still: Any = None) -> int:
 
 
 @main.command("list")
+@click.argument("subject", required=False)
 @out_option
-def list_(out: Path) -> int:
-    """Show the notebooks and experiments, and what was run of them."""
+def list_(subject: str | None, out: Path) -> int:
+    """Show the notebooks and subjects, and what was run of them; of a SUBJECT its experiments."""
     from lablib.app import listing
 
-    for line in listing.notebook_lines(out):
-        click.echo(line)
-    click.echo()
-    try:
-        for line in listing.experiment_lines():
+    if subject is None:
+        for line in listing.notebook_lines(out):
             click.echo(line)
+        click.echo()
+    try:
+        for line in listing.subject_lines() if subject is None else listing.experiment_lines(subject):
+            click.echo(line)
+    except BadInput:
+        raise
     except Exception as error:
         click.echo(f"the experiments cannot be listed ({type(error).__name__}: {error}); `lab doctor` may know why")
         return 1
@@ -156,12 +160,14 @@ def bench_(operators, device) -> int:
 @click.argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
 @click.option("--arms", type=int, default=1, metavar="N", help="How many of each experiment, the cheapest first [1].")
 @click.option("--arm", "digests", multiple=True, metavar="DIGEST", help="This recorded arm; may be repeated.")
+@click.option("--against", metavar="COMMIT", help="Compare with what that commit's code computes here instead.")
 @click.option("--workers", type=int, metavar="N", help="Budget of CPU processes [the cores].")
-def verify_(experiments, arms, digests, workers) -> int:
+def verify_(experiments, arms, digests, against, workers) -> int:
     """Compute recorded arms again, from nothing, and compare them with the record."""
     from lablib.app import checks, verify
 
-    return verify.verify(experiments, count=arms, digests=digests, workers=checks.checked_workers(workers))
+    workers = checks.checked_workers(workers)
+    return verify.verify(experiments, count=arms, digests=digests, workers=workers, against=against)
 
 
 @main.command("report")
@@ -170,9 +176,9 @@ def verify_(experiments, arms, digests, workers) -> int:
 @out_option
 def report_(identity: str, images: bool, out: Path) -> int:
     """Build report.html of a run again (`last`: the newest)."""
-    from lablib.app import checks, drawing, runrecord
+    from lablib.app import checks, drawing, run_state
 
-    return _report(runrecord.find(checks.checked_out(out), identity), out, drawing.still if images else None)
+    return _report(run_state.find(checks.checked_out(out), identity), out, drawing.still if images else None)
 
 
 @main.command()

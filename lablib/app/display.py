@@ -4,22 +4,13 @@ import time
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.live import Live
-from rich.text import Text
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, Task, TextColumn
+from rich.table import Column
 
-from lablib.app.runrecord import NotebookRun
+from lablib.app.run_state import NotebookRun
 
 STYLES = {"ok": "green", "failed": "red", "killed": "red", "timeout": "red", "cancelled": "yellow", "running": "cyan"}
-WORDS = {
-    "ok": "ok",
-    "failed": "failed: a cell raised an error",
-    "killed": "killed: its kernel died",
-    "timeout": "stopped: past the deadline",
-    "cancelled": "cancelled: not run to its end",
-    "running": "running",
-    "interrupted": "interrupted: lab itself died",
-    "waiting": "waiting",
-}
 _EVERY = 10.0  # seconds between two plain lines about the same notebook
 
 
@@ -42,47 +33,48 @@ class Display:
     """Shows the notebooks of a run; use as a context manager and call `show` often."""
 
     def __init__(self, runs: Sequence[NotebookRun], console: Console | None = None):
-        self.runs, self.console = runs, console or Console(highlight=False)
+        self.console = console or Console(highlight=False)
+        words = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+        self.live = Progress(
+            BarColumn(12), words, console=self.console, auto_refresh=False, disable=not self.console.is_terminal
+        )
+        for _ in runs:
+            self.live.add_task("", start=False, total=1)
+        self.tasks = list(zip(runs, self.live.tasks, strict=True))
         self.width = max(len(run.name) for run in runs)
-        self.began: dict[str, float] = {}
         self.said: dict[str, tuple[str, float]] = {}
-        self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
 
     def __enter__(self):
-        if self.live:
-            self.live.start()
+        self.live.start()
         return self
 
     def __exit__(self, *_):
-        if self.live:
-            self.show()
-            self.live.stop()
+        self.show()
+        self.live.stop()
 
     def show(self) -> None:
         """Draw the state of all notebooks, or print what is new."""
-        for run in self.runs:
-            if run.status == "running":
-                self.began.setdefault(run.name, time.monotonic())
+        for run, task in self.tasks:
+            if run.status == "running" and task.start_time is None:
+                self.live.start_task(task.id)
+            text = line(run, task.elapsed if run.status == "running" else run.wall_seconds, self.width)
+            if self.live.disable:
+                self._print_news(run, text)
             else:
-                self.began.pop(run.name, None)
-        if self.live:
-            text = Text(no_wrap=True, overflow="ellipsis")
-            for run in self.runs:
-                text.append(f"{self._line(run)}\n", style=STYLES.get(run.status, "dim"))
-            text.right_crop(1)
-            self.live.update(text, refresh=True)
-            return
-        for run in self.runs:
-            self._print_news(run)
+                self._draw(run, task, text)
+        self.live.refresh()
 
-    def _line(self, run: NotebookRun) -> str:
-        began = self.began.get(run.name)
-        return line(run, time.monotonic() - began if began else run.wall_seconds, self.width)
+    def _draw(self, run: NotebookRun, task: Task, text: str) -> None:
+        done = run.cell - 1 if run.status == "running" else run.cell  # the cell it has reached is not done
+        style = STYLES.get(run.status, "dim")
+        self.live.update(
+            task.id, description=f"[{style}]{escape(text)}", completed=max(done, 0), total=max(run.cells, 1)
+        )
 
-    def _print_news(self, run: NotebookRun) -> None:
+    def _print_news(self, run: NotebookRun, text: str) -> None:
         state, (said, when) = f"{run.status} {run.cell}", self.said.get(run.name, ("waiting 0", 0.0))
         soon = run.status == "running" and said.startswith("running") and time.monotonic() - when < _EVERY
         if state == said or run.status == "waiting" or soon:
             return
         self.said[run.name] = state, time.monotonic()
-        self.console.print(self._line(run), markup=False, soft_wrap=True)
+        self.console.print(text, markup=False, soft_wrap=True)

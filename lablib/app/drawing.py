@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import pkgutil
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,22 @@ def image_path(record: Record, name: str) -> Path:
 
 
 def figure_of(experiment: Experiment, record: Record):
-    """The figure by convention `lablib.<subject>.figures.<experiment>.<experiment>_figure(table)`; None without one."""
-    subject, _, name = experiment.name.partition("/")
-    if importlib.util.find_spec(f"lablib.{subject}.figures") is None:
-        return None
-    module = f"lablib.{subject}.figures.{name}"
-    if importlib.util.find_spec(module) is None:
-        return None
-    function = getattr(importlib.import_module(module), f"{name}_figure", None)
-    table = experiment.recorded(record)
+    """The figure of the recorded table; None without a table or without a figure function."""
+    function, table = figure_function(experiment.name), experiment.recorded(record)
     return None if function is None or table.empty else function(table)
+
+
+def figure_function(name: str):
+    """By convention `<experiment>_figure` in `lablib.<subject>.figures` or a module in it; None where there is none."""
+    subject, _, short = name.partition("/")
+    package = f"lablib.{subject}.figures"
+    if importlib.util.find_spec(package) is None:
+        return None
+    modules = [importlib.import_module(package)]
+    inside = pkgutil.iter_modules(getattr(modules[0], "__path__", []))
+    modules += [importlib.import_module(f"{package}.{module.name}") for module in inside]
+    found = [getattr(module, f"{short}_figure") for module in modules if hasattr(module, f"{short}_figure")]
+    return found[0] if found else None
 
 
 def still(figure: dict[str, Any]) -> bytes:
@@ -51,7 +58,10 @@ def _need_kaleido() -> None:
 
 
 def _png(figure: Any) -> bytes:
-    """The figure at its own height, as high as SIZE says where it has none."""
+    """The figure with its texts folded for the picture's width, at its own height, else as high as SIZE says."""
+    from lablib.viz.layout import fit
+
+    figure = fit(figure, SIZE["width"])
     try:
         return figure.to_image(format="png", **SIZE | {"height": figure.layout.height or SIZE["height"]})
     except Exception as error:
@@ -68,5 +78,6 @@ def draw(experiment: Experiment, record: Record) -> None:
     path = image_path(record, experiment.name)
     write_atomically(path, _png(figure))
     facts = {"experiment": experiment.name, "table_sha256": table_digest(record, experiment.name)}
+    facts["alt"] = (figure.layout.meta or {}).get("alt", "")  # the figure in words, for the README
     write_atomically(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
     print(f"{experiment.name}: drew {path.name}", flush=True)

@@ -1,4 +1,4 @@
-"""A notebook as plain JSON: its title, its question, its tagged cells, and the form that can be handed out."""
+"""A notebook as plain JSON: its title, question, tagged cells, the form to hand out; and the map of all notebooks."""
 
 import json
 import re
@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from lablib.app.errors import BadInput
-from lablib.core.scrub import scrub
+from lablib.core.redact import redact
+from lablib.core.store import PROJECT
 
 Notebook = dict[str, Any]
 Cell = dict[str, Any]
+NOTEBOOKS = PROJECT / "notebooks"
+PLANNED = {
+    "04_elastic_slicing": "Can one model be many sizes? ([2511.16664](https://arxiv.org/abs/2511.16664), "
+    "[2205.13147](https://arxiv.org/abs/2205.13147))",
+    "05_distillation_lora": "How much of training can be saved?",
+    "06_learning_rate": "Fit the learning rate, or transfer it? ([2601.05049](https://arxiv.org/abs/2601.05049))",
+    "08_small_models": "What makes a small model learn more for the same cost?",
+}
 
 
 def load(path: Path) -> Notebook:
@@ -41,37 +50,45 @@ def tags(cell: Cell) -> list[str]:
     return cell.get("metadata", {}).get("tags", [])
 
 
-def headings(cell: Cell) -> list[tuple[int, str]]:
-    """Level and text of each heading of a Markdown cell, fenced code left out."""
-    if cell.get("cell_type") != "markdown":
-        return []
-    text = re.sub(r"^(```|~~~).*?^\1", "", source(cell), flags=re.MULTILINE | re.DOTALL)
-    return [(len(marks), words.strip()) for marks, words in re.findall(r"^(#{1,6})\s+(.+?)\s*#*$", text, re.MULTILINE)]
-
-
 def title(notebook: Notebook) -> str:
-    """The first heading, or an empty string."""
-    return next((words for cell in notebook["cells"] for _, words in headings(cell)), "")
-
-
-def question_section(notebook: Notebook) -> str:
-    """The Markdown under the heading `The question`, or an empty string."""
-    prose = "\n\n".join(source(cell) for cell in notebook["cells"] if cell.get("cell_type") == "markdown")
-    found = re.search(r"^##\s+The question\s*$(.*?)(?=^#|\Z)", prose, re.MULTILINE | re.DOTALL)
-    return found.group(1).strip() if found else ""
+    """The first heading, fenced code left out, or an empty string."""
+    for cell in notebook["cells"]:
+        if cell.get("cell_type") == "markdown":
+            text = re.sub(r"^(```|~~~).*?^\1", "", source(cell), flags=re.MULTILINE | re.DOTALL)
+            if found := re.search(r"^#{1,6}\s+(.+?)\s*#*$", text, re.MULTILINE):
+                return found[1]
+    return ""
 
 
 def question(notebook: Notebook) -> str:
-    """The first paragraph under `The question`, on one line, or an empty string."""
-    return " ".join(question_section(notebook).partition("\n\n")[0].split())
+    """The first paragraph under the heading `The question`, on one line, or an empty string."""
+    prose = "\n\n".join(source(cell) for cell in notebook["cells"] if cell.get("cell_type") == "markdown")
+    found = re.search(r"^##\s+The question\s*$\s*(.*?)(?=\n\n|^#|\Z)", prose, re.MULTILINE | re.DOTALL)
+    return " ".join(found[1].split()) if found else ""
 
 
-def scrub_notebook(notebook: Notebook, clean: Callable[[str], str]) -> Notebook:
+def lab_map() -> list[tuple[str, str, str]]:
+    """Name, question and state (`here` or `to come`) of every notebook of the lab, in their order."""
+    rows = {name: (asked, "to come") for name, asked in PLANNED.items()}
+    rows |= {path.stem: (question(load(path)), "here") for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")}
+    return [(name, *rows[name]) for name in sorted(rows)]
+
+
+def map_table(folder: str = "") -> str:
+    """The map as a Markdown table; the links lead to notebooks in `folder`."""
+    lines = ["| notebook | its question | state |", "|---|---|---|"]
+    for name, asked, state in lab_map():
+        shown = f"[{name}]({folder}{name}.ipynb)" if state == "here" else name
+        lines.append(f"| {shown} | {asked} | {state} |")
+    return "\n".join(lines)
+
+
+def redact_notebook(notebook: Notebook, clean: Callable[[str], str]) -> Notebook:
     """A copy of an executed notebook that can be handed out.
 
     Papermill's metadata goes whole: it holds paths, and calls a killed notebook `completed`.
     """
-    copy = scrub(notebook, clean)
+    copy = redact(notebook, clean)
     for holder in [copy, *copy["cells"]]:
         holder["metadata"] = {key: value for key, value in holder["metadata"].items() if key != "papermill"}
     copy["metadata"].pop("widgets", None)

@@ -1,132 +1,92 @@
-"""The outputs of an executed notebook as HTML that needs nothing from outside the page."""
+"""The cells of an executed notebook, made ready for the report's template: nothing in them needs what is outside."""
 
 import base64
-import html
 import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from markdown_it import MarkdownIt
+import nbformat
+from markupsafe import Markup
+from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
+from nbformat.v4.rwbase import rejoin_lines
 
-from lablib.app.notebook import Cell
-from lablib.app.sanitize import sanitize
-from lablib.core.scrub import strip_ansi
+from lablib.app.notebook import Cell, Notebook
+from lablib.app.prose import inline
+from lablib.core.redact import strip_ansi
 
 PLOTLY = "application/vnd.plotly.v1+json"
-LONG = 40  # lines of a stream from which on it is folded
+PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
 # what lablib.core.exercise prints
 _EXERCISE = re.compile(r"^(Exercise\b.*?): (not attempted|not yet|correct)\b", re.MULTILINE)
+# a configuration or a session that a cell ends with: it says what the code above it says
+_DUMP = re.compile(r"\W*\w*(Config|Session)\(")
+
+Still = Callable[[dict[str, Any]], bytes]
 
 
-class Outputs:
-    """Renders outputs in order and numbers their figures, for one page.
+def prepared(notebook: Notebook, numbers: Iterator[int], still: Still | None = None) -> list[Cell]:
+    """The cells with their outputs as the page shows them, the figures with the next of `numbers`.
 
-    `still` draws a figure as a PNG, for readers without JavaScript; without it the images that a cell made are used.
+    A code cell has `folded`, outputs that stay with its code, and `shown`. `still` draws a figure as a PNG, for
+    readers without JavaScript; without it the images that a cell made are used.
     """
-
-    def __init__(self, still: Callable[[dict[str, Any]], bytes] | None = None):
-        self.numbers = itertools.count(1)
-        self.still = still
-        self.figures = 0
-
-    def of(self, cell: Cell) -> Iterator[str]:
-        """The HTML of each output of a code cell that has something to show."""
-        for output in _joined(cell.get("outputs", [])):
-            kind = output.get("output_type")
-            if kind == "stream":
-                yield stream(output["text"])
-            elif kind == "error":
-                trace = "\n".join(output.get("traceback") or [f"{output.get('ename')}: {output.get('evalue')}"])
-                yield f'<pre class="error">{html.escape(strip_ansi(trace))}</pre>'
-            elif kind in ("display_data", "execute_result"):
-                yield self._data(output.get("data", {}))
-
-    def _data(self, data: dict[str, Any]) -> str:
-        if PLOTLY in data:
-            return self._figure(data[PLOTLY], picture(data) or self._drawn(data[PLOTLY]))
-        if found := picture(data):
-            return f"<figure>{found}</figure>"
-        if "text/html" in data:
-            return f'<div class="scroll" tabindex="0">{sanitize(_text(data["text/html"]))}</div>'
-        if "text/markdown" in data:
-            return f'<div class="prose">{markdown(_text(data["text/markdown"]))}</div>'
-        if "application/vnd.jupyter.widget-view+json" in data or "text/plain" not in data:
-            return ""  # a widget's plain text names its class only
-        return f"<pre>{html.escape(_text(data['text/plain']))}</pre>"
-
-    def _drawn(self, figure: dict[str, Any]) -> str:
-        if self.still is None:
-            return ""
-        png = base64.b64encode(self.still(figure)).decode()
-        return picture({"image/png": png, "text/plain": _figure_title(figure) or "a figure"})
-
-    def _figure(self, figure: dict[str, Any], fallback: str) -> str:
-        self.figures += 1
-        name = f"figure-{next(self.numbers)}"
-        label = html.escape(_figure_title(figure) or "a figure")
-        panels = sum(key.startswith("xaxis") for key in figure.get("layout") or {})
-        place = "plot panels" if panels > 1 else "plot"  # several side by side are scrolled, not squeezed
-        kept = json.dumps({key: figure.get(key, []) for key in ("data", "layout", "frames")}).replace("<", "\\u003c")
-        still = fallback or "<p>Drawn by JavaScript, which is off; lab report --images puts a picture here.</p>"
-        return (
-            f'<figure><div class="{place}" id="{name}" role="img" aria-label="{label}"></div>'
-            f'<script type="application/json" data-figure="{name}">{kept}</script>'
-            f"<noscript>{still}</noscript></figure>"
-        )
+    cells = rejoin_lines(nbformat.from_dict(notebook)).cells
+    for cell in cells:
+        CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
+        shown: list[Cell] = []
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if output.output_type == "stream":
+                output.text = "\n".join(line.rstrip() for line in strip_ansi(output.text).rstrip().split("\n"))
+            if PLOTLY in data:
+                output.figure = {"number": next(numbers)} | _figure(data[PLOTLY])
+                if still and not any(kind in data for kind in PICTURES):
+                    data["image/png"] = base64.b64encode(still(data[PLOTLY])).decode()
+            if words := shown and _caption(shown[-1], data):
+                shown[-1].figure |= {"caption": words, "label": shown[-1].figure["alt"] or words.striptags()}
+            else:
+                output.picture = picture(data)
+                shown.append(output)
+        cell.folded = [one for one in shown if _DUMP.match(one.get("data", {}).get("text/plain", ""))]
+        cell.shown = [one for one in shown if one not in cell.folded]
+    return cells
 
 
-def _joined(outputs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The outputs, with what was printed in several goes as one, as JupyterLab shows it."""
-    for name, group in itertools.groupby(outputs, key=lambda output: output.get("name")):
-        if name is None:
-            yield from group
-        else:
-            yield {"output_type": "stream", "name": name, "text": "".join(_text(part["text"]) for part in group)}
+def _figure(figure: dict[str, Any]) -> dict[str, Any]:
+    """A figure's words, those it carries in `layout.meta` first, its number of panels, and its JSON for a script."""
+    layout = figure.get("layout") or {}
+    title = layout.get("title")
+    title = title.get("text") if isinstance(title, dict) else title
+    title = " ".join(re.sub(r"<[^>]+>", " ", title).split()) if isinstance(title, str) else ""
+    carried = layout.get("meta") if isinstance(layout.get("meta"), dict) else {}
+    alt = carried.get("alt") or ""
+    # "<" as an escape, so that no text in it can end the script that holds it
+    kept = json.dumps({key: figure.get(key, []) for key in ("data", "layout", "frames")}).replace("<", "\\u003c")
+    words = {"alt": alt, "label": alt or title or "a figure", "caption": inline(carried.get("caption") or alt)}
+    return words | {"panels": sum(key.startswith("xaxis") for key in layout), "json": Markup(kept)}
 
 
-def stream(text: str) -> str:
-    """What was printed; of a line rewritten in place only its last form, and long ones folded."""
-    lines = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in strip_ansi(text).split("\n")]
-    body = f"<pre>{html.escape(chr(10).join(lines).rstrip())}</pre>"
-    return f"<details><summary>{len(lines)} lines of output</summary>{body}</details>" if len(lines) > LONG else body
+def _caption(before: Cell, data: dict[str, Any]) -> Markup:
+    """What Markdown after a figure says of it, all in italics or as the caption it carries; else an empty string."""
+    if "figure" not in before or "text/markdown" not in data:
+        return Markup()
+    said = inline(data["text/markdown"])
+    whole = re.fullmatch(r"<em>((?:(?!</em>).)*)</em>", said, re.DOTALL)
+    return Markup(whole[1]) if whole else said if said == before.figure["caption"] else Markup()
 
 
 def picture(data: dict[str, Any]) -> str:
-    """An `img` with the picture inside it, or an empty string; SVG too, where it can run no script."""
-    alternative = html.escape(_text(data.get("text/plain", "a picture")), quote=True)
-    for kind in ("image/png", "image/jpeg", "image/svg+xml"):
+    """The data address of the first picture there is, or an empty string; SVG too, where it can run no script."""
+    for kind in PICTURES:
         if kind in data:
-            content = _text(data[kind])
-            if kind == "image/svg+xml":
-                content = base64.b64encode(content.encode()).decode()
-            content = re.sub(r"[^A-Za-z0-9+/=]", "", content)
-            return f'<img src="data:{kind};base64,{content}" alt="{alternative}">'
+            content = base64.b64encode(data[kind].encode()).decode() if kind == "image/svg+xml" else data[kind]
+            return f"data:{kind};base64,{re.sub('[^A-Za-z0-9+/=]', '', content)}"
     return ""
 
 
-def markdown(text: str) -> str:
-    """Markdown as HTML, raw HTML shown as text, links and pictures from outside dropped."""
-    return sanitize(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
-
-
-def inline(text: str) -> str:
-    """One line of Markdown, such as a heading, as HTML."""
-    return sanitize(MarkdownIt("commonmark", {"html": False}).renderInline(text))
-
-
-def exercise_states(cell: Cell) -> list[tuple[str, str]]:
-    """Title and state (`not attempted`, `not yet` or `correct`) of each exercise that a cell has checked."""
-    printed = "".join(_text(output.get("text", "")) for output in cell.get("outputs", []))
-    return _EXERCISE.findall(strip_ansi(printed))
-
-
-def _text(value: Any) -> str:
-    return "".join(value) if isinstance(value, list) else str(value)
-
-
-def _figure_title(figure: dict[str, Any]) -> str:
-    title = (figure.get("layout") or {}).get("title")
-    text = title.get("text") if isinstance(title, dict) else title
-    return re.sub(r"<[^>]+>", " ", text) if isinstance(text, str) else ""
+def exercise_states(cells: list[Cell]) -> list[tuple[str, str]]:
+    """Title and state (`not attempted`, `not yet` or `correct`) of each exercise that the cells have checked."""
+    printed = itertools.chain.from_iterable(cell.get("outputs", []) for cell in cells)
+    return _EXERCISE.findall("\n".join(strip_ansi("".join(output.get("text", ""))) for output in printed))

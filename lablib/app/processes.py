@@ -17,37 +17,32 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from lablib.app.errors import BadInput
 from lablib.core.store import PROJECT
 
 MARK = "LAB_PROCESS_MARK"
 
 
-def marked(mark: str) -> Iterator[psutil.Process]:
-    """Every living process that inherited the mark."""
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(MARK) == mark:
-                yield process
-
-
 def kill_marked(mark: str, *, patience: float = 5.0) -> float:
-    """SIGKILL all marked processes but this one, until none is left; the CPU seconds they had used."""
+    """SIGKILL all processes that inherited the mark but this one; the CPU seconds they had used."""
     spent: dict[int, float] = {}
-    deadline = time.monotonic() + patience
-    while found := [process for process in marked(mark) if process.pid != os.getpid()]:
-        for process in found:
-            with contextlib.suppress(psutil.Error):
-                spent.setdefault(process.pid, sum(process.cpu_times()[:4]))
-                process.kill()
-        if time.monotonic() > deadline:  # in the kernel's hands (a hung disk): nothing more can be done from here
-            break
-        time.sleep(0.02)
+    deadline, found = time.monotonic() + patience, True
+    # past the deadline they are in the kernel's hands (a hung disk): nothing more can be done from here
+    while found and time.monotonic() < deadline:
+        found = False
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+                    found = True
+                    spent.setdefault(process.pid, sum(process.cpu_times()[:4]))
+                    process.kill()
+        time.sleep(0.02 * found)
     return sum(spent.values())
 
 
@@ -105,8 +100,8 @@ class Child:
             self.process.wait()
 
     def close(self) -> str:
-        """Kill what it left behind, give back pipe and scratch; the end of what it had written to the terminal."""
-        self.cpu_seconds += kill_marked(self.mark)
+        """Kill it and what it left behind, give back pipe and scratch; the end of what it wrote to the terminal."""
+        self.stop()
         os.close(self.messages)
         with contextlib.suppress(OSError):
             self.process.stdin.close()
@@ -148,7 +143,7 @@ def start(
     return Child(mark, process, reading, folder)
 
 
-def begin_child() -> tuple[dict[str, Any], Callable[[dict[str, Any]], None]]:
+def _begin() -> tuple[dict[str, Any], Callable[[dict[str, Any]], None]]:
     """In the child: its job, and the function that sends a message up. From here on it dies with its parent."""
     job = json.loads(sys.stdin.buffer.readline())
     descriptor = int(os.environ.pop("LAB_MESSAGES"))
@@ -161,6 +156,21 @@ def begin_child() -> tuple[dict[str, Any], Callable[[dict[str, Any]], None]]:
         os.write(descriptor, json.dumps(message).encode() + b"\n")
 
     return job, tell
+
+
+def serve(work: Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], int]) -> None:
+    """In the child: do the job, told by `work(job, tell)`, and end with the exit code that it returns.
+
+    What it refuses as BadInput is told as `refused`, with exit code 2.
+    """
+    job, tell = _begin()
+    try:
+        code = work(job, tell)
+    except BadInput as error:
+        tell({"refused": str(error)})
+        code = 2
+    sys.stdout.flush()
+    os._exit(code)  # no waiting for threads: all is written, and the parent clears up what is left
 
 
 def _watch_parent() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from lablib.app import processes
 from lablib.app.errors import BadInput
 from lablib.app.pipeline import TICK, caught_signals
+from lablib.core.provenance import pinned
 from lablib.core.store import PROJECT
 
 RESULTS = "notebooks/results"
@@ -21,9 +22,8 @@ RESULTS = "notebooks/results"
 def record(experiments: Sequence[str], *, images: bool, partial: bool, workers: int) -> int:
     """Record the experiments (all by default); the exit code: 0 all recorded, 1 not, 128 + n stopped by signal n."""
     refuse_unless_clean(PROJECT)
-    with caught_signals() as caught, _worktree(PROJECT) as tree:
-        environ = os.environ | {"LAB_HOME": str(PROJECT / ".lab" / "record"), "LAB_WORKERS": str(workers)}
-        environ |= {"OMP_NUM_THREADS": "1", "LAB_INTERACTIVE": "0"}
+    with caught_signals() as caught, worktree(PROJECT) as tree:
+        environ = environment(PROJECT / ".lab" / "record", workers)
         job = {"tree": str(tree), "results": str(PROJECT / RESULTS), "experiments": list(experiments)}
         job |= {"images": images, "partial": partial, "workers": workers, "live": sys.stdout.isatty()}
         mark = f"record {tree}"
@@ -32,6 +32,12 @@ def record(experiments: Sequence[str], *, images: bool, partial: bool, workers: 
         if caught:
             print("\nstopped; what is finished is kept: run `lab record` again, or with --partial to write only that")
         return code
+
+
+def environment(home: Path, workers: int) -> dict[str, str]:
+    """What the processes of `lab record` and `lab verify` see: a store, a thread, and the same instruction sets."""
+    own = {"LAB_HOME": str(home), "LAB_WORKERS": str(workers), "OMP_NUM_THREADS": "1", "LAB_INTERACTIVE": "0"}
+    return pinned(os.environ) | own
 
 
 def attend(child: processes.Child, caught: list[int]) -> int:
@@ -64,17 +70,25 @@ def refuse_unless_clean(project: Path) -> None:
         raise BadInput(f"`lab record` records committed code only; commit or stash first: {first}")
 
 
+def commit_of(project: Path, name: str) -> str:
+    """The full hash of a commit; BadInput for one that is not there."""
+    try:
+        return _git(project, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
+    except (OSError, subprocess.CalledProcessError):
+        raise BadInput(f"there is no commit {name!r} in this checkout; git fetch, or name another") from None
+
+
 @contextlib.contextmanager
-def _worktree(project: Path) -> Iterator[Path]:
-    """A checkout of HEAD in a temporary folder, gone afterwards."""
+def worktree(project: Path, commit: str = "HEAD") -> Iterator[Path]:
+    """A checkout of a commit in a temporary folder, gone afterwards; BadInput where git makes none."""
     folder = Path(tempfile.mkdtemp(prefix="lab-record-")).resolve()
     tree = folder / "tree"
     try:
-        _git(project, "worktree", "add", "--quiet", "--detach", str(tree), "HEAD")
+        _git(project, "worktree", "add", "--quiet", "--detach", str(tree), commit)
         yield tree
     except subprocess.CalledProcessError as error:
         reason = " ".join(error.stderr.split()) or "it does not say why"
-        raise BadInput(f"`lab record` needs a git worktree of HEAD, and git made none: {reason}") from None
+        raise BadInput(f"a git worktree of {commit} is needed, and git made none: {reason}") from None
     finally:
         with contextlib.suppress(subprocess.CalledProcessError):
             _git(project, "worktree", "remove", "--force", str(tree))

@@ -3,9 +3,7 @@
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,24 +12,13 @@ import pandas as pd
 
 import lablib
 from lablib.app.errors import BadInput
-from lablib.app.processes import begin_child
+from lablib.app.processes import serve
 from lablib.core.experiment import ArmsFailed, Experiment, all_experiments, run_all
 from lablib.core.progress import progress_line
-from lablib.core.scrub import scrub, scrubber
+from lablib.core.redact import redact, redactor
 from lablib.core.store import Arm, Record, Store, lab_home
 
 LARGEST_CHECKPOINT = 1_000_000  # bytes
-
-
-def main() -> None:
-    job, tell = begin_child()
-    try:
-        code = record_all(job)
-    except BadInput as error:
-        tell({"refused": str(error)})
-        code = 2
-    sys.stdout.flush()
-    os._exit(code)
 
 
 def record_all(job: dict[str, Any]) -> int:
@@ -180,9 +167,9 @@ def is_of_the_machine(column: str) -> bool:
 
 def clean(arm: Arm) -> Arm:
     """The arm with nothing in its header that names a folder of this machine."""
-    scrubbed = scrubber()
-    return dataclasses.replace(arm, facts=scrub(arm.facts, scrubbed), provenance=scrub(arm.provenance, scrubbed))
+    redacted = redactor()
+    return dataclasses.replace(arm, facts=redact(arm.facts, redacted), provenance=redact(arm.provenance, redacted))
 
 
 if __name__ == "__main__":
-    main()
+    serve(lambda job, _: record_all(job))

@@ -1,16 +1,18 @@
 """Experiments are values: frozen, typed configurations with named scales, and grids of them."""
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 SCALES = ("smoke", "lab", "full")
 C = TypeVar("C", bound="Config")
+_NEUTRAL = "neutral"  # where a field's metadata hold its neutral value
 
 
 def resolve_scale(scale: str | None = None) -> str:
@@ -25,25 +27,37 @@ def resolve_scale(scale: str | None = None) -> str:
     return chosen
 
 
+def later(default: Any, *, neutral: Any = dataclasses.MISSING) -> Any:
+    """A field that was added to a config class after arms were recorded: `width: int = later(8, neutral=4)`.
+
+    `neutral` is the value at which the code does what it did before the field existed; without it, the default. At
+    that value the field is no part of the identity, so the recorded arms keep their digests. The field may hold a
+    config, and its neutral value may be one, or None.
+    """
+    return dataclasses.field(
+        default=default, metadata={_NEUTRAL: default if neutral is dataclasses.MISSING else neutral}
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """Base of every configuration: a complete, typed, immutable value.
 
     A subclass is declared with `@dataclass(frozen=True, kw_only=True)`; its fields are numbers, strings,
-    booleans, `None`, tuples of these, other configs, or tuples of configs. `scales` names what a scale changes
-    from the defaults, which are the full scale. Field types are checked when a value is made.
+    booleans, `None`, tuples of these, other configs, or tuples of configs. A field that a class gets after its
+    arms were recorded is declared with `later`. `scales` names what a scale changes from the defaults, which are
+    the full scale. Field types are checked when a value is made.
     """
 
     scales: ClassVar[dict[str, dict[str, Any]]] = {}
 
     def __post_init__(self):
-        hints = get_type_hints(type(self))
-        for field in dataclasses.fields(self):
-            value, hint = getattr(self, field.name), hints[field.name]
+        for name, hint, _ in _fields(type(self)):
+            value = getattr(self, name)
             if not _matches(value, hint):
-                raise TypeError(f"{type(self).__name__}.{field.name} is {value!r}; expected {_spell(hint)}")
+                raise TypeError(f"{type(self).__name__}.{name} is {value!r}; expected {_spell(hint)}")
             if (same := _floats(value, hint)) is not value:  # 1 == 1.0, so both must have one digest
-                object.__setattr__(self, field.name, same)
+                object.__setattr__(self, name, same)
 
     @classmethod
     def at(cls: type[C], scale: str, **changes: Any) -> C:
@@ -77,20 +91,36 @@ class Config:
 
         The configs of a tuple are numbered: `stages.0.window`.
         """
+        return self._leaves(identity=False)
+
+    def identity(self) -> dict[str, Any]:
+        """`flat` without the later fields that have their neutral value: what tells this value from others."""
+        return self._leaves(identity=True)
+
+    def _leaves(self, identity: bool) -> dict[str, Any]:
         row: dict[str, Any] = {}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            parts = {field.name: value}
+        for field, _, neutral in _fields(type(self)):
+            value = getattr(self, field)
+            if identity and type(value) is type(neutral) and value == neutral:
+                continue
+            parts = {field: value}
             if isinstance(value, tuple) and value and all(isinstance(item, Config) for item in value):
-                parts = {f"{field.name}.{i}": item for i, item in enumerate(value)}
+                parts = {f"{field}.{i}": item for i, item in enumerate(value)}
             for name, part in parts.items():
-                nested = isinstance(part, Config)
-                row |= {f"{name}.{key}": inner for key, inner in part.flat().items()} if nested else {name: part}
+                if not isinstance(part, Config):
+                    row[name] = part
+                elif inner := part._leaves(identity):
+                    row |= {f"{name}.{key}": leaf for key, leaf in inner.items()}
+                elif identity:  # a config at which all is neutral is still another value than None
+                    row[name] = {}
         return row
 
     def digest(self, *salt: str | int) -> str:
-        """Twelve hexadecimal digits that name this value (with `salt`, e.g. an experiment and its version)."""
-        text = json.dumps([type(self).__name__, self.flat(), *salt], sort_keys=True)
+        """Twelve hexadecimal digits that name this value (with `salt`, e.g. an experiment and its version).
+
+        The names of classes and modules play no part: two values with the same `identity` have the same digest.
+        """
+        text = json.dumps([self.identity(), *salt], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -101,6 +131,65 @@ def grid(base: C, **axes: Iterable[Any]) -> list[C]:
     """
     names, values = list(axes), [list(axis) for axis in axes.values()]
     return [base.replace(**dict(zip(names, point, strict=True))) for point in itertools.product(*values)]
+
+
+def by_scale(
+    scale: str,
+    full: Sequence[C] | Callable[[], Sequence[C]],
+    *,
+    lab: int | Sequence[int] | Sequence[C] | Callable[[], Sequence[C]] | None = None,
+    smoke: int | Sequence[int] | Sequence[C] | Callable[[], Sequence[C]] | None = None,
+    seeds: int | Callable[[C], int] | None = 5,
+) -> list[C]:
+    """The arms that a scale asks for: the body of most `arms` functions.
+
+    `full` lists the conditions, built for this scale. At full scale each runs with seeds 0 to `seeds` - 1; seeds vary
+    fastest. `seeds` is a number, a function of the condition, or None where `full` lists the seeds itself.
+    `lab` and `smoke` choose from `full` and add no seed: a number takes the first ones, a tuple of places takes
+    these, other configs stand for themselves. `lab` is all of `full` unless said, `smoke` is what `lab` is.
+    Where a function is given in place of a list, only the scale that needs the list calls it.
+    Raises ValueError for a scale that does not exist or an arm that `full` does not have.
+
+    >>> by_scale(scale, [way(scale, name) for name in WAYS], lab=2, smoke=(0, 3))  # doctest: +SKIP
+    >>> by_scale(scale, lambda: grid(base, model__window=WINDOWS), lab=[base], seeds=10)  # doctest: +SKIP
+    """
+    if resolve_scale(scale) == "full":
+        conditions = _called(full)
+        if seeds is None:
+            return list(conditions)
+        count = seeds if callable(seeds) else lambda _: seeds
+        return [arm for cfg in conditions for arm in grid(cfg, seed=range(count(cfg)))]
+    chosen = _called(lab if scale == "lab" or smoke is None else smoke)
+    if chosen is None or isinstance(chosen, int):
+        places: Sequence[Any] = range(len(_called(full)) if chosen is None else chosen)
+    else:
+        places = chosen
+    if not all(isinstance(place, int) for place in places):
+        return list(places)
+    conditions = _called(full)
+    if max(places, default=-1) >= len(conditions) or min(places, default=0) < 0:
+        raise ValueError(f"{scale} asks for arms {list(places)} of {len(conditions)}; expected places below that")
+    return [conditions[place] for place in places]
+
+
+def _called(value: Any) -> Any:
+    return value() if callable(value) else value
+
+
+@functools.cache
+def _fields(kind: type[Config]) -> tuple[tuple[str, Any, Any], ...]:
+    """Name, type and neutral value of each field; `MISSING` where the field has been there from the beginning."""
+    hints, found = get_type_hints(kind), []
+    for field in dataclasses.fields(kind):
+        hint, neutral = hints[field.name], field.metadata.get(_NEUTRAL, dataclasses.MISSING)
+        if neutral is not dataclasses.MISSING:
+            if not _matches(neutral, hint):
+                raise TypeError(
+                    f"the neutral value of {kind.__name__}.{field.name} is {neutral!r}; expected {_spell(hint)}"
+                )
+            neutral = _floats(neutral, hint)
+        found.append((field.name, hint, neutral))
+    return tuple(found)
 
 
 def _matches(value: Any, hint: Any) -> bool:

@@ -1,5 +1,9 @@
-"""Exercises: a check that guesses the mistake; mild in a notebook, strict in a test."""
+"""Exercises: a check that guesses the mistake, and a solution: the check's oracle, which a notebook shows folded."""
 
+import dataclasses
+import html
+import inspect
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +12,17 @@ class Mistake(AssertionError):
     """A wrong answer, with a hint at what went wrong."""
 
 
+@dataclasses.dataclass(frozen=True)
 class Exercise:
     """A check of an answer. Called, it prints what it finds and never raises; `strict` raises `Mistake`."""
 
-    def __init__(self, check: Callable[[Any], None], title: str):
-        self.check, self.title = check, title
-        self.__doc__ = check.__doc__
+    check: Callable[[Any], None]
+    title: str
+    solution: Callable[..., Any] | None = None
+    hint: str = ""  # plain text
+
+    def __post_init__(self):
+        object.__setattr__(self, "__doc__", self.check.__doc__)
 
     def strict(self, answer: Any) -> None:
         """Pass silently, or raise: NotImplementedError for an untouched stub, Mistake with a hint for a wrong one."""
@@ -32,9 +41,11 @@ class Exercise:
             print(f"{self.title}: correct")
 
 
-def exercise(title: str) -> Callable[[Callable[[Any], None]], Exercise]:
-    """Decorator: a function that raises `Mistake` becomes an `Exercise`."""
-    return lambda check: Exercise(check, title)
+def exercise(
+    title: str, *, solution: Callable[..., Any] | None = None, hint: str = ""
+) -> Callable[[Callable[[Any], None]], Exercise]:
+    """Decorator: a check that raises `Mistake` becomes an `Exercise`; the check calls `solution` as its oracle."""
+    return lambda check: Exercise(check, title, solution, hint)
 
 
 def attempt(answer: Callable[..., Any], *arguments: Any) -> Any:
@@ -43,3 +54,23 @@ def attempt(answer: Callable[..., Any], *arguments: Any) -> Any:
     if result is None or result is ...:
         raise NotImplementedError
     return result
+
+
+def solution_source(one: Exercise) -> str:
+    """The code of the solution, a Triton kernel's too. ValueError for an exercise without a solution."""
+    if one.solution is None:
+        raise ValueError(f"{one.title} has no solution; give it to the decorator: exercise(title, solution=function)")
+    function = getattr(one.solution, "fn", one.solution)  # where Triton keeps the function of a kernel
+    return textwrap.dedent(inspect.getsource(function)).strip()
+
+
+def show_solution(one: Exercise) -> None:
+    """Display the hint and the solution in a notebook, both folded. ValueError for an exercise without a solution."""
+    from IPython.display import display
+
+    folded = (
+        f"<details><summary>Solution</summary><pre><code>{html.escape(solution_source(one))}</code></pre></details>"
+    )
+    if one.hint:
+        folded = f"<details><summary>Hint</summary>{html.escape(one.hint)}</details>\n{folded}"
+    display({"text/html": folded, "text/plain": f"{one.title}: the solution is folded"}, raw=True)

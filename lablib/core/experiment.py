@@ -1,5 +1,6 @@
 """One experiment = a config, a function and a table: run once, keep the table, know where it was made."""
 
+import dataclasses
 import functools
 import importlib
 import importlib.util
@@ -17,9 +18,9 @@ import pandas as pd
 
 from lablib.core.config import Config
 from lablib.core.provenance import provenance
-from lablib.core.scrub import scrub, scrubber
+from lablib.core.redact import redact, redactor
 from lablib.core.store import Arm, Record, Store, lab_home
-from lablib.core.trained import training_anew
+from lablib.core.weights_cache import training_anew
 
 _registry: dict[str, "Experiment"] = {}
 
@@ -56,7 +57,9 @@ class Experiment:
     def stored(self, cfg: Config) -> Arm | None:
         """The finished arm in the own store, or None. Recorded arms never count."""
         arm = Store(lab_home()).load(self.name, self.digest(cfg))
-        return arm if arm is not None and arm.status == "ok" else None
+        if arm is None or arm.status != "ok":
+            return None
+        return dataclasses.replace(arm, config=cfg.flat())  # with the fields that were added after it was computed
 
     def compute(self, cfg: Config, fresh: bool = False) -> Arm:
         """Run the function and keep what came of it: a table, or the error and no number.
@@ -73,7 +76,7 @@ class Experiment:
                 raise ValueError(f"measurement columns {sorted(clash)} have the names of fields; rename them")
         except Exception as caught:
             table = None
-            error = scrubber()("".join(traceback.format_exception_only(caught)).strip())
+            error = redactor()("".join(traceback.format_exception_only(caught)).strip())
         arm = Arm(
             experiment=self.name,
             version=self.version,
@@ -83,7 +86,7 @@ class Experiment:
             error=error,
             cpu_seconds=round(time.process_time() - start, 2),
             provenance=provenance() | {"device": "cuda" if self.needs_gpu else "cpu"},
-            facts=scrub(dict(table.attrs), scrubber()) if table is not None else {},
+            facts=redact(dict(table.attrs), redactor()) if table is not None else {},
             table=table,
         )
         Store(lab_home()).save(arm)
@@ -92,10 +95,14 @@ class Experiment:
     def recorded(self, record: Record | None = None) -> pd.DataFrame:
         """The committed full-scale arms of this version, as one table in the order of `arms`; empty where none is."""
         record = record or Record()
-        order = {self.digest(cfg): place for place, cfg in enumerate(self.arms("full"))}
-        arms = [arm for arm in record.load(self.name) if arm.version == self.version and arm.status == "ok"]
-        arms.sort(key=lambda arm: order.get(arm.digest, len(order)))
-        return pd.concat([arm.joined("recorded") for arm in arms], ignore_index=True) if arms else pd.DataFrame()
+        configs = {self.digest(cfg): cfg.flat() for cfg in self.arms("full")}
+        kept = [
+            line for line in record.headers(self.name) if line["version"] == self.version and line["status"] == "ok"
+        ]
+        others = {line["digest"]: line["config"] for line in kept if line["digest"] not in configs}
+        digests = {line["digest"] for line in kept}
+        chosen = {digest: cfg for digest, cfg in (configs | others).items() if digest in digests}
+        return record.joined(self.name, chosen)
 
 
 def experiment(

@@ -1,47 +1,84 @@
-"""Intervals for a handful of seeds: bootstrap for means and paired differences, Wilson for shares."""
+"""The statistics of the lab: Student's t over seeds for means, Wilson's interval for shares of seeds.
 
+The unit of replication is the seed. Questions inside one haystack or one text are not independent, so a caller
+averages them first, and they never make an interval narrower.
+Sources: Student, Biometrika 6 (1908); Wilson, JASA 22 (1927).
+"""
+
+import math
 from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+FEWEST_SEEDS = 5  # below this number a mean has no interval
 
 
 class Interval(NamedTuple):
-    """An estimate with a 95 % interval."""
+    """An estimate with a 95 % interval over seeds. Below five seeds the bounds are NaN: the estimate is exploratory."""
 
     estimate: float
     low: float
     high: float
+    seeds: int
+
+    @property
+    def below_zero(self) -> bool:
+        """Whether the whole interval lies below 0 (False without bounds)."""
+        return self.high < 0
+
+    @property
+    def above_zero(self) -> bool:
+        """Whether the whole interval lies above 0 (False without bounds)."""
+        return self.low > 0
+
+    @property
+    def holds_zero(self) -> bool:
+        """Whether the interval includes 0: no difference is shown (False without bounds)."""
+        return self.low <= 0 <= self.high
 
     def __format__(self, spec: str) -> str:
         spec = spec or ".2f"
-        return f"{self.estimate:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+        if not math.isnan(self.low):
+            return f"{self.estimate:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+        note = ", exploratory" if self.seeds < FEWEST_SEEDS else ""
+        return f"{self.estimate:{spec}} ({self.seeds} seed{'s' * (self.seeds != 1)}{note})"
 
 
-def bootstrap_mean(values: Collection, draws: int = 4000) -> Interval:
-    """Mean over seeds with its percentile bootstrap interval; the draws are fixed, so equal input gives equal output.
+def mean_interval(values: Collection) -> Interval:
+    """Mean over seeds, a value a seed, with its 95 % Student-t interval; NaN bounds below five seeds.
 
-    Raises ValueError for an empty input.
+    Raises ValueError for an empty input. A value that is NaN makes the mean NaN.
     """
     x = np.asarray(values, dtype=float)
     if x.size == 0:
         raise ValueError("a mean needs at least one value; got none")
-    resampled = x[np.random.default_rng(0).integers(x.size, size=(draws, x.size))].mean(axis=1)
-    return Interval(float(x.mean()), *(float(v) for v in np.quantile(resampled, [0.025, 0.975])))
+    mean, half = float(x.mean()), math.nan
+    if x.size >= FEWEST_SEEDS:
+        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, x.size - 1) * x.std(ddof=1) / math.sqrt(x.size))
+    return Interval(mean, mean - half, mean + half, x.size)
 
 
 def paired_difference(first: Collection, second: Collection) -> Interval:
-    """Mean of second - first over paired seeds, with its bootstrap interval. ValueError if the lengths differ."""
+    """Mean of second - first over paired seeds, with its t interval. Raises ValueError if the lengths differ."""
     if len(first) != len(second):
         raise ValueError(f"pairs need equal lengths; got {len(first)} and {len(second)}")
-    return bootstrap_mean(np.asarray(second, dtype=float) - np.asarray(first, dtype=float))
+    return mean_interval(np.asarray(second, dtype=float) - np.asarray(first, dtype=float))
 
 
 def wilson(successes: int, trials: int) -> Interval:
     """Share of successes with its Wilson score interval. Raises ValueError unless 0 <= successes <= trials > 0."""
     if not 0 <= successes <= trials or trials == 0:
         raise ValueError(f"{successes} of {trials} is no share")
-    z, share = 1.959964, successes / trials
-    middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    return Interval(share, float(max(0.0, middle - half)), float(min(1.0, middle + half)))
+    bounds = stats.binomtest(int(successes), int(trials)).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(successes / trials, float(bounds.low), float(bounds.high), int(trials))
+
+
+def rank_correlation(first: Collection, second: Collection) -> float:
+    """Spearman's rank correlation; NaN where one of the two never varies."""
+    x, y = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return math.nan
+    return float(stats.spearmanr(x, y).statistic)

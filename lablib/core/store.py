@@ -6,14 +6,17 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 PROJECT = Path(__file__).resolve().parents[2]
+# the types of a column that a CSV can hold; one of any other type is written as JSON, cell by cell
+KINDS = {"int64": "int", "float64": "float", "bool": "bool", "str": "text"}
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a person's share of it, or the size of a file
 
 
@@ -81,7 +84,7 @@ class Arm:
 
 
 class Store:
-    """Arms as files `<root>/<experiment>/<digest>.json`, each written whole or not at all."""
+    """Arms as files `<root>/<experiment>/<digest>.json`, each written whole or not at all; the header is a line."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -91,7 +94,8 @@ class Store:
 
     def save(self, arm: Arm) -> None:
         table = None if arm.table is None else arm.table.to_dict(orient="list")
-        write_atomically(self.path(arm.experiment, arm.digest), json.dumps(arm.header() | {"table": table}))
+        text = json.dumps(arm.header()).removesuffix("}") + f',\n"table": {json.dumps(table)}}}'
+        write_atomically(self.path(arm.experiment, arm.digest), text)
 
     def load(self, experiment: str, digest: str) -> Arm | None:
         """The arm, or None where there is none or its file is damaged (it is then computed again)."""
@@ -102,42 +106,159 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
+    def finished(self, experiment: str) -> set[str]:
+        """The digests of the arms that ended well, read without their tables."""
+        found = set()
+        for path in self.path(experiment, "x").parent.glob("[!.]*.json"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError), path.open() as file:
+                header = json.loads(file.readline().removesuffix(",\n") + "}")
+                if header["status"] == "ok":
+                    found.add(path.stem)
+        return found
+
 
 class Record:
-    """The committed results: `<root>/<experiment>.csv` with the rows and `.jsonl` with an arm a line."""
+    """The committed results: `<root>/<experiment>.csv` with the rows and `.jsonl` with an arm a line.
+
+    A line is the header of an arm, and the type of each column of its table. A column of the CSV that a line does not
+    name is no column of that arm; one that it names may be empty.
+    """
 
     def __init__(self, root: Path = PROJECT / "notebooks" / "results"):
         self.root = root
 
+    def headers(self, experiment: str) -> list[dict[str, Any]]:
+        """The line of each arm, with its `columns`, without reading a row; an empty list where nothing is recorded.
+
+        Raises ValueError for a line that is not whole.
+        """
+        path = self.root / f"{experiment}.jsonl"
+        if not path.exists():
+            return []
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        if not all("columns" in line for line in lines):
+            raise ValueError(f"{path.name} has an arm without the types of its columns; git checkout {path.name}")
+        return lines
+
     def load(self, experiment: str) -> list[Arm]:
         """All recorded arms of an experiment; an empty list where nothing is recorded."""
-        headers, rows = self.root / f"{experiment}.jsonl", self.root / f"{experiment}.csv"
-        if not headers.exists():
-            return []
-        table = pd.read_csv(rows, dtype={"arm": str}, keep_default_na=False, na_values=[""])
-        tables = dict(list(table.groupby("arm", sort=False)))
-        others = table.columns[table.notna().any()]  # empty in one arm, a column of other arms; empty in all, of all
-        arms = []
-        for line in headers.read_text().splitlines():
-            fields = json.loads(line)
-            own = tables[fields["digest"]].drop(columns="arm")
-            absent = [name for name in own if name in others and own[name].isna().all()]
-            arms.append(Arm(table=own.drop(columns=absent).reset_index(drop=True), **fields))
-        return arms
+        headers = self.headers(experiment)
+        rows, places = self._rows(experiment, headers)
+        columns = [line.pop("columns") for line in headers]
+        tables: list[dict[str, Any]] = [dict.fromkeys(names) for names in columns]
+        for name, kind in dict.fromkeys(pair for names in columns for pair in names.items()):
+            holders = [place for place, names in enumerate(columns) if names.get(name) == kind]
+            own = [places.get(headers[place]["digest"], _NOWHERE) for place in holders]
+            values, stops = _typed(rows[name][np.concatenate(own)], kind), np.cumsum([len(one) for one in own])
+            for place, start, stop in zip(holders, [0, *stops], stops, strict=False):
+                tables[place][name] = values[start:stop]
+        return [Arm(table=pd.DataFrame(table), **line) for table, line in zip(tables, headers, strict=True)]
+
+    def joined(self, experiment: str, configs: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+        """The rows of the arms that `configs` names by digest, in its order, each beside its configuration.
+
+        It is what `Arm.joined` gives, put together: an empty table where none of them is recorded.
+        """
+        lines = {line["digest"]: line for line in self.headers(experiment)}
+        chosen = [lines[digest] for digest in configs if digest in lines]
+        if not chosen:
+            return pd.DataFrame()
+        rows, places = self._rows(experiment, list(lines.values()))
+        own = [places.get(line["digest"], _NOWHERE) for line in chosen]
+        counts, where = [len(one) for one in own], np.concatenate(own)
+        facts = [
+            {key: _plain(value) for key, value in configs[line["digest"]].items()}
+            | {"arm": line["digest"], "cpu_seconds": line["cpu_seconds"], "store": "recorded"}
+            for line in chosen
+        ]
+        table: dict[str, Any] = {}
+        for name in dict.fromkeys(name for line in facts for name in line):
+            values = [line.get(name, np.nan) for line in facts]
+            told = pd.Series(values, dtype=object if any(value is None for value in values) else None)
+            table[name] = told.repeat(counts).array
+        for name in dict.fromkeys(name for line in chosen for name in line["columns"]):
+            kinds = [line["columns"].get(name) for line in chosen]
+            if (whole := _JOINED.get(frozenset(kinds))) is not None:
+                table[name] = _typed(rows[name][where], whole)
+            else:
+                parts = [_typed(rows[name][one], kind or "float") for one, kind in zip(own, kinds, strict=True)]
+                table[name] = pd.concat(map(pd.Series, parts), ignore_index=True).array
+        return pd.DataFrame(table)
 
     def save(self, experiment: str, arms: Iterable[Arm]) -> None:
         """Write the arms, sorted by configuration, so that a recording changes only the lines it must."""
         ordered = sorted(arms, key=lambda arm: json.dumps(arm.config, sort_keys=True))
-        rows = pd.concat([arm.table.assign(arm=arm.digest) for arm in ordered])
+        kinds = [{name: _kind(column) for name, column in arm.table.items()} for arm in ordered]
+        written = [
+            pd.DataFrame({name: _written(column, columns[name]) for name, column in arm.table.items()}, dtype=object)
+            for arm, columns in zip(ordered, kinds, strict=True)
+        ]
+        rows = pd.concat([table.assign(arm=arm.digest) for arm, table in zip(ordered, written, strict=True)])
         rows.insert(0, "arm", rows.pop("arm"))
-        for name, column in rows.items():  # a gap turns whole numbers into floats, which six digits would round
-            if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
-                rows[name] = column.astype("Int64")
         text = StringIO()
-        rows.to_csv(text, index=False, float_format="%.6g")
+        rows.to_csv(text, index=False)
         write_atomically(self.root / f"{experiment}.csv", text.getvalue())
-        lines = (json.dumps(arm.header(), sort_keys=True) for arm in ordered)
-        write_atomically(self.root / f"{experiment}.jsonl", "\n".join(lines) + "\n")
+        lines = [
+            f'{json.dumps(arm.header(), sort_keys=True).removesuffix("}")}, "columns": {json.dumps(columns)}}}\n'
+            for arm, columns in zip(ordered, kinds, strict=True)
+        ]
+        write_atomically(self.root / f"{experiment}.jsonl", "".join(lines))
+
+    def _rows(self, experiment: str, headers: list[dict[str, Any]]) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+        """The CSV in types that hold the values of all arms, and the places of the rows of each arm."""
+        kinds: dict[str, set[str | None]] = {"arm": {"text"}}
+        for name in dict.fromkeys(name for line in headers for name in line["columns"]):
+            kinds[name] = {line["columns"].get(name) for line in headers}
+        types = {name: _READ.get(frozenset(found), "str") for name, found in kinds.items()}
+        if not headers:
+            return pd.DataFrame(), {}
+        path = self.root / f"{experiment}.csv"
+        rows = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+        return rows, rows.groupby("arm").indices
+
+
+_NOWHERE = np.array([], dtype=int)  # the rows of an arm without rows
+# the type in which a whole column is read, by its types in all arms (None: not there); any other mixture as text
+_READ = {
+    **{frozenset({kind}): dtype for dtype, kind in KINDS.items()},
+    frozenset({"int", None}): "Int64",
+    frozenset({"bool", None}): "boolean",
+    frozenset({"float", None}): "float64",
+}
+# the type of a column over several arms, as pandas puts them together; any other mixture arm by arm
+_JOINED = {frozenset({kind}): kind for kind in (*KINDS.values(), "json")} | {
+    frozenset({"int", None}): "float",
+    frozenset({"float", None}): "float",
+    frozenset({"text", None}): "text",
+}
+
+
+def _kind(column: pd.Series) -> str:
+    """The type of a column: `json` where only that tells its values apart."""
+    kind = KINDS.get(str(column.dtype), "json")
+    return "json" if kind == "text" and (column == "").any() else kind
+
+
+def _written(column: pd.Series, kind: str) -> list[Any]:
+    """The cells of a column in the CSV: floats with six digits, whole numbers with all of them, a gap as None."""
+    if kind == "json":
+        return [json.dumps(value) for value in column]
+    if kind != "float":
+        return column.astype(object).where(column.notna(), None).tolist()
+    whole = (column.dropna() % 1 == 0).all() and column.abs().max() < 2**53
+    spell = ".0f" if whole else ".6g"
+    return [None if np.isnan(value) else format(value, spell) for value in column]
+
+
+def _typed(cells: pd.Series, kind: str) -> Any:
+    """Cells of one type as the array that was saved."""
+    if kind == "json":
+        return [json.loads(cell) for cell in cells]
+    if kind == "text":
+        return cells.array
+    if cells.dtype == "str":
+        cells = cells == "True" if kind == "bool" else pd.to_numeric(cells)
+    return cells.to_numpy(next(dtype for dtype, known in KINDS.items() if known == kind))
 
 
 def _plain(value: Any) -> Any:

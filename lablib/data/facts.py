@@ -5,7 +5,6 @@ to the other, is what the experiments on recall change.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -29,8 +28,6 @@ class FactsConfig(Config):
     nearest: int = 3
     farthest: int = 12
     answer_weight: float = 10.0
-
-    scales: ClassVar = {}
 
     def __post_init__(self):
         super().__post_init__()

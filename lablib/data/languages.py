@@ -9,7 +9,7 @@ tables come from `table_seed` alone, so that every model of a comparison meets t
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,8 +33,6 @@ class LanguageConfig(Config):
     num_tables: int = 6
     concentration: float = 0.1
     table_seed: int = 0
-
-    scales: ClassVar = {}
 
     def __post_init__(self):
         super().__post_init__()

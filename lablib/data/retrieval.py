@@ -12,7 +12,7 @@ mechanism, not of language.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -49,8 +49,6 @@ class RetrievalConfig(Config):
     offsets: int = 4  # slots start at 0 .. offsets - 1, so that needles straddle chunks
     copy_lag: int = 24  # the local component: a noise token repeats the one `copy_lag` before it ...
     copy_probability: float = 0.0  # ... with this probability
-
-    scales: ClassVar = {}
 
     def __post_init__(self):
         super().__post_init__()

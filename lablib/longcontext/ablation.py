@@ -1,7 +1,7 @@
 """Which circuit answers: a trained model with its retrieval, or its windows, taken away at test time."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -10,8 +10,8 @@ from torch import Generator, nn
 from lablib.data.questions import draw_questions
 from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.seesaw import answer_questions
-from lablib.nn.lm import LanguageModel
-from lablib.nn.mixers import SelfAttention, SparseAttention
+from lablib.nn.hsa import SparseAttention
+from lablib.nn.model import LanguageModel
 from lablib.train.hooks import Hook
 
 
@@ -19,26 +19,23 @@ from lablib.train.hooks import Hook
 def without_retrieval(model: nn.Module) -> Iterator[None]:
     """Inside the block every HSA layer reads zeros."""
     layers = [module for module in model.modules() if isinstance(module, SparseAttention)]
-    handles = [layer.register_forward_hook(lambda module, given, read: torch.zeros_like(read)) for layer in layers]
-    try:
+    with ExitStack() as hooks:
+        for layer in layers:
+            hooks.enter_context(
+                layer.register_forward_hook(lambda module, given, out: (torch.zeros_like(out[0]), None))
+            )
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
-def windows_cut(model: nn.Module, window: int) -> Iterator[None]:
+def windows_cut(model: LanguageModel, window: int) -> Iterator[None]:
     """Inside the block no sliding window is wider than `window` tokens."""
-    layers = [module for module in model.modules() if isinstance(module, SelfAttention) and module.window is not None]
-    before = [layer.window for layer in layers]
+    before = model.window
     try:
-        for layer in layers:
-            layer.window = min(layer.window, window)
+        model.set_reading(min(before, window), model.top_k)
         yield
     finally:
-        for layer, old in zip(layers, before, strict=True):
-            layer.window = old
+        model.set_reading(before, model.top_k)
 
 
 class Circuits(Hook):

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Generator
 
+from lablib.longcontext.ablation import windows_cut
 from lablib.longcontext.rows import Rows
-from lablib.longcontext.seesaw import mean_where
 from lablib.longcontext.stages import KINDS
-from lablib.nn.lm import LanguageModel
+from lablib.nn.model import LanguageModel
+from lablib.train.evaluate import accuracy
 from lablib.train.hooks import Hook
 from lablib.train.losses import cross_entropy
 
@@ -25,7 +26,7 @@ class AdaptiveMix(Hook):
     """Draws more of what is not yet learnt: `every` so many steps, over the lengths and kinds that the stage gives.
 
     A weight is the stage's own times floor + (1 - accuracy) on `batch` rows never trained on. Lengths by the accuracy
-    over both kinds of question; retrieval and reasoning by theirs over the lengths, their joint weight unchanged, so
+    over both kinds of question; retrieval and reasoning by theirs over the lengths, their weight together unchanged, so
     that neither is left behind and rows without a question keep their share.
     """
 
@@ -67,8 +68,8 @@ class AdaptiveMix(Hook):
             for length in self.rows.lengths:
                 measured = "chains" if kind == "reasoning" else kind
                 rows = self.rows.source(measured, length)(self.batch, Generator().manual_seed(self.seed + length))
-                hits = (model(rows.tokens).argmax(-1) == rows.targets).float()
-                self.accuracy[f"{kind} {length}"] = row[f"accuracy_{kind}_{length}"] = mean_where(hits, rows.weight > 0)
+                share = accuracy(model(rows.tokens), rows, rows.weight > 0)
+                self.accuracy[f"{kind} {length}"] = row[f"accuracy_{kind}_{length}"] = share
 
     def state(self) -> dict[str, Any]:
         return {"accuracy": self.accuracy}
@@ -103,18 +104,15 @@ class AdaptiveWindow(Hook):
         self.enough, self.little, self.batch, self.place = enough, little, batch, 0
 
     def before_step(self, step: int, model: LanguageModel) -> None:
-        model.set_reading(self.windows[self.place], model.cfg.top_k)
+        model.set_reading(self.windows[self.place], model.top_k)
 
     @torch.no_grad()
     def at_eval(self, step: int, model: LanguageModel, row: dict[str, Any]) -> None:
         if (step + 1) % self.every:
             return
         rows = self.rows.source("retrieval", max(self.rows.lengths))(self.batch, Generator().manual_seed(self.seed))
-        wide = model.cfg.window
-        model.set_reading(min(model.cfg.chunk, wide), model.cfg.top_k)
-        hits = (model(rows.tokens).argmax(-1) == rows.targets).float()
-        model.set_reading(wide, model.cfg.top_k)
-        alone = row["hsa_alone"] = mean_where(hits, rows.evidence >= 0)
+        with windows_cut(model, model.cfg.chunk):
+            alone = row["hsa_alone"] = accuracy(model(rows.tokens), rows, rows.evidence >= 0)
         step_by = (alone >= self.enough) - (alone < self.little)
         self.place = min(max(self.place + step_by, 0), len(self.windows) - 1)
 

@@ -8,7 +8,8 @@ from torch import Generator
 from lablib.core.measure import cpu_seconds, in_fresh_process, peak_memory
 from lablib.data.questions import draw_questions
 from lablib.data.retrieval import RetrievalConfig
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.nn.streaming import edited, encode, read
 from lablib.ops.attention import full_attention, sliding_window_attention
 
@@ -49,7 +50,7 @@ def _measure(work: Work, length: int, window: int, seed: int) -> dict[str, float
 
 def _ask_once(length: int, generator: Generator):
     data = RetrievalConfig()
-    model = LanguageModel(LMConfig(vocab=data.vocab), generator).eval()
+    model = LanguageModel(ModelConfig(vocab=data.vocab), generator).eval()
 
     def call() -> None:
         questions = draw_questions(data, length, 1, generator)

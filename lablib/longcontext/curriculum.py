@@ -8,9 +8,9 @@ from torch import Generator, Tensor, nn
 
 from lablib.data.batch import Batch
 from lablib.longcontext.rows import Rows
-from lablib.longcontext.seesaw import mean_where
 from lablib.longcontext.stages import Curriculum
-from lablib.nn.lm import LanguageModel
+from lablib.nn.model import LanguageModel
+from lablib.train.evaluate import accuracy
 from lablib.train.hooks import Hook
 from lablib.train.loop import TrainConfig, fit
 from lablib.train.losses import next_token_loss
@@ -30,10 +30,9 @@ class FollowStages(Hook):
 
     def after_backward(self, step: int, model: LanguageModel, batch: Batch, logits: Tensor, row: dict) -> None:
         row["stage"] = self.curriculum.number_at(step)
-        row["window"], row["top_k"], row["row_length"] = model.cfg.window, model.cfg.top_k, batch.tokens.shape[1]
+        row["window"], row["top_k"], row["row_length"] = model.window, model.top_k, batch.tokens.shape[1]
         row["rate"] = self.curriculum.rate_at(step)
-        asked = batch.evidence >= 0
-        row["accuracy"] = mean_where((logits.argmax(-1) == batch.targets).float(), asked)
+        row["accuracy"] = accuracy(logits, batch, batch.evidence >= 0)
 
 
 def train_curriculum(
@@ -49,7 +48,7 @@ def train_curriculum(
     """Train `model` in place through all stages; a row a logged step, as `fit` returns it.
 
     `hooks` come after the stages and have the last word on window, top-k and weights. At the end the model reads what
-    it read in the last step. Resumes from `checkpoint` as `fit` does, across joints too, and refuses one
+    it read in the last step. Resumes from `checkpoint` as `fit` does, across transitions too, and refuses one
     of another curriculum or another task.
     """
     cfg = TrainConfig(

@@ -1,4 +1,4 @@
-"""The exercises of notebooks 00, 01 and 02: checks that guess the mistake. Solutions are folded in the notebooks."""
+"""The exercises of notebooks 00, 01 and 02: solutions, and checks that guess the mistake."""
 
 import math
 
@@ -7,12 +7,21 @@ import torch
 from lablib.core.exercise import Mistake, attempt, exercise
 
 
-@exercise("Exercise (pairs in a window)")
+def pairs(length: int, window: int) -> int:
+    """Query-key pairs of causal attention in a sliding window."""
+    return sum(min(i + 1, window) for i in range(length))
+
+
+@exercise(
+    "Exercise (pairs in a window)",
+    solution=pairs,
+    hint="Row i (from 0) has i + 1 pairs until that reaches the window.",
+)
 def check_pairs(answer) -> None:
     """`answer(length, window)`: query-key pairs of causal attention in a sliding window."""
     for length, window in ((6, 3), (10, 1), (4, 9), (100, 10)):
         found = attempt(answer, length, window)
-        expected = sum(min(i + 1, window) for i in range(length))
+        expected = pairs(length, window)
         if found == expected:
             continue
         if found == length * window:
@@ -22,11 +31,20 @@ def check_pairs(answer) -> None:
         raise Mistake(f"For {length} tokens and a window of {window} you say {found}; draw the matrix and count.")
 
 
-@exercise("Exercise 1 (stacked reach)")
+def reach(layers: int, window: int) -> int:
+    """How many positions back the top of so many layers hears of."""
+    return layers * (window - 1)
+
+
+@exercise(
+    "Exercise 1 (stacked reach)",
+    solution=reach,
+    hint="One layer hears of window - 1 earlier positions. The earliest of them heard of as many more.",
+)
 def check_reach(answer) -> None:
     """`answer(layers, window)`: how many positions back the top layer can hear of."""
     for layers, window in ((1, 1), (1, 8), (2, 8), (4, 512)):
-        found, expected = attempt(answer, layers, window), layers * (window - 1)
+        found, expected = attempt(answer, layers, window), reach(layers, window)
         if found == expected:
             continue
         if found == layers * window:
@@ -38,13 +56,22 @@ def check_reach(answer) -> None:
         )
 
 
-@exercise("Exercise 2 (when is a chunk visible?)")
+def visible(position: int, chunk: int, size: int) -> bool:
+    """Whether the token at `position` may read chunk number `chunk`: only when all of it lies in the past."""
+    return position >= (chunk + 1) * size
+
+
+@exercise(
+    "Exercise 2 (when is a chunk visible?)",
+    solution=visible,
+    hint="The encoder reads a chunk in both directions. A token inside the chunk would see its own future.",
+)
 def check_visible(answer) -> None:
     """`answer(position, chunk, size)`: may the token at `position` read chunk number `chunk`?"""
     for size in (4, 8):
         for position in range(4 * size):
             for chunk in range(4):
-                found, expected = attempt(answer, position, chunk, size), position >= (chunk + 1) * size
+                found, expected = attempt(answer, position, chunk, size), visible(position, chunk, size)
                 if bool(found) == expected:
                     continue
                 if found and chunk == position // size:
@@ -59,7 +86,17 @@ def check_visible(answer) -> None:
                 raise Mistake(f"Token {position} may read chunk {chunk} of size {size}: all of it lies in the past.")
 
 
-@exercise("Exercise 3 (the gradient of a score)")
+def score_gradient(weights: torch.Tensor, outputs: torch.Tensor, upstream: torch.Tensor) -> torch.Tensor:
+    """The gradient of the loss with respect to the scores: (chunks), (chunks, dim), (dim) -> (chunks)."""
+    gain = outputs @ upstream
+    return weights * (gain - weights @ gain)
+
+
+@exercise(
+    "Exercise 3 (the gradient of a score)",
+    solution=score_gradient,
+    hint="It stands above, in the cell with by_hand. What is the fused output in terms of weights and outputs?",
+)
 def check_score_gradient(answer) -> None:
     """`answer(weights, outputs, upstream)`: d loss / d scores for weights = softmax(scores), O = sum w_c O_c."""
     generator = torch.Generator().manual_seed(3)
@@ -83,7 +120,17 @@ def check_score_gradient(answer) -> None:
     raise Mistake("Start with d loss / d w_c, the product of chunk c's output with the upstream gradient.")
 
 
-@exercise("Exercise 1 (a slope between two windows)")
+def slope(step: int, start: int, steps: int, before: int, after: int) -> int:
+    """The window at a step of a linear slope of `steps` steps."""
+    share = min(max((step - start + 1) / (steps + 1), 0), 1)
+    return round(before + share * (after - before))
+
+
+@exercise(
+    "Exercise 1 (a slope between two windows)",
+    solution=slope,
+    hint="Clip the share (step - start + 1) / (steps + 1) to [0, 1].",
+)
 def check_slope(answer) -> None:
     """`answer(step, start, steps, before, after)`: the window at `step` on a linear slope of `steps` steps.
 
@@ -93,8 +140,7 @@ def check_slope(answer) -> None:
     for start, steps, before, after in ((100, 10, 8, 64), (0, 4, 8, 16), (50, 5, 64, 8)):
         for step in range(start + steps + 3):
             found = attempt(answer, step, start, steps, before, after)
-            share = min(max((step - start + 1) / (steps + 1), 0.0), 1.0)
-            expected = round(before + share * (after - before))
+            expected = slope(step, start, steps, before, after)
             if found == expected:
                 continue
             if not isinstance(found, int):
@@ -109,7 +155,16 @@ def check_slope(answer) -> None:
             )
 
 
-@exercise("Exercise 2 (has retrieval faded?)")
+def alarm(recalls: list[float], drop: float) -> bool:
+    """Whether both of the last two recalls lie more than `drop` below the best one before."""
+    return len(recalls) >= 3 and max(recalls[-2:]) < max(recalls[:-2]) - drop
+
+
+@exercise(
+    "Exercise 2 (has retrieval faded?)",
+    solution=alarm,
+    hint="The better of the last two must still be too low. What if there is nothing before them?",
+)
 def check_alarm(answer) -> None:
     """`answer(recalls, drop)`: True if both of the last two lie more than `drop` below the best of those before."""
     cases = [
@@ -124,15 +179,24 @@ def check_alarm(answer) -> None:
     ]
     for recalls, drop, what in cases:
         found = attempt(answer, list(recalls), drop)
-        expected = len(recalls) >= 3 and max(recalls[:-2]) - max(recalls[-2:]) > drop
-        if bool(found) == expected and found is not None:
+        if bool(found) == alarm(recalls, drop) and found is not None:
             continue
         if found:
             raise Mistake(f"False alarm at {recalls} with drop {drop}: this is {what}.")
         raise Mistake(f"No alarm at {recalls} with drop {drop}: this is {what}.")
 
 
-@exercise("Exercise 3 (the chance of a miss)")
+def miss(tail: float, chunks: int, top_k: int) -> float:
+    """The chance that at least `top_k` of the noise chunks score higher; their number is Poisson."""
+    mean = tail * chunks
+    return 1 - sum(math.exp(-mean) * mean**i / math.factorial(i) for i in range(top_k))
+
+
+@exercise(
+    "Exercise 3 (the chance of a miss)",
+    solution=miss,
+    hint="One minus the chance of 0, 1, ... top_k - 1 higher scores; of i it is exp(-m) m^i / i!.",
+)
 def check_miss(answer) -> None:
     """`answer(tail, chunks, top_k)`: the chance that at least `top_k` of so many noise chunks score higher.
 
@@ -140,10 +204,10 @@ def check_miss(answer) -> None:
     """
     for tail, chunks, top_k in ((1e-3, 512, 1), (1e-3, 512, 4), (1e-6, 2**21, 4), (1e-3, 8192, 4)):
         found, mean = attempt(answer, tail, chunks, top_k), tail * chunks
-        fewer = sum(math.exp(-mean) * mean**i / math.factorial(i) for i in range(top_k))
-        if isinstance(found, int | float) and math.isclose(found, 1 - fewer, rel_tol=0.02, abs_tol=1e-9):
+        missed = miss(tail, chunks, top_k)
+        if isinstance(found, int | float) and math.isclose(found, missed, rel_tol=0.02, abs_tol=1e-9):
             continue
-        if isinstance(found, int | float) and math.isclose(found, fewer, rel_tol=0.02):
+        if isinstance(found, int | float) and math.isclose(found, 1 - missed, rel_tol=0.02):
             raise Mistake("That is the chance of finding it. A miss is the rest.")
         if top_k > 1 and isinstance(found, int | float) and math.isclose(found, 1 - math.exp(-mean), rel_tol=0.02):
             raise Mistake(

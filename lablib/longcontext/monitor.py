@@ -6,17 +6,19 @@ warns when retrieval fades, and can act: hold the windows where they were, or dr
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from lablib.data.batch import Batch
 from lablib.longcontext.rows import Rows, at_length
 from lablib.longcontext.seesaw import answer_questions, gradient_norm
 from lablib.longcontext.stages import KINDS
-from lablib.nn.lm import LanguageModel
+from lablib.nn.attention import Attention
+from lablib.nn.hsa import SparseAttention
+from lablib.nn.model import LanguageModel
 from lablib.train.hooks import Hook
 
 
@@ -40,30 +42,25 @@ def watch_shares(model: LanguageModel) -> Iterator[list[float]]:
 
     |HSA| / (|HSA| + |SWA|), Euclidean norms of the outputs at each position, averaged over positions and layers.
     """
-    norms: dict[str, Tensor] = {}
+    layers = [{type(mixer.part): mixer.part for mixer in block.mixers} for block in model.upper]
+    layers = [parts for parts in layers if parts.keys() >= {SparseAttention, Attention}]
+    norms: dict[nn.Module, Tensor] = {}
     shares: list[float] = []
 
-    def keep(name: str):
-        def hook(module: Any, given: Any, out: Tensor) -> None:
-            norms[name] = out.detach().norm(dim=-1)
+    def keep(module: nn.Module, given: Any, out: tuple[Tensor, Any]) -> None:
+        norms[module] = out[0].detach().norm(dim=-1)
 
-        return hook
+    def finish(module: nn.Module, given: Any, out: Tensor) -> None:
+        pairs = [(norms[parts[SparseAttention]], norms[parts[Attention]]) for parts in layers]
+        found = [(hsa / (hsa + swa)).mean() for hsa, swa in pairs]
+        shares.append(float(torch.stack(found).mean()) if found else math.nan)
 
-    def finish(module: Any, given: Any, out: Tensor) -> None:
-        layers = [i for i, block in enumerate(model.upper) if block.hsa is not None and block.mixer is not None]
-        found = [norms[f"hsa {i}"] / (norms[f"hsa {i}"] + norms[f"swa {i}"]) for i in layers]
-        shares.append(float(torch.stack([share.mean() for share in found]).mean()) if found else math.nan)
-
-    handles = [model.register_forward_hook(finish)]
-    for i, block in enumerate(model.upper):
-        for name, module in (("hsa", block.hsa), ("swa", block.mixer)):
-            if module is not None:
-                handles.append(module.register_forward_hook(keep(f"{name} {i}")))
-    try:
+    with ExitStack() as hooks:
+        hooks.enter_context(model.register_forward_hook(finish))
+        for parts in layers:
+            for kind in (SparseAttention, Attention):
+                hooks.enter_context(parts[kind].register_forward_hook(keep))
         yield shares
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class SeesawMonitor(Hook):
@@ -101,12 +98,12 @@ class SeesawMonitor(Hook):
 
     def before_step(self, step: int, model: LanguageModel) -> None:
         if self.held is not None:
-            model.set_reading(min(model.cfg.window, self.held), model.cfg.top_k)
+            model.set_reading(min(model.window, self.held), model.top_k)
         if self.raised > 1:
             self.rows.kind_weights = raised(self.rows.kind_weights, self.raised)
 
     def after_backward(self, step: int, model: LanguageModel, batch: Batch, logits: Tensor, row: dict) -> None:
-        path = {name: p for name, p in model.named_parameters() if name.startswith("encoder.") or ".hsa" in name}
+        path = model.hsa_parameters()
         hsa = gradient_norm(list(path.values()))
         other = gradient_norm([p for name, p in model.named_parameters() if name not in path])
         row["global_grad"] = hsa / (hsa + other) if hsa + other > 0 else math.nan
@@ -118,7 +115,7 @@ class SeesawMonitor(Hook):
         for length in self.lengths:
             row[f"recall_{length}"] = self.recall(model, length)
         self.recalls.append(row[f"recall_{self.lengths[-1]}"])
-        self.windows.append(model.cfg.window)
+        self.windows.append(model.window)
         row["faded"] = float(faded(self.recalls, self.questions))
         if row["faded"]:
             self.warn(step + 1)

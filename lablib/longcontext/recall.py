@@ -1,8 +1,9 @@
-"""From the tables of `longcontext/reader`, `forecast` and `far` to what is said of them: table -> table."""
+"""Summaries of the readers of very long inputs (`longcontext/reader`, `forecast`, `far`): table -> numbers."""
 
 import pandas as pd
 
-from lablib.core.stats import bootstrap_mean, wilson
+from lablib.core import tables
+from lablib.core.stats import wilson
 
 LAWS = {"pareto_miss": "generalised Pareto tail", "gaussian_miss": "normal tail"}
 
@@ -20,48 +21,40 @@ def whole_readers(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def recall_by_length(table: pd.DataFrame) -> pd.DataFrame:
-    """A row an arm and task of `longcontext/far`: exact recall and chunk recall over all depths, and the cost."""
-    keys = ["reader", "haystack", "task", "length", "seed"]
-    rows = []
-    for names, group in with_reader(table).groupby(keys, sort=False):
+    """A row an arm and task of `longcontext/long_range`: exact recall and chunk recall over all depths, and cost."""
+
+    def over_depths(group: pd.DataFrame) -> dict:
         visible = group["visible"].sum()
-        rows.append(
-            {
-                **dict(zip(keys, names, strict=True)),
-                "exact": (group["exact"] * group["asked"]).sum() / group["asked"].sum(),
-                "chunk_recall": 1 - group["missed"].sum() / visible if visible else float("nan"),
-                "questions asked": group["asked"].sum(),
-                **{name: group[name].iloc[0] for name in ("encode_seconds", "question_seconds", "peak_megabytes")},
-                "store_bytes": group["store_bytes"].iloc[0],
-            }
-        )
-    return pd.DataFrame(rows).sort_values(keys).reset_index(drop=True)
+        return {
+            "exact": (group["exact"] * group["asked"]).sum() / group["asked"].sum(),
+            "chunk_recall": 1 - group["missed"].sum() / visible if visible else float("nan"),
+            "questions asked": group["asked"].sum(),
+            **group[["encode_seconds", "question_seconds", "peak_megabytes", "store_bytes"]].iloc[0],
+        }
+
+    keys = ["reader", "haystack", "task", "length", "seed"]
+    return tables.grouped(with_reader(table), keys, over_depths, sort=True)
 
 
 def recall_table(table: pd.DataFrame) -> pd.DataFrame:
     """By reader, haystack, task and length, the mean exact recall over seeds with its interval, and the lowest seed."""
-    keys, rows = ["reader", "haystack", "task", "length"], []
-    for names, group in recall_by_length(table).groupby(keys):
-        interval = bootstrap_mean(group["exact"])._asdict()
-        lowest = {"lowest seed": group["exact"].min(), "seeds": len(group)}
-        rows.append({**dict(zip(keys, names, strict=True)), **interval, **lowest})
-    return pd.DataFrame(rows).rename(columns={"estimate": "exact"})
+    rows, keys = recall_by_length(table), ["reader", "haystack", "task", "length"]
+    lowest = rows.groupby(keys)["exact"].min().rename("lowest seed")
+    return tables.means(rows, "exact", keys).merge(lowest.reset_index(), on=keys)
 
 
 def misses(table: pd.DataFrame) -> pd.DataFrame:
     """A row an arm: chunks of single needles missed, with a Wilson interval, beside what the scores at 4K foretold.
 
-    `inside`: whether the forecast of the generalised Pareto tail lies in the interval.
+    `inside`: whether the forecast of the generalised Pareto tail lies in the interval. The interval is that of
+    independent questions; the questions of an arm share a haystack, so it is narrower than it should be.
     """
-    keys, rows = ["reader", "haystack", "length", "seed"], []
-    alone = with_reader(table).query("task == 'one needle'")
-    for names, group in alone.groupby(keys):
+
+    def counted(group: pd.DataFrame) -> dict:
         missed, visible = int(group["missed"].sum()), int(group["visible"].sum())
-        if visible == 0:
-            continue
-        found = wilson(missed, visible)
-        laws = {name: group[name].iloc[0] for name in LAWS}
-        inside = bool(found.low <= laws["pareto_miss"] <= found.high)
+        found, laws = wilson(missed, visible), group[list(LAWS)].iloc[0].to_dict()
         measured = {"missed": missed, "visible": visible, "miss": found.estimate, "low": found.low, "high": found.high}
-        rows.append({**dict(zip(keys, names, strict=True)), **measured, **laws, "inside": inside})
-    return pd.DataFrame(rows)
+        return measured | laws | {"inside": bool(found.low <= laws["pareto_miss"] <= found.high)}
+
+    rows, keys = with_reader(table).query("task == 'one needle'"), ["reader", "haystack", "length", "seed"]
+    return tables.grouped(rows[rows.groupby(keys)["visible"].transform("sum") > 0], keys, counted, sort=True)

@@ -5,11 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
+from lablib.longcontext.figures.start import EXACT, LENGTH, SHARE
 from lablib.longcontext.stages import Curriculum, Stage
-from lablib.viz.marks import length_axis, spell_length
-from lablib.viz.style import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILLION, dress
+from lablib.viz.chart import Axis, Chart, Panel, draw
+from lablib.viz.style import BLUE, CRIMSON, GREEN, PINK, RETRIEVAL, VERMILLION
 from lablib.viz.widgets import Explorer
 
 STEPS = 100  # of a drawn schedule
@@ -57,15 +57,14 @@ def schedule_explorer(table: pd.DataFrame) -> Explorer:
     with the same window, top-k and lengths the first counts.
     """
     known, tests = recorded_curves(table), table[table["phase"] == "test"]
-    tests = tests.groupby(["recipe", "length"])["exact"].mean().unstack(0)
     plain = table.filter(regex=r"mix\.plain$").max(axis=1) > 0  # the others never saw the local rule
     local = table[(table["phase"] == "heldout") & plain].groupby("recipe")["local_loss"].mean()
 
-    def draw(warm_up: int, first_window: int, first_top_k: str, window: int, rows: str) -> go.Figure:
+    def draw_schedule(warm_up: int, first_window: int, first_top_k: str, window: int, rows: str) -> go.Figure:
         wanted = curves_of(drawn(warm_up, first_window, first_top_k, window, rows))
         name = min(known, key=lambda recipe: float(np.square(known[recipe] - wanted).sum()))
         skill = f"local loss {local[name]:.2f} nats" if name in local else "trained on needles alone"
-        return schedule_figure(wanted, known[name], name, tests[name].dropna(), skill)
+        return schedule_figure(wanted, known[name], name, tests[tests["recipe"] == name], skill)
 
     sliders = {
         "warm_up": [0, 10, 20, 40, 60],
@@ -75,69 +74,76 @@ def schedule_explorer(table: pd.DataFrame) -> Explorer:
         "rows": list(LENGTHS),
     }
     start = {"warm_up": 40, "first_window": 8, "first_top_k": "dense", "window": 64, "rows": "64"}
-    return Explorer(draw, sliders, start=start)
+    return Explorer(draw_schedule, sliders, start=start)
 
 
-def schedule_figure(wanted: np.ndarray, nearest: np.ndarray, name: str, exact: pd.Series, skill: str) -> go.Figure:
+def schedule_figure(wanted: np.ndarray, nearest: np.ndarray, name: str, tests: pd.DataFrame, skill: str) -> go.Figure:
     """Left: the drawn schedule and the nearest recorded one. Right: recall of that one by length."""
-    titles = ("window, top-k and row length over the training", "its exact recall by length")
-    figure = make_subplots(cols=2, subplot_titles=titles, column_widths=[0.6, 0.4], horizontal_spacing=0.12)
-    share = np.linspace(0, 100, wanted.shape[1])
-    looks = zip(("window", "top-k", "row length"), (BLUE, VERMILLION, GREEN), strict=True)
-    for i, (curve, colour) in enumerate(looks):
-        for values, line, text in ((wanted[i], "solid", "drawn"), (nearest[i], "dot", "recorded")):
-            figure.add_scatter(
-                x=share, y=2 ** values, mode="lines", name=f"{curve}, {text}", legendgroup=curve,
-                line={"color": colour, "dash": line, "shape": "hv"}, row=1, col=1,
-            )  # fmt: skip
-    figure.add_scatter(
-        x=list(exact.index), y=list(exact), mode="lines+markers", showlegend=False, line={"color": PURPLE}, row=1, col=2
-    )
-    ticks = [2**i for i in range(2, 10)]
-    figure.update_yaxes(type="log", tickvals=ticks, title="tokens, or chunks (log scale)", row=1, col=1)
-    figure.update_xaxes(title="% of the training", row=1, col=1)
-    length_axis(figure, exact.index, title="tokens (log scale)", row=1, col=2)
-    figure.update_yaxes(range=[-0.04, 1.06], row=1, col=2)
-    far = int(max(exact.index))
-    source = f"recorded: {exact[far]:.2f} at {spell_length(far)} tokens, {skill}"
-    figure = dress(figure, title=f"Nearest: {name}", source=source, height=470)
-    return figure.update_layout(height=500)  # names of one line or two; with another height plotly fixes the width too
+    share, parts = np.linspace(0, 100, wanted.shape[1]), []
+    for curves, kind in ((wanted, "drawn"), (nearest, "recorded")):
+        for curve, values in zip(("window", "top-k", "row length"), curves, strict=True):
+            parts.append(pd.DataFrame({"share": share, "size": 2**values, "line": f"{curve}, {kind}", "seed": 0}))
+    lines = pd.concat(parts).assign(store=tests["store"].iloc[0])
+    names = list(lines["line"].unique())
+    sizes = Axis("size", "tokens, or chunks (log scale)", "log", (3, 700), ticks=tuple(2**i for i in range(2, 10)))
+    far = tests[tests["length"] == tests["length"].max()]
+    return draw(
+        Chart(
+            panels=[
+                Panel(rows=lines, x=Axis("share", "% of the training"), y=sizes, by="line", faint=names[3:],
+                      colours=dict(zip(names, (BLUE, VERMILLION, GREEN) * 2, strict=True)), title="the schedules"),
+                Panel(rows=tests.assign(line="recall"), x=LENGTH, y=EXACT, by="line", colours={"recall": PINK},
+                      title="exact recall of the recorded one"),
+            ],
+            widths=[0.55, 0.45],
+            lines=4,
+            title=f"Nearest: {name}",
+            drawn_from=f"recorded: {far['exact'].mean():.2f} at {int(far['length'].iloc[0]):,} tokens, {skill}; bars: "
+            f"95 % t interval over {far['seed'].nunique()} seeds, of fewer than five the range",
+            caption="Left: window, top-k and row length of the drawn schedule, and faint those of the "
+            "nearest recorded run. Right: the recall of that run by input length.",
+        )
+    )  # fmt: skip
 
 
 def replay_explorer(table: pd.DataFrame) -> Explorer:
-    """A slider for the recipe and one for the step: shares of local and global attention, and recall, until then."""
+    """A slider for the recipe and one for the step: HSA's share of attention and gradient, and recall, until then."""
     rows = table[(table["phase"] == "train") & table["global_share"].notna()]
     recipes, steps = list(rows["recipe"].unique()), sorted(int(step) for step in rows["step"].unique())
 
-    def draw(recipe: str, until: int) -> go.Figure:
+    def draw_until(recipe: str, until: int) -> go.Figure:
         mine = rows[rows["recipe"] == recipe]
         until = max(until, int(mine["step"].min()))
         return replay_figure(mine[mine["step"] <= until], recipe, steps[-1])
 
-    return Explorer(draw, {"recipe": recipes, "until": steps}, start={"recipe": recipes[0], "until": steps[-1]})
+    return Explorer(draw_until, {"recipe": recipes, "until": steps}, start={"recipe": recipes[0], "until": steps[-1]})
 
 
 def replay_figure(rows: pd.DataFrame, recipe: str, last: int) -> go.Figure:
-    """Means over seeds: the shares of the two attentions (areas), the gradient share, recall near and far."""
+    """HSA's shares of attention and gradient, and recall near and far, by step."""
     near, far = (int(text) for text in str(rows["probe_lengths"].iloc[0]).split()[:2])
-    mean = rows.groupby("step")[["global_share", "global_grad", "window", f"recall_{near}", f"recall_{far}"]].mean()
-    figure = make_subplots(
-        cols=2, subplot_titles=("share of the attention", "recall and gradient"), horizontal_spacing=0.1
+    shares = {"global_share": "of the attention", "global_grad": "of the gradient"}
+    recalls = {f"recall_{length}": f"at {length:,} tokens" for length in (near, far)}
+    step, end = (
+        Axis("step", "training step", range=(-0.03 * last, 1.03 * last)),
+        rows[rows["step"] == rows["step"].max()],
     )
-    areas = (("global (HSA)", mean["global_share"], ORANGE), ("local (window)", 1 - mean["global_share"], BLUE))
-    for name, y, colour in areas:
-        figure.add_scatter(x=mean.index, y=y, name=name, stackgroup="share", line={"color": colour}, row=1, col=1)
-    lines = (
-        (f"recall at {spell_length(near)}", mean[f"recall_{near}"], GREY, "solid"),
-        (f"recall at {spell_length(far)}", mean[f"recall_{far}"], GREEN, "dash"),
-        ("HSA's share of the gradient", mean["global_grad"], VERMILLION, "dot"),
-    )
-    for name, y, colour, dash in lines:
-        figure.add_scatter(
-            x=mean.index, y=y, name=name, mode="lines+markers", line={"color": colour, "dash": dash}, row=1, col=2
+    panels = []
+    for names, colours, title in (
+        (shares, (RETRIEVAL, CRIMSON), "HSA's share"),
+        (recalls, (BLUE, GREEN), "exact recall"),
+    ):
+        lines = rows[["step", "seed", "store", *names]].rename(columns=names)
+        lines = lines.melt(["step", "seed", "store"], list(names.values()), "line", "share")
+        panels.append(Panel(rows=lines, x=step, y=Axis("share", range=SHARE), by="line", title=title,
+                            colours=dict(zip(names.values(), colours, strict=True))))  # fmt: skip
+    return draw(
+        Chart(
+            panels=panels,
+            lines=4,
+            title=recipe,
+            source=f"step {int(end['step'].iloc[0])}: window {end['window'].mean():.0f}",
+            caption="A recorded training until the chosen step. Left: how much of attention and gradient goes to HSA. "
+            "Right: recall near and far.",
         )
-    figure.update_xaxes(range=[0, last], title="training step")
-    figure.update_yaxes(range=[-0.02, 1.05])
-    step = int(mean.index[-1])
-    source = f"{rows['seed'].nunique()} recorded seeds · step {step}: window {mean['window'].iloc[-1]:.0f}"
-    return dress(figure, title=recipe, source=source, height=460)
+    )

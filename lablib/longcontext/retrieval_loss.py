@@ -6,6 +6,7 @@ an ablation, off by default: does a wide window starve retrieval less if retriev
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lablib.data.batch import Batch
-from lablib.nn.mixers import Retriever
+from lablib.nn.hsa import Retriever
 from lablib.ops.hsa import visible_chunks
 from lablib.train.losses import next_token_loss
 
@@ -31,15 +32,12 @@ def with_retrieval_loss(share: float) -> Objective:
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         calls: list[tuple[Retriever, tuple[Any, ...]]] = []
         retrievers = [module for module in model.modules() if isinstance(module, Retriever)]
-        handles = [
-            module.register_forward_hook(lambda module, given, out: calls.append((module, given)))
-            for module in retrievers
-        ]
-        try:
+        with ExitStack() as hooks:
+            for module in retrievers:
+                hooks.enter_context(
+                    module.register_forward_hook(lambda module, given, out: calls.append((module, given)))
+                )
             loss, logits = next_token_loss(model, batch)
-        finally:
-            for handle in handles:
-                handle.remove()
         for retriever, (x, landmarks, positions, *_) in calls:
             loss = loss + share * retrieval_loss(
                 retriever.queries(x), landmarks, positions, retriever.chunk, batch.evidence

@@ -7,20 +7,22 @@ chunks chosen, and the margin by which they were chosen.
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from lablib.data.batch import Batch
 from lablib.data.questions import Questions, draw_questions
 from lablib.data.retrieval import RetrievalConfig
-from lablib.nn.lm import LanguageModel
-from lablib.nn.mixers import Retriever
+from lablib.nn.hsa import Retriever
+from lablib.nn.model import LanguageModel
 from lablib.nn.streaming import edited, encode, read
 from lablib.ops.hsa import Selection, fusion_weights
+from lablib.train.evaluate import mean_where
 from lablib.train.hooks import Hook
 
 
@@ -29,12 +31,10 @@ def watch_retrieval(model: nn.Module) -> Iterator[list[Selection]]:
     """A list that receives the selection of every retrieval inside the block, in order of depth."""
     seen: list[Selection] = []
     modules = [module for module in model.modules() if isinstance(module, Retriever)]
-    handles = [module.register_forward_hook(lambda *call: seen.append(call[-1])) for module in modules]
-    try:
+    with ExitStack() as hooks:
+        for module in modules:
+            hooks.enter_context(module.register_forward_hook(lambda *call: seen.append(call[-1])))
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class RetrievalProbe(Hook):
@@ -48,13 +48,13 @@ class RetrievalProbe(Hook):
         asked = batch.evidence >= 0
         distance = torch.arange(asked.shape[1]) - batch.evidence
         hit = (logits.argmax(-1) == batch.targets).float()
-        inside = asked & (distance <= model.cfg.reach)
+        inside = asked & (distance <= model.reach)
         row["accuracy"] = mean_where(hit, asked)
         row["accuracy_inside"], row["accuracy_outside"] = (
             mean_where(hit, inside),
             mean_where(hit, asked & ~inside),
         )
-        path = {name: p for name, p in model.named_parameters() if name.startswith("encoder.") or ".hsa" in name}
+        path = model.hsa_parameters()
         row["retrieval_grad"] = gradient_norm(model.retrieval_parameters())
         row["hsa_grad"] = gradient_norm(list(path.values()))
         row["other_grad"] = gradient_norm([p for name, p in model.named_parameters() if name not in path])
@@ -65,11 +65,6 @@ def gradient_norm(parameters: list[nn.Parameter]) -> float:
     if not parameters:
         return math.nan
     return math.sqrt(sum(float(p.grad.square().sum()) for p in parameters if p.grad is not None))
-
-
-def mean_where(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> float:
-    """Mean of `x` where `mask` holds; NaN where it holds nowhere."""
-    return float(x[mask].mean()) if bool(mask.any()) else math.nan
 
 
 @torch.no_grad()
@@ -115,6 +110,21 @@ def answer_questions(
     return results
 
 
+def ask(
+    model: LanguageModel,
+    cfg: RetrievalConfig,
+    length: int,
+    haystacks: int,
+    number: int,
+    generator: Generator,
+    text: Tensor | None = None,
+    **harder: Any,
+) -> dict[str, np.ndarray]:
+    """`answer_questions` on several haystacks: a value a question for each measure."""
+    parts = [answer_questions(model, cfg, length, number, generator, text, **harder) for _ in range(haystacks)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def describe_selection(
     selection: Selection, questions: Questions, question: int, position: int, model: LanguageModel
 ) -> dict[str, float]:
@@ -139,5 +149,5 @@ def near_share(chunks: Int[Tensor, " k"], scores: Float[Tensor, " k"], position:
     if model.cfg.fusion == "concat" or not bool((scores > -math.inf).any()):
         return math.nan
     weights = fusion_weights(scores, model.cfg.fusion)
-    near = (chunks + 1) * model.cfg.chunk > position - model.cfg.reach
+    near = (chunks + 1) * model.cfg.chunk > position - model.reach
     return float((weights * near).sum() / weights.sum())

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Literal
 
 from lablib.core.config import Config
 from lablib.train.optim import OptimConfig
@@ -31,8 +31,6 @@ class Mix(Config):
     plain: float = 0.0
     copied: float = 0.0
 
-    scales: ClassVar = {}
-
     def __post_init__(self):
         super().__post_init__()
         if not all(0 <= weight < math.inf for weight in self.weights) or sum(self.weights) == 0:
@@ -50,9 +48,9 @@ class Stage(Config):
 
     lengths     of rows; each batch has one of them, drawn by `length_weights` (default: all alike)
     top_k       chunks that a token reads; None is dense: as many as the longest row has
-    joint       how window and top-k come from the stage before: at once, or over `joint_steps`
-    rate        of learning at the joint: one schedule goes through, is warmed up again, or starts anew for this stage
-                (then the schedule of the stages before ends at the joint)
+    transition  how window and top-k come from the stage before: at once, or over `transition_steps`
+    rate        of learning at the transition: one schedule goes through, is warmed up again, or starts anew for this
+                stage (then the schedule of the stages before ends there)
     shrinks     says that a shorter row or a narrower window than before is meant
     """
 
@@ -63,12 +61,10 @@ class Stage(Config):
     window: int = 8
     top_k: int | None = 4
     mix: Mix = Mix()
-    joint: Literal["step", "linear", "cosine"] = "step"
-    joint_steps: int = 0
+    transition: Literal["step", "linear", "cosine"] = "step"
+    transition_steps: int = 0
     rate: Literal["through", "warm up again", "start anew"] = "through"
     shrinks: bool = False
-
-    scales: ClassVar = {}
 
     def __post_init__(self):
         super().__post_init__()
@@ -87,10 +83,14 @@ class Stage(Config):
                 f"length_weights is {weights} for the lengths {self.lengths}: expected one weight >= 0 for each, "
                 "not all of them zero"
             )
-        if not 0 <= self.joint_steps <= self.stop - self.start:
-            raise ValueError(f"joint_steps is {self.joint_steps}; expected 0 to {self.stop - self.start}, the stage")
-        if (self.joint == "step") != (self.joint_steps == 0):
-            raise ValueError(f"joint {self.joint!r} with joint_steps={self.joint_steps}: a step takes 0, a slope more")
+        if not 0 <= self.transition_steps <= self.stop - self.start:
+            raise ValueError(
+                f"transition_steps is {self.transition_steps}; expected 0 to {self.stop - self.start}, the stage"
+            )
+        if (self.transition == "step") != (self.transition_steps == 0):
+            raise ValueError(
+                f"transition {self.transition!r} with {self.transition_steps} steps: a step takes 0, a slope more"
+            )
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -109,8 +109,6 @@ class Curriculum(Config):
     optim: OptimConfig = OptimConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
-    scales: ClassVar = {}
-
     def __post_init__(self):
         super().__post_init__()
         if not self.stages:
@@ -118,7 +116,7 @@ class Curriculum(Config):
         if self.stages[0].start != 0:
             raise ValueError(f"stages[0].start is {self.stages[0].start}; the first stage starts at step 0")
         for i, (before, after) in enumerate(pairwise(self.stages), start=1):
-            _check_joint(i, before, after)
+            _check_transition(i, before, after)
         longest = max(max(stage.lengths) for stage in self.stages)
         if longest > self.tokens:
             raise ValueError(
@@ -139,11 +137,11 @@ class Curriculum(Config):
         return self.stages[self.number_at(step)]
 
     def window_at(self, step: int) -> int:
-        """Window in tokens, on its way over a joint."""
+        """Window in tokens, on its way over a transition."""
         return self._between(step, lambda stage: stage.window)
 
     def top_k_at(self, step: int, chunk: int) -> int:
-        """Chunks (of `chunk` tokens) that a token reads, on their way over a joint."""
+        """Chunks (of `chunk` tokens) that a token reads, on their way over a transition."""
         return self._between(step, lambda stage: stage.top_k or -(-max(stage.lengths) // chunk))
 
     def rate_at(self, step: int) -> float:
@@ -160,19 +158,19 @@ class Curriculum(Config):
     def _between(self, step: int, value: Callable[[Stage], int]) -> int:
         number = self.number_at(step)
         stage = self.stages[number]
-        if number == 0 or step - stage.start >= stage.joint_steps:
+        if number == 0 or step - stage.start >= stage.transition_steps:
             return value(stage)
         before = value(self.stages[number - 1])
-        return round(before + joint_share(stage, step) * (value(stage) - before))
+        return round(before + transition_share(stage, step) * (value(stage) - before))
 
 
-def joint_share(stage: Stage, step: int) -> float:
-    """How far `step` is over the joint at the beginning of a stage, in [0, 1]."""
-    done = min(1.0, (step - stage.start + 1) / (stage.joint_steps + 1))
-    return 0.5 * (1 - math.cos(math.pi * done)) if stage.joint == "cosine" else done
+def transition_share(stage: Stage, step: int) -> float:
+    """How far `step` is over the transition at the beginning of a stage, in [0, 1]."""
+    done = min(1.0, (step - stage.start + 1) / (stage.transition_steps + 1))
+    return 0.5 * (1 - math.cos(math.pi * done)) if stage.transition == "cosine" else done
 
 
-def _check_joint(number: int, before: Stage, after: Stage) -> None:
+def _check_transition(number: int, before: Stage, after: Stage) -> None:
     if after.start != before.stop:
         kind = "a gap" if after.start > before.stop else "an overlap"
         raise ValueError(

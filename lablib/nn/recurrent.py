@@ -1,17 +1,18 @@
 """Token mixers with a state of fixed size: Mamba-2, Gated DeltaNet, and TTT by key-value binding.
 
-Each maps (batch, time, width) and a state to the same and the state after it, so that a text may be read in pieces.
-None as the state is the beginning of a text.
+Each maps hidden states, a state and the context to hidden states and the state after them, so a text can be read in
+pieces. The state None is the beginning of a text. The context is not used.
 """
 
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lablib.nn.context import Context
 from lablib.nn.layers import Linear, RMSNorm
 from lablib.ops.delta import delta_chunked
 from lablib.ops.fast_weights import Fast, inner_step, per_sequence
@@ -47,26 +48,30 @@ class ShortConvolution(nn.Module):
 class Mamba2(nn.Module):
     """Mamba-2 (arXiv 2405.21060, section 7): x, B and C through a short convolution, a decay a head, a gate, a norm.
 
-    `state` is the size N of the state; B and C are shared by all heads.
+    `state` is the size N of the state. The heads of a group share B and C, and the gated norm is over each group.
     """
 
-    def __init__(self, width: int, num_heads: int, state: int, chunk: int, expand: int = 2):
+    def __init__(self, width: int, num_heads: int, state: int, chunk: int, groups: int = 1, expand: int = 2):
         super().__init__()
-        self.inner, self.num_heads, self.state, self.chunk = expand * width, num_heads, state, chunk
-        self.into = Linear(width, 2 * self.inner + 2 * state + num_heads)  # gate; x, B, C; dt
-        self.convolution = ShortConvolution(self.inner + 2 * state)
+        self.inner, self.num_heads, self.chunk, self.groups = expand * width, num_heads, chunk, groups
+        self.shared = groups * state  # width of B, and of C
+        self.into = Linear(width, 2 * self.inner + 2 * self.shared + num_heads)  # gate; x, B, C; dt
+        self.convolution = ShortConvolution(self.inner + 2 * self.shared)
         self.log_rate = nn.Parameter(torch.zeros(num_heads))  # A = -exp(log_rate)
         self.step_bias = nn.Parameter(torch.zeros(num_heads))
         self.skip = nn.Parameter(torch.ones(num_heads))
-        self.norm, self.out = RMSNorm(self.inner), Linear(self.inner, width)
+        self.norm, self.out = RMSNorm(self.inner, groups), Linear(self.inner, width)
 
-    def forward(self, x: Hidden, state: RecurrentState | None = None) -> tuple[Hidden, RecurrentState]:
+    def forward(
+        self, x: Hidden, state: RecurrentState | None = None, context: Context | None = None
+    ) -> tuple[Hidden, RecurrentState]:
         memory, tail = state or (None, None)
-        gate, mixed, step = self.into(x).split([self.inner, self.inner + 2 * self.state, self.num_heads], dim=-1)
+        gate, mixed, step = self.into(x).split([self.inner, self.inner + 2 * self.shared, self.num_heads], dim=-1)
         mixed, tail = self.convolution(mixed, tail)
-        values, k, q = mixed.split([self.inner, self.state, self.state], dim=-1)
+        values, k, q = mixed.split([self.inner, self.shared, self.shared], dim=-1)
         values = rearrange(values, "b t (h d) -> b h t d", h=self.num_heads)
-        k, q = (part[:, None].expand(-1, self.num_heads, -1, -1) for part in (k, q))
+        each = self.num_heads // self.groups
+        k, q = (repeat(part, "b t (g n) -> b (g each) t n", g=self.groups, each=each) for part in (k, q))
         step = F.softplus(step + self.step_bias).mT  # (batch, head, time)
         log_decay = -step * self.log_rate.exp()[:, None]
         read, memory = ssd_chunked(q, k, values * step[..., None], log_decay, memory, chunk=self.chunk)
@@ -87,7 +92,9 @@ class GatedDeltaNet(nn.Module):
         self.step_bias = nn.Parameter(torch.zeros(num_heads))
         self.norm, self.out = RMSNorm(width // num_heads), Linear(width, width)
 
-    def forward(self, x: Hidden, state: RecurrentState | None = None) -> tuple[Hidden, RecurrentState]:
+    def forward(
+        self, x: Hidden, state: RecurrentState | None = None, context: Context | None = None
+    ) -> tuple[Hidden, RecurrentState]:
         memory, tail = state or (None, None)
         mixed, tail = self.convolution(self.into(x), tail)
         q, k, v = rearrange(mixed, "b t (three h d) -> three b h t d", three=3, h=self.num_heads)
@@ -127,7 +134,7 @@ class KeyValueBinding(nn.Module):
         self.log_rate = nn.Parameter(torch.zeros(()))
         self.key_norm, self.norm = RMSNorm(dim), RMSNorm(dim)
 
-    def forward(self, x: Hidden, state: Bound | None = None) -> tuple[Hidden, Bound]:
+    def forward(self, x: Hidden, state: Bound | None = None, context: Context | None = None) -> tuple[Hidden, Bound]:
         split = lambda y: rearrange(y, "b t (h d) -> b h t d", h=self.num_heads)  # noqa: E731
         k, v = self.key_norm(split(self.key(x))), split(self.value(x))
         q = k if self.query is None else self.key_norm(split(self.query(x)))

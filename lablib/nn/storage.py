@@ -10,28 +10,28 @@ from pathlib import Path
 import torch
 
 from lablib.core.measure import available_memory
-from lablib.nn.lm import LMConfig
-from lablib.nn.mixers import Memory
+from lablib.nn.context import Memory
+from lablib.nn.plan import ModelConfig
 
 TOKEN_BYTES = 8  # of an input while it is drawn
 BESIDE = 700 << 20  # bytes of torch, the model, one segment and one batch of questions
 
 
-def store_shapes(cfg: LMConfig, num_chunks: int) -> Memory:
+def store_shapes(cfg: ModelConfig, num_chunks: int) -> Memory:
     """The shapes of landmarks, keys and values, in the places of a `Memory`."""
     heads, dim = cfg.num_kv_heads, cfg.width // cfg.num_heads
     tokens = (1, heads, num_chunks, cfg.chunk, dim)
     return Memory((1, heads, num_chunks, cfg.width // heads), tokens, tokens)
 
 
-def store_bytes(cfg: LMConfig, length: int) -> int:
+def store_bytes(cfg: ModelConfig, length: int) -> int:
     """Bytes (float32) of the chunk store of `length` tokens; none in a plan without memory."""
-    if "memory" not in cfg.plan.split():
+    if cfg.layers.memory_above is None:
         return 0
     return 4 * sum(math.prod(shape) for shape in store_shapes(cfg, length // cfg.chunk))
 
 
-def check_room(cfg: LMConfig, length: int, folder: Path | None = None) -> None:
+def check_room(cfg: ModelConfig, length: int, folder: Path | None = None) -> None:
     """Refuse a length that does not fit, before any work: its store in memory, or in a file below `folder`.
 
     Raises ValueError that names the length, what it needs, what there is, and the way out.
@@ -51,7 +51,7 @@ def check_room(cfg: LMConfig, length: int, folder: Path | None = None) -> None:
 
 
 def empty_store(
-    cfg: LMConfig, num_chunks: int, folder: Path | None = None, dtype: torch.dtype = torch.float32
+    cfg: ModelConfig, num_chunks: int, folder: Path | None = None, dtype: torch.dtype = torch.float32
 ) -> Memory:
     """A store to be filled: in memory, or mapped to files in `folder`.
 

@@ -19,8 +19,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lablib.core.measure import num_bytes
-from lablib.nn.lm import LanguageModel
-from lablib.nn.mixers import Memory, PatchedMemory
+from lablib.nn.attention import Attention
+from lablib.nn.context import Memory, PatchedMemory
+from lablib.nn.model import LanguageModel
 from lablib.nn.storage import empty_store
 from lablib.ops.hsa import NOWHERE, Patches
 
@@ -85,13 +86,16 @@ def read(
     begin = stream.length - stream.recent.shape[1]
     if model.encoder is None:
         return model.logits(model.run_lower(tokens))[:, -keep:]
-    positions = torch.arange(begin, begin + tokens.shape[1])
-    hidden = model.run_lower(tokens)
-    memory = _with_tail_chunks(model, stream, hidden, begin)
-    wanted = [keep + _reach(model, model.upper[i + 1 :]) for i in range(len(model.upper))]
-    for block, last in zip(model.upper, wanted, strict=True):
-        hidden = block(hidden, memory, positions, keep=last, gathered=True)
-        positions = positions[-last:]
+    hidden, upper = model.run_lower(tokens), model.upper
+    context = model.context(
+        positions=torch.arange(begin, begin + tokens.shape[1]),
+        memory=_with_tail_chunks(model, stream, hidden, begin),
+        gathered=True,
+    )
+    for i, block in enumerate(upper):
+        last = keep + _reach(model, upper[i + 1 :])
+        hidden, _ = block(hidden, None, context, keep=last)
+        context = context.last(last)
     return model.logits(hidden)[:, -keep:]
 
 
@@ -220,12 +224,13 @@ def _joined(first: Patches | None, second: Patches) -> Patches:
 
 def _reach(model: LanguageModel, blocks) -> int:
     """How many positions back these blocks look through their sliding windows."""
-    return sum(model.cfg.window - 1 for block in blocks if block.mixer is not None)
+    windows = sum(isinstance(mixer.part, Attention) for block in blocks for mixer in block.mixers)
+    return windows * (model.window - 1)
 
 
 def _recent_needed(model: LanguageModel) -> int:
     """Tokens before a tail that can matter to it: the stacked reach, and the chunk that is still open."""
-    return model.cfg.reach + (model.cfg.chunk if model.encoder is not None else 0)
+    return model.reach + (model.cfg.chunk if model.encoder is not None else 0)
 
 
 def _round_up(number: int, multiple: int) -> int:
@@ -233,8 +238,11 @@ def _round_up(number: int, multiple: int) -> int:
 
 
 def _check_bounded(model: LanguageModel) -> None:
-    if "full" in model.cfg.plan:
+    layers, bounded = model.cfg.layers, {"swa", "hsa"}
+    if other := {name for layer in layers.layers for name in layer.mixers} - bounded:
+        full = other & {"full", "full-nope"}
+        what = "full attention" if full else ", ".join(sorted(other))
         raise ValueError(
-            f"plan {model.cfg.plan!r} has full attention, which cannot be streamed with bounded memory; "
+            f"plan {model.cfg.plan!r} has {what}, which cannot be streamed with bounded memory; "
             "use model(tokens) instead"
         )

@@ -7,7 +7,7 @@ from torch import nn
 
 
 def select(model: nn.Module, pattern: str, *, count: int) -> dict[str, nn.Module]:
-    """Submodules whose dotted name matches the glob, such as `upper.*.mlp`; `*` also spans dots.
+    """Submodules whose dotted name matches the glob, such as `blocks.*.mlp`; `*` also spans dots.
 
     `count` is how many there must be: a pattern that silently matches nothing is the usual mistake. Raises ValueError.
     """

@@ -16,7 +16,7 @@ from lablib.ops import backend
 from lablib.ops.rope import rotary
 
 Queries = Float[Tensor, "batch head time dim"]
-Keys = Float[Tensor, "batch kv_head time dim"]
+Keys = Float[Tensor, "batch kv_head keys dim"]  # at least as many as queries, which stand at the last positions
 
 
 def window_mask(time: int, window: int, device: torch.device | None = None) -> Bool[Tensor, "time time"]:
@@ -25,12 +25,7 @@ def window_mask(time: int, window: int, device: torch.device | None = None) -> B
     return (j <= i) & (j > i - window)
 
 
-def attention_reference(
-    q: Queries,
-    k: Float[Tensor, "batch kv_head keys dim"],
-    v: Float[Tensor, "batch kv_head keys dim"],
-    mask: Bool[Tensor, "time keys"],
-) -> Queries:
+def attention_reference(q: Queries, k: Keys, v: Keys, mask: Bool[Tensor, "time keys"]) -> Queries:
     """The definition, with the whole matrix on the page: softmax(q k^T / sqrt(dim) + mask) v."""
     group = q.shape[1] // k.shape[1]
     k, v = (repeat(x, "b h t d -> b (h g) t d", g=group) for x in (k, v))
@@ -39,35 +34,17 @@ def attention_reference(
 
 
 def full_attention(q: Queries, k: Keys, v: Keys, *, theta: float | None = None) -> Queries:
-    """Causal attention over the whole sequence; RoPE with base `theta`, or no positions (NoPE) if None."""
-    if theta is not None:
-        positions = torch.arange(q.shape[-2], device=q.device)
-        q, k = rotary(q, positions, theta), rotary(k, positions, theta)
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+    """Causal attention over all of the past; RoPE with base `theta`, or no positions (NoPE) if None.
 
-
-def continued_attention(
-    q: Float[Tensor, "batch head time dim"],
-    k: Float[Tensor, "batch kv_head past_time dim"],
-    v: Float[Tensor, "batch kv_head past_time dim"],
-    window: int | None,
-    *,
-    theta: float | None = None,
-) -> Float[Tensor, "batch head time dim"]:
-    """The queries stand at the last positions of the keys, behind a cache: by the definition, matrix and all.
-
-    RoPE counts from the first key given: phases are relative, so a cache of the last keys is enough for a window. Made
-    of operations that can be differentiated twice, which the fused ones cannot.
+    Where there are fewer queries than keys, the queries stand at the last positions: behind a cache.
     """
-    time, length = q.shape[-2], k.shape[-2]
-    places = torch.arange(length, device=q.device)
-    last = places[length - time :]
-    if theta is not None:
-        q, k = rotary(q, last, theta), rotary(k, places, theta)
-    mask = places <= last[:, None]
-    if window is not None:
-        mask &= places > last[:, None] - window
-    return attention_reference(q, k, v, mask)
+    q, k, mask = _placed(q, k, None, theta)
+    if backend.is_plain():
+        return attention_reference(q, k, v, mask)
+    grouped = q.shape[1] != k.shape[1]
+    if q.shape[-2] == k.shape[-2]:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+    return F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=grouped)
 
 
 def sliding_window_attention(
@@ -75,14 +52,22 @@ def sliding_window_attention(
 ) -> Queries:
     """Causal attention to the last `window` positions, in blocks of queries; memory O(time * (window + block)).
 
+    Where there are fewer queries than keys, the queries stand at the last positions: behind a cache. RoPE counts from
+    the first key given; phases are relative, so a cache of the last window - 1 keys is enough.
     By a Triton kernel where `lablib/ops/backend.py` says so. In torch a block of queries reads the
     `block + window - 1` keys that end with it, and RoPE positions are local to that stretch: relative phases are exact
     at any length and never grow. A window >= time is full attention.
     Raises ValueError if the window is smaller than 1.
     """
-    time = q.shape[-2]
+    time, length = q.shape[-2], k.shape[-2]
     if window < 1:
         raise ValueError(f"window is {window}; expected at least 1 (a token always reads itself)")
+    if backend.is_plain() or (time < length and time <= window):
+        q, k, mask = _placed(q, k, window, theta)
+        return attention_reference(q, k, v, mask)
+    if time < length:  # the cached positions stand as queries that nobody reads
+        padded = F.pad(q, (0, 0, length - time, 0))
+        return sliding_window_attention(padded, k, v, window, theta=theta, block=block)[:, :, -time:]
     if backend.kernels_wanted(q):
         positions = torch.arange(time, device=q.device)
         turned = (q, k) if theta is None else (rotary(q, positions, theta), rotary(k, positions, theta))
@@ -90,7 +75,23 @@ def sliding_window_attention(
             return mixed
     if window >= time:
         return full_attention(q, k, v, theta=theta)
-    batch, block = q.shape[0], block or min(max(window, 8), 128)
+    return _banded(q, k, v, window, theta, block or min(max(window, 8), 128))
+
+
+def _placed(
+    q: Queries, k: Keys, window: int | None, theta: float | None
+) -> tuple[Queries, Keys, Bool[Tensor, "time keys"]]:
+    """Queries and keys rotated by their positions, and which keys each query may read."""
+    places = torch.arange(k.shape[-2], device=q.device)
+    last = places[k.shape[-2] - q.shape[-2] :]
+    if theta is not None:
+        q, k = rotary(q, last, theta), rotary(k, places, theta)
+    mask = places <= last[:, None]
+    return q, k, mask if window is None else mask & (places > last[:, None] - window)
+
+
+def _banded(q: Queries, k: Keys, v: Keys, window: int, theta: float | None, block: int) -> Queries:
+    batch, time = q.shape[0], q.shape[-2]
     num_blocks, past = math.ceil(time / block), window - 1
     padding = num_blocks * block - time
     q_blocks = rearrange(F.pad(q, (0, 0, 0, padding)), "b h (n l) d -> (b n) h l d", l=block)

@@ -2,11 +2,10 @@
 
     auto     Triton where the tensors are on a GPU and the kernel takes them, else torch; never the interpreter
     torch    always torch, on every machine
+    plain    torch, by operations that have a second derivative; the fused attention of "torch" has none
     triton   Triton, or a ValueError with the reason; on a CPU only in a process that runs its interpreter
 
-Each function here returns the kernel's output, or None where torch is to compute it. What needs gradients of gradients
-(the blocks with fast weights of `lablib.ttt`) uses plain operations that never come here; the fused attention that
-"torch" takes has no second derivative either.
+Each function here returns the kernel's output, or None where torch is to compute it.
 """
 
 import contextlib
@@ -22,7 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Backend = Literal["auto", "torch", "triton"]
+Backend = Literal["auto", "torch", "plain", "triton"]
 OPERATORS = {
     "sliding-window attention": "labkernels.swa.op",
     "hierarchical sparse attention": "labkernels.hsa.op",
@@ -49,6 +48,11 @@ def using(backend: Backend) -> Iterator[None]:
         yield
     finally:
         _wanted.reset(token)
+
+
+def is_plain() -> bool:
+    """Whether operators are to use only operations that can be differentiated twice."""
+    return _wanted.get() == "plain"
 
 
 def kernels_wanted(like: Tensor) -> bool:
@@ -122,6 +126,11 @@ def teaching_kernel(name: str) -> Any | None:
         return None
     modules = {"add": "add", "softmax": "softmax", "matmul": "matmul", "flash_attention": "flash"}
     return getattr(importlib.import_module(f"labkernels.lessons.{modules[name]}"), name)
+
+
+def answers() -> Any:
+    """The kernels that the exercises ask for; plain functions, to be read, without Triton."""
+    return importlib.import_module("labkernels.lessons.answers")
 
 
 def _kernel(operator: str, like: Tensor, operands: tuple) -> Any | None:

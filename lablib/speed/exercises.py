@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from lablib.core.exercise import Mistake, exercise
+from lablib.ops.backend import answers
 
 MARGIN = 256  # elements before and behind each tensor
 KEPT = 1234.5  # in the margins of an output
@@ -85,7 +86,11 @@ def _short(numbers: Tensor) -> list[float]:
     return [round(float(x), 3) for x in numbers.flatten()[:4]]
 
 
-@exercise("Exercise 1 (scale and add)")
+@exercise(
+    "Exercise 1 (scale and add)",
+    solution=answers().axpy,
+    hint="Which elements are this program's? tl.program_id(0) * BLOCK + tl.arange(0, BLOCK). Mask loads and stores.",
+)
 def check_axpy(kernel: Callable[..., None]) -> None:
     """`kernel(x, y, out, factor, count, BLOCK)`: out = factor * x + y, one program for each block of elements."""
     for count in (16, 40, 5):
@@ -104,7 +109,11 @@ def check_axpy(kernel: Callable[..., None]) -> None:
     check_loads(kernel)
 
 
-@exercise("Exercise 2 (the log-sum-exp of a row)")
+@exercise(
+    "Exercise 2 (the log-sum-exp of a row)",
+    solution=answers().logsumexp,
+    hint="Subtract the largest, add it again. What should a lane behind the row hold, so that its exponential is 0?",
+)
 def check_logsumexp(kernel: Callable[..., None]) -> None:
     """`kernel(x, out, width, BLOCK)`: out[row] = log(sum(exp(x[row]))), a program each; BLOCK is at least width."""
     for x in (randn(3, 16), randn(4, 11), 200 * randn(2, 13)):
@@ -125,7 +134,11 @@ def check_logsumexp(kernel: Callable[..., None]) -> None:
     check_loads(kernel)
 
 
-@exercise("Exercise 3 (the gradient of a chunk's weight)")
+@exercise(
+    "Exercise 3 (the gradient of a chunk's weight)",
+    solution=answers().weight_gradient,
+    hint="A dot product; the output of slot p begins at p * D.",
+)
 def check_weight_gradient(kernel: Callable[..., None]) -> None:
     """`kernel(outputs, upstream, out, D)`: out[slot] = <O_slot, dO>, a program each; D is the width."""
     outputs, upstream = randn(4, 16), randn(16, seed=1)

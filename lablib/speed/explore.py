@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from lablib.speed.figures.tiles import tiles_figure
+from lablib.speed.figures import tiles_figure
 from lablib.speed.tiles import Tiling
 from lablib.viz.widgets import Explorer
 

@@ -6,7 +6,7 @@ business, so that floors do not depend on who computes.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from lablib.core.config import Config
 
@@ -27,8 +27,6 @@ class Shape(Config):
     window: int = 512
     chunk: int = 64
     top_k: int = 16
-
-    scales: ClassVar = {}
 
     def __post_init__(self):
         super().__post_init__()

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import pandas as pd
 import torch
@@ -29,8 +28,6 @@ class TrainConfig(Config):
     checkpoint_every: int = 400
     optim: OptimConfig = OptimConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-
-    scales: ClassVar = {}
 
     def __post_init__(self):
         super().__post_init__()

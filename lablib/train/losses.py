@@ -1,5 +1,7 @@
 """Losses on logits."""
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -21,3 +23,15 @@ def next_token_loss(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, ""], 
     """The loss of a batch, and the logits it was taken of."""
     logits = model(batch.tokens)
     return cross_entropy(logits, batch.targets, batch.weight), logits
+
+
+def with_auxiliary(weight: float) -> Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]:
+    """The next-token loss plus `weight` times the sum of what layers return as auxiliary losses."""
+    if not weight >= 0:
+        raise ValueError(f"the weight of the auxiliary losses is {weight}; expected a number >= 0")
+
+    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        logits, _, losses = model.run(batch.tokens)
+        return cross_entropy(logits, batch.targets, batch.weight) + weight * sum(losses), logits
+
+    return objective

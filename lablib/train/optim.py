@@ -1,12 +1,15 @@
-"""AdamW with two groups: matrices decay, gains and embeddings do not."""
+"""AdamW with groups of parameters: matrices decay; gains, biases and embeddings do not."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from lablib.core.config import Config
+
+EPS = 1e-8  # of AdamW, before multipliers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,18 +22,46 @@ class OptimConfig(Config):
     weight_decay: float = 0.01
     clip: float = 1.0
 
-    scales: ClassVar = {}
+
+class Multipliers(NamedTuple):
+    """What a parameter's learning rate, weight decay and epsilon are multiplied by."""
+
+    lr: float = 1.0
+    weight_decay: float = 1.0
+    eps: float = 1.0
 
 
-def build_optimizer(model: nn.Module, cfg: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters; each group remembers its peak rate as `peak_lr`."""
+def build_optimizer(
+    model: nn.Module,
+    cfg: OptimConfig,
+    multipliers: Callable[[str, nn.Parameter], Multipliers] = lambda name, parameter: Multipliers(),
+) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters; each group remembers its peak rate as `peak_lr`.
+
+    A group is all parameters with the same multipliers that decay, or that do not: gains, biases and embeddings.
+    `multipliers` gives those of a parameter by its name (default: all 1). Raises ValueError for one below 0.
+    """
     embedded = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    decayed, plain = [], []
-    for parameter in filter(lambda p: p.requires_grad, model.parameters()):
-        matrix = parameter.ndim >= 2 and id(parameter) not in embedded
-        (decayed if matrix else plain).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": cfg.weight_decay, "peak_lr": cfg.lr},
-        {"params": plain, "weight_decay": 0.0, "peak_lr": cfg.lr},
-    ]
-    return torch.optim.AdamW(groups, lr=cfg.lr, betas=(cfg.beta1, cfg.beta2))
+    groups: dict[tuple[Multipliers, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        factors = multipliers(name, parameter)
+        if min(factors) < 0:
+            raise ValueError(f"{name} has the multipliers {factors}; expected none below 0")
+        for decays in (True, False):  # both groups, so that their order is always the same
+            groups.setdefault((factors, decays), [])
+        groups[factors, parameter.ndim >= 2 and id(parameter) not in embedded].append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": members,
+                "weight_decay": cfg.weight_decay * factors.weight_decay * decays,
+                "peak_lr": cfg.lr * factors.lr,
+                "eps": EPS * factors.eps,
+            }
+            for (factors, decays), members in groups.items()
+        ],
+        lr=cfg.lr,
+        betas=(cfg.beta1, cfg.beta2),
+    )

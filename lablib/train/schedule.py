@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from lablib.core.config import Config
 
@@ -19,8 +19,6 @@ class ScheduleConfig(Config):
     warmup: int = 50
     floor: float = 0.0
     decay: float = 0.2
-
-    scales: ClassVar = {}
 
     def __post_init__(self):
         super().__post_init__()

@@ -1,20 +1,22 @@
 """TTT-E2E and what it is compared with, as configurations of equal size (arXiv 2512.23675, sections 2.4 and 3.1).
 
 All have four blocks (the 5:1 hybrid needs six) and the parameters of TTT-E2E: what a mixer takes, the MLPs give.
-The sliding-window peer has TTT-E2E's own architecture, trained without the inner loop; read with it, it is TTT-naive.
+The sliding-window model has TTT-E2E's own architecture, trained without the inner loop; read with it, it is TTT-naive.
 """
 
+import functools
 from dataclasses import replace
 from typing import Any
 
 from lablib.core.measure import num_parameters
-from lablib.nn.decoder import Decoder, DecoderConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.train.loop import TrainConfig
 from lablib.train.optim import OptimConfig
-from lablib.ttt.peers import PeerConfig
-from lablib.ttt.reading import InnerConfig
+from lablib.ttt.e2e import InnerConfig
+from lablib.ttt.train_and_evaluate import SANDWICH, RunConfig
 
-BASE = DecoderConfig(plan="swa swa swa swa+prime", hidden=51, prime=51)
+BASE = SANDWICH.replace(plan="swa swa swa swa+prime", hidden=51, prime=51)
 BEST_RATE = {"sliding window": 2e-2, "TTT-KVB": 2e-2, "TTT-KVB, simplified": 2e-2}  # of `ttt/rates`
 RATE = 4e-2  # the best of all others
 NAIVE_RATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -31,13 +33,13 @@ PLANS = {
     "TTT-E2E, first order": BASE.plan,
     "TTT-E2E": BASE.plan,
 }
-PEERS = tuple(name for name in PLANS if name not in ("TTT-KVB, simplified", "TTT-E2E, all blocks"))
+BASELINES = tuple(name for name in PLANS if name not in ("TTT-KVB, simplified", "TTT-E2E, all blocks"))
 LADDER = ("sliding window", "TTT-KVB", "TTT-KVB, simplified", "TTT-E2E, all blocks", "TTT-E2E")
 
 
-def peer(scale: str, name: str, *, steps: int = 800, rate: float | None = None, **fields: Any) -> PeerConfig:
-    """The peer of a name with seed 0: `steps` of training (smoke: a few); `rate` None: the best of `ttt/rates`."""
-    cfg = PeerConfig.at(scale, name=name, learns=name.startswith("TTT-E2E"))
+def baseline(scale: str, name: str, *, steps: int = 800, rate: float | None = None, **fields: Any) -> RunConfig:
+    """The model of a name with seed 0: `steps` of training (smoke: a few); `rate` None: the best of `ttt/rates`."""
+    cfg = RunConfig.at(scale, name=name, learns=name.startswith("TTT-E2E"))
     optim = OptimConfig(lr=BEST_RATE.get(name, RATE) if rate is None else rate)
     train = TrainConfig(steps=steps, batch=16, log_every=20, checkpoint_every=200, optim=optim)
     if scale == "smoke":
@@ -47,19 +49,19 @@ def peer(scale: str, name: str, *, steps: int = 800, rate: float | None = None, 
         inner = inner.replace(order="first")
     if name == "TTT-E2E, all blocks":
         inner = inner.replace(count=4)
-    decoder = BASE.replace(plan=PLANS[name])
+    model = BASE.replace(plan=PLANS[name])
     if name == "TTT-E2E, all blocks":
-        decoder = decoder.replace(prime=BASE.prime // 4)
-    cfg = replace(cfg, decoder=decoder, inner=inner, train=train)
-    changes = {key.removeprefix("decoder__"): value for key, value in fields.items() if key.startswith("decoder__")}
-    others = {key: value for key, value in fields.items() if not key.startswith("decoder__")}
-    decoder = at_size(decoder.replace(**changes), size_of(BASE.replace(**changes)))
-    cfg = cfg.replace(decoder=decoder, **others)
+        model = model.replace(prime=BASE.prime // 4)
+    cfg = replace(cfg, model=model, inner=inner, train=train)
+    changes = {key.removeprefix("model__"): value for key, value in fields.items() if key.startswith("model__")}
+    others = {key: value for key, value in fields.items() if not key.startswith("model__")}
+    model = at_size(model.replace(**changes), size_of(BASE.replace(**changes)))
+    cfg = cfg.replace(model=model, **others)
     return cfg.replace(naive_rates=NAIVE_RATES) if name == "sliding window" else cfg
 
 
-def at_size(cfg: DecoderConfig, parameters: int) -> DecoderConfig:
-    """The decoder with MLPs as wide as they can be within a number of parameters; ValueError if not even 1 fits."""
+def at_size(cfg: ModelConfig, parameters: int) -> ModelConfig:
+    """The model with MLPs as wide as they can be within a number of parameters; ValueError if not even 1 fits."""
     one, two = (size_of(cfg.replace(hidden=hidden)) for hidden in (1, 2))
     hidden = 1 + (parameters - one) // (two - one)
     if hidden < 1:
@@ -67,6 +69,7 @@ def at_size(cfg: DecoderConfig, parameters: int) -> DecoderConfig:
     return cfg.replace(hidden=hidden)
 
 
-def size_of(cfg: DecoderConfig) -> int:
-    """Parameters of a decoder."""
-    return num_parameters(Decoder(cfg))
+@functools.cache
+def size_of(cfg: ModelConfig) -> int:
+    """Parameters of a model."""
+    return num_parameters(LanguageModel(cfg))

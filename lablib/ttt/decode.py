@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from lablib.nn.decoder import States
-from lablib.ttt.reading import Carry, TTTModel
+from lablib.nn.model import LayerStates
+from lablib.ttt.e2e import Carry, TTTModel
 
 Tokens = Int[Tensor, "batch time"]
 
@@ -23,8 +23,8 @@ class Progress(NamedTuple):
     and the upper caches from before the pending ones.
     """
 
-    lower: States | None
-    now: States | None
+    lower: LayerStates | None
+    now: LayerStates | None
     carry: Carry
     pending: Tokens
     hidden: Float[Tensor, "batch pending width"]
@@ -32,7 +32,7 @@ class Progress(NamedTuple):
 
 def begin(model: TTTModel, batch: int) -> Progress:
     """Before the first token."""
-    weight = model.decoder.embedding.weight
+    weight = model.base.embedding.weight
     carry = Carry({name: w.detach() for name, w in model.fast_weights(batch).items()}, None)
     nothing = torch.zeros(batch, 0, dtype=torch.long, device=weight.device)
     return Progress(None, None, carry, nothing, weight.new_zeros(batch, 0, weight.shape[1]))

@@ -1,4 +1,6 @@
-"""The exercises of notebook 03: checks that guess the mistake. Solutions are folded in the notebook."""
+"""The exercises of notebook 03: solutions, and checks that guess the mistake."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor
@@ -6,14 +8,22 @@ from torch import Generator, Tensor
 from lablib.core.exercise import Mistake, attempt, exercise
 
 
-@exercise("Exercise 1 (the inner step)")
+def step(weights: Tensor, gradient: Tensor, rate: float, clip: float) -> Tensor:
+    """One step down the gradient, whose norm is cut to at most `clip`."""
+    return weights - rate * gradient * min(1.0, clip / max(float(gradient.norm()), 1e-9))
+
+
+@exercise(
+    "Exercise 1 (the inner step)",
+    solution=step,
+    hint="Only a gradient that is too long is made shorter, and it keeps its direction.",
+)
 def check_inner_step(answer) -> None:
     """`answer(weights, gradient, rate, clip)`: one step down the gradient, its norm at most `clip` before the rate."""
     weights = torch.tensor([1.0, -2.0, 0.5])
     for gradient, clip in (([0.3, 0.0, 0.4], 1.0), ([3.0, 0.0, 4.0], 1.0), ([3.0, 0.0, 4.0], 2.0), ([0.0] * 3, 1.0)):
         slope = torch.tensor(gradient)
-        norm = float(slope.norm())
-        expected = weights - 0.5 * slope * min(1.0, clip / norm if norm else 1.0)
+        expected = step(weights, slope, 0.5, clip)
         found = torch.as_tensor(attempt(answer, weights.clone(), slope, 0.5, clip))
         if found.shape == expected.shape and torch.allclose(found, expected):
             continue
@@ -41,7 +51,20 @@ def _wrong_step(found: Tensor, weights: Tensor, gradient: Tensor, clip: float) -
     return f"For gradient {gradient.tolist()}, rate 0.5 and clip {clip:g} you say {found.tolist()}; do it by hand."
 
 
-@exercise("Exercise 2 (find the leak)")
+def scores(weight: float, chunks: list, loss: Callable, learn: Callable) -> list:
+    """The losses of the chunks, each scored before it is learnt from."""
+    found = []
+    for chunk in chunks:
+        found.append(loss(weight, chunk))
+        weight = learn(weight, chunk)
+    return found
+
+
+@exercise(
+    "Exercise 2 (find the leak)",
+    solution=scores,
+    hint="A chunk that was learnt from is no test any more. Which comes first?",
+)
 def check_scores(answer) -> None:
     """`answer(weight, chunks, loss, learn)`: the losses of the chunks, none learnt from before it is scored.
 
@@ -55,36 +78,37 @@ def check_scores(answer) -> None:
     def learn(weight: float, chunk: float) -> float:
         return weight - 0.5 * (weight - chunk)
 
-    def honest(first: bool, keep: bool = True) -> list[float]:
-        weight, found = 0.0, []
-        for chunk in chunks:
-            after = learn(weight, chunk)
-            found.append(loss(weight if first else after, chunk))
-            weight = after if keep else 0.0
-        return found
-
     found = attempt(answer, 0.0, list(chunks), loss, learn)
     if not isinstance(found, list | tuple):
         raise Mistake(f"You return {found!r}; expected the list of the chunks' losses, one a chunk.")
     found = [float(value) for value in found]
-    if found == honest(True):
+    if found == scores(0.0, chunks, loss, learn):
         return
-    if found == honest(False):
+    if found == scores(0.0, chunks, lambda weight, chunk: loss(learn(weight, chunk), chunk), learn):
         raise Mistake("Too good: each chunk is scored with weights that have seen it. A test loss must come first.")
-    if found == honest(True, keep=False):
+    if found == scores(0.0, chunks, loss, lambda weight, chunk: weight):
         raise Mistake("Nothing is learnt: every chunk is scored with the weights from the beginning.")
     if len(found) != len(chunks):
         raise Mistake(f"You return {len(found)} losses for {len(chunks)} chunks.")
     raise Mistake(f"For chunks {chunks} you say {found}; the first loss is (0 - 1)^2, and then the weight is 0.5.")
 
 
-@exercise("Exercise 3 (binding a value to a key)")
+def bind(state: Tensor, key: Tensor, value: Tensor, rate: float) -> Tensor:
+    """One gradient step on |state @ key - value|^2 / 2: (values, keys), (keys), (values) -> (values, keys)."""
+    return state - rate * torch.outer(state @ key - value, key)
+
+
+@exercise(
+    "Exercise 3 (binding a value to a key)",
+    solution=bind,
+    hint="The derivative by S is the outer product of S k - v and k. (Above, the state stood on the other side of k.)",
+)
 def check_binding(answer) -> None:
     """`answer(state, key, value, rate)`: one gradient step on |state @ key - value|^2 / 2."""
     generator = Generator().manual_seed(5)
     state, key, value = (torch.randn(*shape, generator=generator) for shape in ((2, 3), (3,), (2,)))
     missing = state @ key - value
-    expected = state - 0.3 * torch.outer(missing, key)
+    expected = bind(state, key, value, 0.3)
     found = torch.as_tensor(attempt(answer, state.clone(), key, value, 0.3))
     if found.shape == expected.shape and torch.allclose(found, expected, atol=1e-6):
         return

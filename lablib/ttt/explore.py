@@ -3,7 +3,8 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from lablib.ttt.figures.trace import step_figure
+from lablib.ttt.figures import trace_chart
+from lablib.viz.chart import draw
 from lablib.viz.widgets import Explorer
 
 
@@ -12,9 +13,9 @@ def trace_explorer(table: pd.DataFrame) -> Explorer:
 
     table = table[table["seed"] == 0]
 
-    def draw(read: int, chunk: int, rate: float, after: int) -> go.Figure:
+    def draw_until(read: int, chunk: int, rate: float, after: int) -> go.Figure:
         rows = table[(table["chunk"] == chunk) & (table["factor"] == rate)]
-        return step_figure(rows, previous=watched.index(after), read=read)
+        return draw(trace_chart(rows, previous=watched.index(after), read=read, lines=5))
 
     reads = sorted(int(start) for start in table.loc[table["chunk"] == table["chunk"].max(), "start"].unique())
     watched = [int(table[name].iloc[0]) for name in sorted(table) if str(name).startswith("watched_")]
@@ -25,4 +26,4 @@ def trace_explorer(table: pd.DataFrame) -> Explorer:
         "after": watched,
     }
     start = {"read": reads[-1], "chunk": sliders["chunk"][-1], "rate": 1.0, "after": watched[1]}
-    return Explorer(draw, sliders, start=start)
+    return Explorer(draw_until, sliders, start=start)

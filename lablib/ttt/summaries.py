@@ -1,15 +1,16 @@
-"""From the tables of notebook 03 to the numbers said of them: table -> table, with intervals."""
+"""Summaries of the readers of notebook 03: table -> numbers, with intervals over seeds."""
 
 import numpy as np
 import pandas as pd
 
-from lablib.core.stats import Interval, bootstrap_mean, paired_difference
+from lablib.core import tables
+from lablib.core.stats import Interval, mean_interval
 
 NAIVE = "TTT-naive"
 
 
 def readings(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows by position, with a `series` for each way to read: the peer's name, TTT-naive, TTT-E2E read without.
+    """The rows by position, with a `series` for each way to read: the model's name, TTT-naive, TTT-E2E read without.
 
     Of naive reading only the inner rate with the lowest mean loss over all arms of a name is kept: its sweep.
     """
@@ -48,51 +49,32 @@ def at_best_rate(table: pd.DataFrame) -> pd.DataFrame:
     if table.empty:
         return table
     own = over_positions(as_trained(table))
-    rate = table.groupby("arm")["train.optim.lr"].first()
-    own = own.assign(rate=own["arm"].map(rate))
-    best = (
-        own.groupby(["name", "rate"])["loss"].mean().reset_index().sort_values("loss").groupby("name").first()["rate"]
-    )
-    return table[table["train.optim.lr"] == table["name"].map(best)]
+    own = own.assign(rate=own["arm"].map(table.groupby("arm")["train.optim.lr"].first()))
+    losses = own.groupby(["name", "rate"])["loss"].mean().sort_values().reset_index()
+    return table[table["train.optim.lr"] == table["name"].map(losses.groupby("name")["rate"].first())]
 
 
 def by_series(table: pd.DataFrame, start: int = 0, stop: int | None = None) -> pd.DataFrame:
     """A row a way to read: mean loss over positions with its interval over seeds, and what it cost."""
-    rows = readings(table)
-    losses = over_positions(rows, start, stop)
-    columns = ["parameters", "fast_weights", "state_bytes", "train_tokens", "train_flops", "cpu_seconds"]
-    facts = table.groupby("arm")[columns].first()
-    found = []
-    for name, group in losses.groupby("series", sort=False):
-        interval = bootstrap_mean(group["loss"])
-        cost = facts.loc[group["arm"]]
-        found.append(
-            {
-                "read as": name,
-                "seeds": len(group),
-                "loss": interval.estimate,
-                "low": interval.low,
-                "high": interval.high,
-                "best possible": group["best"].mean(),
-                "parameters": int(cost["parameters"].mean()),
-                "fast": int(cost["fast_weights"].mean()),
-                "state KiB": cost["state_bytes"].mean() / 1024,
-                "training tokens": int(cost["train_tokens"].mean()),
-                "training TFLOPs": cost["train_flops"].mean() / 1e12,
-                "CPU-s an arm (most)": cost["cpu_seconds"].max(),
-            }
-        )
-    return pd.DataFrame(found)
+    facts = ["parameters", "fast_weights", "state_bytes", "train_tokens", "train_flops", "cpu_seconds"]
+    losses = over_positions(readings(table), start, stop).join(table.groupby("arm")[facts].first(), on="arm")
+    losses = losses.rename(columns={"series": "read as"})
+    cost = losses.groupby("read as", sort=False)
+    shown = {
+        "best possible": cost["best"].mean(),
+        "parameters": cost["parameters"].mean().astype(int),
+        "fast": cost["fast_weights"].mean().astype(int),
+        "state KiB": cost["state_bytes"].mean() / 1024,
+        "training tokens": cost["train_tokens"].mean().astype(int),
+        "training TFLOPs": cost["train_flops"].mean() / 1e12,
+        "CPU-s an arm (most)": cost["cpu_seconds"].max(),
+    }
+    return tables.means(losses, "loss", "read as").join(pd.DataFrame(shown), on="read as")
 
 
 def against(table: pd.DataFrame, first: str, second: str, start: int = 0, stop: int | None = None) -> Interval:
     """The way to read `second` less `first`, in nats over positions, paired by seed. ValueError for a missing one."""
-    losses = over_positions(readings(table), start, stop)
-    wide = losses.pivot_table(index="seed", columns="series", values="loss")
-    if missing := {first, second} - set(wide.columns):
-        raise ValueError(f"the table has no {', '.join(sorted(missing))}; it has {', '.join(wide.columns)}")
-    pairs = wide[[first, second]].dropna()
-    return paired_difference(pairs[first], pairs[second])
+    return tables.difference(over_positions(readings(table), start, stop), "loss", first, second, by="series")
 
 
 def share_closed(
@@ -100,14 +82,13 @@ def share_closed(
 ) -> Interval:
     """How far from one curve to another a third has come, over the last positions: 0 to 1, paired by seed."""
     rows = readings(table)
-    stop = int(rows["stop"].max())
-    losses = over_positions(rows, stop - last, stop)
-    wide = losses.pivot_table(index="seed", columns="series", values="loss")[[below, above, name]].dropna()
-    return bootstrap_mean((wide[below] - wide[name]) / (wide[below] - wide[above]))
+    losses = over_positions(rows, int(rows["stop"].max()) - last)
+    wide = losses.pivot(index="seed", columns="series", values="loss")[[below, above, name]].dropna()
+    return mean_interval((wide[below] - wide[name]) / (wide[below] - wide[above]))
 
 
 def answered(table: pd.DataFrame) -> pd.DataFrame:
-    """Share of right answers by training, peer and distance, the loss of all other tokens, and what training took."""
+    """Share of right answers by training, model and distance, the loss of all other tokens, and what training took."""
     rows = table[table["phase"] == "recall"]
     keys = ["questions", "name"]
     reach = rows["nearest"].astype(int).astype(str) + " to " + rows["farthest"].astype(int).astype(str)
@@ -140,25 +121,11 @@ def step_costs(table: pd.DataFrame) -> pd.DataFrame:
     means = table.groupby(["order", "chunk"], sort=False)[["step_seconds", "step_flops"]].mean()
     plain = means.loc["none"].iloc[0]
     ratios = (means / plain).rename(columns={"step_seconds": "times the CPU seconds", "step_flops": "times the FLOPs"})
-    return ratios.drop(index="none").reset_index()
+    return ratios.drop(index="none", level="order").reset_index()
 
 
-def said_of_cost(table: pd.DataFrame) -> str:
-    """The ratios of `ttt/cost` in words: how each peer's cost of a token grows, and what decoding costs at the end."""
-    mean = table.groupby(["name", "length"])[["prefill_seconds", "decode_seconds"]].mean()
-    lengths = sorted(table["length"].unique())
-    low, high = (length if length in lengths else lengths[i] for i, length in ((0, 1024), (-1, 16_384)))
-    parts, slopes, middle = [], [], lengths[len(lengths) // 2 :]
-    for name in table["name"].unique():
-        grown = mean.loc[(name, high), "prefill_seconds"] / mean.loc[(name, low), "prefill_seconds"]
-        parts.append(f"{name} **{grown:.2f}**")
-        if len(middle) > 1:
-            seconds = mean.loc[name, "prefill_seconds"].loc[middle]
-            slopes.append(f"{name} **{np.polyfit(np.log(middle), np.log(seconds), 1)[0]:.2f}**")
-    last = lengths[-1]
-    ratio = mean.loc[("full attention", last), "decode_seconds"] / mean.loc[("TTT-E2E", last), "decode_seconds"]
-    return (
-        f"A prefilled token behind {high:,} others costs, over one behind {low:,}: {', '.join(parts)} times as much. "
-        f"The slope from {middle[0]:,} tokens on, log over log: {', '.join(slopes) or 'one length has none'}. "
-        f"Decoding behind {last:,} tokens: full attention costs **{ratio:.1f}** times what TTT-E2E does."
-    )
+def token_costs(table: pd.DataFrame, name: str, measure: str = "prefill_seconds") -> pd.Series:
+    """Of `ttt/cost`: mean seconds of a token by how many stand before it, for one reader. ValueError for none such."""
+    if name not in set(table["name"]):
+        raise ValueError(f"the table has no {name}; it has {', '.join(table['name'].unique())}")
+    return table[table["name"] == name].groupby("length")[measure].mean()

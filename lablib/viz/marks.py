@@ -1,126 +1,230 @@
-"""Marks that most figures share: a mean with its interval and every seed, grouped bars, a length axis."""
+"""The marks of each kind of panel: means with their intervals, and a dot for every seed."""
 
-from collections.abc import Collection, Sequence
+from __future__ import annotations
+
 from numbers import Real
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
-from lablib.core.stats import bootstrap_mean
-from lablib.viz.style import rgba
+from lablib.core.stats import mean_interval
+from lablib.viz.style import BLUE, DASHES, SYMBOLS, TEXT, rgba, spell_length
 
-NOTHING = "No arms in this table yet: run the experiment, or `lab record` for the recorded ones."
+if TYPE_CHECKING:
+    from lablib.viz.chart import Panel
 
-
-def spell_length(tokens: Real) -> str:
-    """A length in tokens as people say it: 64, 4K, 1M."""
-    for unit, size in (("M", 2**20), ("K", 2**10)):
-        if tokens >= size:
-            return f"{tokens / size:g}{unit}"
-    return f"{tokens:g}"
-
-
-def runs_and_seeds(rows: pd.DataFrame, each: str = "", by: str | list[str] | None = None) -> str:
-    """What a figure is drawn from: "recorded runs, 3 to 5 seeds a line", with the seeds of each group of `by`."""
-    runs = " and ".join(f"{store} runs" for store in sorted(rows["store"].unique()))
-    seeds = rows.groupby(by)["seed"].nunique() if by else pd.Series(rows["seed"].nunique())
-    span = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
-    return f"{runs}, {span} seeds" + (f" a {each}" if each else "")
+FEWEST = 5  # seeds that have an interval
+FEW = 8  # places on a line up to which intervals are bars, not a band
+LOGS = ("log", "values", "length")  # kinds of axes
+DENSE = 24  # places on a line from which on its means have no marks of their own
+# cividis: dark is little, light is much, in every vision
+SCALE = ["#00224E", "#2A3F6D", "#575C6D", "#7D7C78", "#A59C74", "#CFB958", "#FDE737"]
 
 
-def questions_asked(rows: pd.DataFrame) -> str:
-    """How many questions each arm was asked at a length, for the line under a title."""
-    return f"{int(rows['haystacks'].iloc[0] * rows['questions'].max())} questions a seed"
+class Spread(NamedTuple):
+    """A mean with the ends of its interval or range."""
+
+    estimate: float
+    low: float
+    high: float
 
 
-def add_seeds(
-    figure: go.Figure,
-    table: pd.DataFrame,
-    x: str,
-    y: str,
-    *,
-    name: str,
-    colour: str,
-    dash: str = "solid",
-    symbol: str = "circle",
-    row: int | None = None,
-    col: int | None = None,
-    legend: bool = True,
-) -> None:
-    """A line through the means over seeds, a band for their bootstrap interval, and a faint dot for every seed."""
-    table = table.dropna(subset=[y])
-    if table.empty:
-        return
-    # places on a category axis keep the order of the table
-    grouped = table.groupby(x, sort=pd.api.types.is_numeric_dtype(table[x]))
-    means = grouped[y].apply(lambda values: pd.Series(bootstrap_mean(values)._asdict())).unstack()
-    at = list(means.index)
-    band = [*means["high"], *means["low"][::-1]]
-    figure.add_scatter(
-        x=at + at[::-1], y=band, fill="toself", fillcolor=rgba(colour, 0.15), line={"width": 0}, mode="lines",
-        hoverinfo="skip", showlegend=False, legendgroup=name, row=row, col=col,
-    )  # fmt: skip
-    figure.add_scatter(
-        x=table[x], y=table[y], mode="markers", marker={"color": rgba(colour, 0.35), "size": 5, "symbol": symbol},
-        customdata=table["seed"], hovertemplate="seed %{customdata}: %{y:.3f}<extra>" + name + "</extra>",
-        showlegend=False, legendgroup=name, row=row, col=col,
-    )  # fmt: skip
-    figure.add_scatter(
-        x=at, y=means["estimate"], mode="lines+markers", name=name, legendgroup=name, showlegend=legend,
-        line={"color": colour, "width": 2.5, "dash": dash}, marker={"size": 8, "symbol": symbol},
-        hovertemplate="mean %{y:.3f}<extra>" + name + "</extra>", row=row, col=col,
-    )  # fmt: skip
+class Canvas(NamedTuple):
+    """What a figure is made of, and the number of the panel that is drawn: "" for the first, then "2"."""
+
+    traces: list[dict[str, Any]]
+    layout: dict[str, Any]
+    panel: str = ""
+
+    def add(self, kind: str = "scatter", **trace) -> None:
+        self.traces.append(
+            {"type": kind, "xaxis": f"x{self.panel}", "yaxis": f"y{self.panel}", "showlegend": False} | trace
+        )
+
+    def note(self, **note) -> None:
+        """A text on the panel."""
+        self.layout["annotations"].append({"showarrow": False, "font": {"size": 11}} | note)
+
+    def line(self, at: Real, side: str) -> None:
+        """A dotted line across the panel, at a value of the axis x or y."""
+        other, line = "yx"[side == "y"], {"dash": "dot", "color": TEXT, "width": 1.2}
+        ends = {f"{side}0": at, f"{side}1": at, f"{other}0": 0, f"{other}1": 1}
+        refs = {f"{side}ref": f"{side}{self.panel}", f"{other}ref": f"{other}{self.panel} domain"}
+        self.layout["shapes"].append({"type": "line", "line": line} | ends | refs)
 
 
-def add_bars(
-    figure: go.Figure,
-    table: pd.DataFrame,
-    category: str,
-    x: str,
-    *,
-    order: Sequence[str],
-    name: str,
-    colour: str,
-    symbol: str = "circle",
-    row: int | None = None,
-    col: int | None = None,
-    legend: bool = True,
-) -> None:
-    """By category, a pale bar to the mean over seeds and a dot for every seed; bars of several names stand grouped."""
-    means = table.groupby(category)[x].mean().reindex(order)
-    figure.add_bar(
-        y=list(order), x=means, orientation="h", name=name, legendgroup=name, showlegend=legend,
-        marker={"color": colour, "opacity": 0.35}, offsetgroup=name, hovertemplate="mean %{x:.3f}<extra></extra>",
-        row=row, col=col,
-    )  # fmt: skip
-    figure.add_scatter(
-        y=table[category], x=table[x], mode="markers", marker={"color": colour, "size": 8, "symbol": symbol},
-        orientation="h", offsetgroup=name, legendgroup=name, showlegend=False, customdata=table["seed"],
-        hovertemplate="seed %{customdata}: %{x:.3f}<extra></extra>", row=row, col=col,
-    )  # fmt: skip
-    figure.update_layout(barmode="group", scattermode="group")
-    figure.update_yaxes(autorange="reversed", automargin=True, row=row, col=col)
+class Group(NamedTuple):
+    """The rows of one name in a panel, and how they are drawn: as number `place` of `number` names."""
+
+    panel: Panel
+    rows: pd.DataFrame
+    name: str
+    colour: str
+    place: int
+    number: int
+    style: int  # of dash and symbol
+    canvas: Canvas
+
+    def add(self, kind: str = "scatter", **trace) -> None:
+        """A trace of the group; hidden in the legend unless it says otherwise."""
+        self.canvas.add(kind, **({"name": self.name, "legendgroup": self.name} | trace))
+
+    @property
+    def faint(self) -> bool:
+        return self.name in self.panel.faint
+
+    def mark(self, **more) -> dict[str, Any]:
+        return {"color": self.colour, "symbol": SYMBOLS[self.style % len(SYMBOLS)], "line": {"width": 0}} | more
 
 
-def length_axis(figure: go.Figure, lengths: Collection, *, title: str, row: int | None = None, col: int | None = None):
-    """A logarithmic axis of lengths with their spoken names."""
-    ticks = sorted(set(lengths))
-    figure.update_xaxes(
-        type="log", tickvals=ticks, ticktext=[spell_length(n) for n in ticks], title=title, row=row, col=col
+def spread(values: np.ndarray | pd.Series, *, geometric: bool = False) -> Spread:
+    """The mean with its 95 % t interval; of fewer than five values with their range."""
+    if geometric:
+        return Spread(*(10**end for end in spread(np.log10(values))))
+    if len(values) < FEWEST:
+        return Spread(float(values.mean()), float(values.min()), float(values.max()))
+    return Spread(*mean_interval(values)[:3])
+
+
+def means(rows: pd.DataFrame, at: str, measure: str, *, geometric: bool = False) -> pd.DataFrame:
+    """By place, in order, the mean over seeds with the ends of its band."""
+    rows = rows[[at, measure]].dropna(subset=[measure])
+    grouped = rows.groupby(at, sort=pd.api.types.is_numeric_dtype(rows[at]))[measure]
+    found = {place: spread(values.to_numpy(), geometric=geometric) for place, values in grouped}
+    return pd.DataFrame(list(found.values()), index=list(found), columns=["estimate", "low", "high"])
+
+
+def draw(canvas: Canvas, panel: Panel, colours: dict[str, str], shown: set[str]) -> None:
+    """Draw a panel; `colours` are those of the whole figure, `shown` collects the names of the legend."""
+    kinds = {"lines": _line, "bars": _bar, "plane": _plane, "points": _points, "heat": _heat}
+    groups, order = panel.groups(), list(colours)
+    for i, (name, rows) in enumerate(groups.items()):
+        style = order.index(name) if name in colours else 0
+        colour = colours.get(name) or next(iter(colours.values()), BLUE)
+        kinds[panel.kind](Group(panel, rows, name, colour, i, len(groups), style, canvas), name not in shown)
+        shown.update({name} - {""})
+    for curve in panel.curves:
+        line = {"color": TEXT, "width": 1.2, "dash": "dot"}
+        canvas.add(x=curve.x, y=curve.y, mode="lines", name=curve.name, line=line)
+    if panel.own is not None and len(panel.own):
+        canvas.add(
+            x=panel.own[panel.x.column], y=panel.own[panel.y.column], mode="markers", name="your own runs",
+            marker={"symbol": "diamond-open", "size": 11, "color": TEXT, "line": {"width": 2}},
+            customdata=panel.own["seed"], hovertemplate="seed %{customdata}: %{x}, %{y:.3f}<extra>yours</extra>",
+        )  # fmt: skip
+    for level in panel.references:
+        canvas.line(level.at, level.axis)
+        across, axis = level.axis == "x", panel.x if level.axis == "x" else panel.y
+        at = np.log10(level.at) if axis.kind in LOGS else level.at  # notes take the logarithm, lines not
+        where = {"x": at, "y": 0, "yref": "y{} domain"} if across else {"x": 1, "xref": "x{} domain", "y": at}
+        where = {"xref": "x{}", "yref": "y{}"} | where
+        where = {key: value.format(canvas.panel) if "ref" in key else value for key, value in where.items()}
+        canvas.note(text=level.name, xanchor="right", yanchor="bottom" if across else "top", **where)
+
+
+def _line(group: Group, legend: bool) -> None:
+    x, y, faint = group.panel.x.column, group.panel.y.column, group.faint
+    found, rows = (
+        means(group.rows, x, y, geometric=group.panel.geometric),
+        group.rows[[x, y, "seed"]].dropna(subset=[y]),
     )
-
-
-def reference_line(figure: go.Figure, y: float, text: str, *, row: int | str = "all", col: int | str = "all") -> None:
-    """A dotted level across a panel, such as chance."""
-    figure.add_hline(
-        y=y, line={"dash": "dot", "color": "#555", "width": 1}, annotation_text=text,
-        annotation_position="bottom right", annotation_font_size=11, row=row, col=col,
+    if group.panel.y.kind == "log":
+        found["low"] = found["low"].clip(lower=rows[y].min())
+    at, few, dense = found.index, len(found) <= FEW, len(found) >= DENSE
+    dots = rows[x]
+    if few and group.number > 1 and pd.api.types.is_numeric_dtype(dots):
+        at, dots = (_aside(group, np.asarray(values, float)) for values in (at, dots))
+    if not faint:  # empty where there are bars, so that an explorer has the same traces whatever its sliders say
+        band = found.iloc[: 0 if few else None]
+        group.add(
+        x=[*band.index, *band.index[::-1]], y=[*band["high"], *band["low"][::-1]], fill="toself",
+                  mode="lines", fillcolor=rgba(group.colour, 0.14), line={"width": 0}, hoverinfo="skip")  # fmt: skip
+    _dots(group, dots, rows[y], rows["seed"], size=5 if few else 2 if dense else 4)
+    line = {"color": group.colour, "width": 1.5 if faint else 2.5, "dash": DASHES[group.style % len(DASHES)]}
+    group.add(
+        x=at, y=found["estimate"], mode="lines" if dense else "lines+markers", showlegend=legend, line=line,
+        opacity=0.4 if faint else 1, marker=group.mark(size=6 if faint else 8),
+        error_y=_ends(found, group.colour) if few and not faint else {"visible": False},
+        hovertemplate="mean %{y:.3g}<extra>%{fullData.name}</extra>",
     )  # fmt: skip
 
 
-def missing(text: str) -> go.Figure:
-    """An empty figure that says what is missing and how to make it."""
-    figure = go.Figure()
-    figure.add_annotation(text=text, showarrow=False, font={"size": 15}, x=0.5, y=0.5, xref="paper", yref="paper")
-    figure.update_layout(template="plotly_white", height=220, xaxis={"visible": False}, yaxis={"visible": False})
-    return figure
+def _aside(group: Group, values: np.ndarray) -> np.ndarray:
+    """Places on the x axis a little to the left or right, so that a line's bars do not hide another's."""
+    log, every = group.panel.x.kind in LOGS, group.panel.rows[group.panel.x.column]
+    every, values = (np.log10(every), np.log10(values)) if log else (every, values)
+    moved = values + 0.03 * (group.place - (group.number - 1) / 2) / group.number * float(np.ptp(every))
+    return 10**moved if log else moved
+
+
+def _dots(group: Group, x, y, seeds, *, size: int) -> None:
+    group.add(
+        x=x, y=y, mode="markers", customdata=seeds,
+        marker=group.mark(size=size, color=rgba(group.colour, 0.25 if group.faint else 0.5)),
+        hovertemplate="seed %{customdata}: %{x}, %{y:.3g}<extra>%{fullData.name}</extra>",
+    )  # fmt: skip
+
+
+def categories(panel: Panel) -> list:
+    """The categories of bars, from top to bottom, in the order of the table."""
+    return list(panel.y.ticks) or list(panel.rows[panel.y.column].unique())
+
+
+def _bar(group: Group, legend: bool) -> None:
+    panel, order = group.panel, categories(group.panel)
+    found, rows = means(group.rows, panel.y.column, panel.x.column), group.rows.dropna(subset=[panel.x.column])
+    width, shift = 0.7 / group.number, (group.place - (group.number - 1) / 2) * 0.8 / group.number
+    at = np.array([order.index(category) + shift for category in found.index])
+    if panel.x.range is None or panel.x.range[0] <= 0:
+        group.add(
+        "bar", x=found["estimate"], y=at, orientation="h", width=width, hoverinfo="skip",
+                  marker={"color": rgba(group.colour, 0.3)})  # fmt: skip
+    beside = shift + (rows["seed"] % 5 - 2) / 5 * width * 0.7  # so that equal seeds do not hide each other
+    dots = np.array([order.index(category) for category in rows[panel.y.column]]) + beside
+    _dots(group, rows[panel.x.column], dots, rows["seed"], size=5)
+    mark = {"symbol": "line-ns-open", "size": min(16, 26 * width), "color": group.colour, "line": {"width": 3}}
+    group.add(
+        x=found["estimate"], y=at, mode="markers", marker=mark, showlegend=legend,
+        error_x=_ends(found, group.colour), hovertemplate="mean %{x:.3g}<extra>%{fullData.name}</extra>",
+    )  # fmt: skip
+
+
+def _plane(group: Group, legend: bool) -> None:
+    x, y = (group.rows[axis.column] for axis in (group.panel.x, group.panel.y))
+    _dots(group, x, y, group.rows["seed"], size=6)
+    across, up = (pd.DataFrame([spread(values.dropna())]) for values in (x, y))
+    group.add(
+        x=across["estimate"], y=up["estimate"], mode="markers", showlegend=legend, marker=group.mark(size=13),
+        error_x=_ends(across, group.colour), error_y=_ends(up, group.colour),
+        hovertemplate="mean %{x:.3g}, %{y:.2f}<extra>%{fullData.name}</extra>",
+    )  # fmt: skip
+
+
+def _points(group: Group, legend: bool) -> None:
+    panel, rows = group.panel, group.rows
+    y, ends = rows[panel.y.column], [rows[column] for column in panel.spread]
+    bar = {"array": ends[1] - y, "arrayminus": y - ends[0], "width": 0, "thickness": 1} if ends else None
+    size = 7 + 1.5 * np.log2(rows[panel.size] / rows[panel.size].min()) if panel.size else 8
+    group.add(
+        x=rows[panel.x.column], y=y, mode="markers", showlegend=legend, error_y=bar, customdata=rows["seed"],
+        marker=group.mark(size=size, opacity=0.8),
+        hovertemplate="seed %{customdata}: %{x:.4g}, %{y:.4g}<extra>%{fullData.name}</extra>",
+    )  # fmt: skip
+
+
+def _heat(group: Group, legend: bool) -> None:
+    panel = group.panel
+    cells = panel.rows.pivot_table(index=panel.y.column, columns=panel.x.column, values=panel.by, sort=True)
+    low, high = panel.scale or (float(cells.min().min()), float(cells.max().max()))
+    group.add(
+        "heatmap", x=[spell_length(n) for n in cells.columns], y=[f"{value:.0%}" for value in cells.index],
+        z=cells.to_numpy(), zmin=low, zmax=max(high, low + 0.01), xgap=1, ygap=1,
+        colorscale=[[i / 6, colour] for i, colour in enumerate(SCALE)], showscale=not group.canvas.panel,
+        colorbar={"thickness": 10, "outlinewidth": 0}, hovertemplate="%{x}, %{y}: %{z:.2f}<extra></extra>",
+    )  # fmt: skip
+
+
+def _ends(found: pd.DataFrame, colour: str) -> dict[str, Any]:
+    ends = {"array": found["high"] - found["estimate"], "arrayminus": found["estimate"] - found["low"]}
+    return {"type": "data", "symmetric": False, "color": colour, "thickness": 1.5, "width": 3, "visible": True} | ends

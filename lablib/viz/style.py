@@ -1,100 +1,136 @@
-"""One look for every figure: a colour-blind-safe palette, one name and colour a model family, one template."""
+"""One look for every figure: colours that read on white and on dark, one a model family; text that is measured."""
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Mapping, Sequence
+from numbers import Real
 from textwrap import wrap
 
-import plotly.graph_objects as go
-
-# Okabe and Ito's palette (jfly.uni-koeln.de/color), safe for the common colour-vision deficiencies
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+# Okabe and Ito's hues (jfly.uni-koeln.de/color), darkened or lightened until each reads on white and on #111
+BLUE, VERMILLION, GREEN, AMBER = "#1F78C8", "#D55E00", "#00936A", "#B08200"
+PINK, VIOLET, TEAL, OLIVE, BROWN, CRIMSON = "#C8609B", "#8A63D2", "#1F93A5", "#74881E", "#A0674B", "#D03A3A"
 GREY = "#7F7F7F"
+TEXT = "#797979"  # 4.3 : 1 on white and on #111; no colour has more on both
+GRID = "rgba(127,127,127,0.22)"
 
-FAMILIES = {
-    "SWA + HSA": BLUE,
-    "SWA only": GREY,
-    "full attention, RoPE": VERMILLION,
-    "full attention, NoPE": ORANGE,
-    "concatenated softmax": PURPLE,
-    "RoPE on the HSA read": GREEN,
-}
-
-END_COLOURS = (BLUE, VERMILLION)  # where only a narrow and a wide window are compared
+COLOURS = (BLUE, VERMILLION, GREEN, AMBER, PINK, VIOLET, TEAL, OLIVE, BROWN, CRIMSON, GREY)
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
-COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, GREY, BLACK)  # of things without a colour of their own
 
-# narrow to wide: cividis from dark to light, without its palest end
-RAMP = ("#00224E", "#2A3F6D", "#575C6D", "#7D7C78", "#A59C74", "#CFB958", "#E8D34A")
+# the parts of a model, and the families that are compared throughout the lab
+WINDOW, RETRIEVAL = GREY, AMBER
+FAMILIES = {
+    name: colour
+    for colour, names in {
+        BLUE: "SWA + HSA|TTT-E2E|TTT-E2E, b=1|whole model, one question|narrow throughout",
+        GREY: "SWA only|sliding window",
+        VERMILLION: "full attention, RoPE|full attention",
+        AMBER: "full attention, NoPE|hybrid 5:1|self-copy, then wide",
+        PINK: "concatenated softmax|TTT-KVB, simplified|Gated DeltaNet",
+        GREEN: "RoPE on the HSA read|Mamba-2|short and dense, then wide",
+        BROWN: "SWA only, wide|no attention",
+        TEAL: "TTT-E2E, b=16|TTT-E2E, first order|TTT-E2E, all blocks",
+        VIOLET: "TTT-KVB",
+        OLIVE: "TTT-naive",
+        CRIMSON: "wide from scratch",
+        TEXT: "best possible",
+    }.items()
+    for name in names.split("|")
+}
+RAMP = (BLUE, "#7A66DB", "#BB4FA8", CRIMSON)
 
 
 def ramp(number: int) -> list[str]:
-    """`number` colours in an order that the eye reads as more and more."""
-    if number == 1:
-        return [RAMP[0]]
-    return [RAMP[round(i * (len(RAMP) - 1) / (number - 1))] for i in range(number)]
+    """`number` colours from narrow (blue) to wide (red): the eye reads them as an order."""
+    places = [i * (len(RAMP) - 1) / max(number - 1, 1) for i in range(number)]
+    return [_between(RAMP[int(p)], RAMP[min(int(p) + 1, len(RAMP) - 1)], p % 1) for p in places]
 
 
-def look(place: int, colours: Sequence[str] = COLOURS) -> dict[str, str]:
-    """Colour, dash and symbol of the line at a place of a figure: no two alike among the first two dozen."""
-    return {
-        "colour": colours[place % len(colours)],
-        "dash": DASHES[place % len(DASHES)],
-        "symbol": SYMBOLS[place % len(SYMBOLS)],
-    }
+def _between(first: str, second: str, share: float) -> str:
+    parts = zip(_channels(first), _channels(second), strict=True)
+    return "#" + "".join(f"{round(a + share * (b - a)):02X}" for a, b in parts)
+
+
+def _channels(colour: str) -> list[int]:
+    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
 
 
 def rgba(colour: str, alpha: float) -> str:
     """A hex colour with an opacity, as plotly takes it."""
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{alpha})"
+    return f"rgba({','.join(map(str, _channels(colour)))},{alpha})"
 
 
-LINE = 21  # pixels
-# Characters a line in a column of 350 pixels; plotly itself breaks no line.
-TITLE, SOURCE, PANEL = 47, 62, 18
+def colours_of(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """A colour a name: the given one, else the family's, else the next of the palette that no other name has."""
+    found = {name: given.get(name, FAMILIES.get(name, "")) for name in names}
+    more = dict.fromkeys([*COLOURS, *ramp(24)])
+    rest = iter([colour for colour in more if colour not in found.values()])
+    return {name: colour or next(rest) for name, colour in found.items()}
 
 
-def dress(figure: go.Figure, *, title: str, source: str, height: int = 430, legend_rows: int = 0) -> go.Figure:
-    """The lab's template: white ground, readable sizes, and under the title what the figure is drawn from.
+# ---- text and its width
 
-    `height` is that of a figure with one line of title and one of source; more lines make it higher. A legend of long
-    names stands in a column at the foot, if `legend_rows` says of how many.
+
+def text_width(text: str, size: Real) -> float:
+    """Pixels of a line without markup in a sans-serif, on the safe side."""
+    bare = re.sub(r"<[^>]+>", "", text)
+    narrow, wide = " .,;:|!'iljtfrI[]()·", "mwMW%—"
+    return size * sum(0.31 if c in narrow else 0.86 if c in wide else 0.7 if c.isupper() else 0.56 for c in bare)
+
+
+def fold(text: str, width: Real, size: Real) -> list[str]:
+    """The text in lines of at most `width` pixels; a line break in it (<br>) stays."""
+    folded = []
+    for part in text.split("<br>"):
+        longest = max(int(width / (text_width(part, size) / max(len(part), 1) or 1)), 6)
+        lines = wrap(part, longest)
+        while any(text_width(line, size) > width for line in lines) and longest > 6:
+            longest -= 1
+            lines = wrap(part, longest, break_long_words=False)
+        folded += lines
+    return folded
+
+
+def spell_length(tokens: Real) -> str:
+    """A length in tokens as people say it: 64, 4K, 1M."""
+    for unit, size in (("M", 2**20), ("K", 2**10)):
+        if tokens >= size:
+            return f"{tokens / size:g}{unit}"
+    return f"{tokens:g}"
+
+
+def spell(value: Real) -> str:
+    """A number on an axis: 0.05, 20, 5,000, 2M; 1e-6 below a thousandth."""
+    if 0 < abs(value) < 1e-3:
+        return f"{value:.0e}".replace("e-0", "e-")
+    for unit, size in (("G", 1e9), ("M", 1e6)):
+        if abs(value) >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
+
+
+def short(value: Real) -> str:
+    """A measured number in a sentence: two digits behind the point, of a small one two that mean something."""
+    return f"{value:.2f}" if abs(value) >= 0.095 or abs(value) < 0.0005 else f"{value:.2g}"
+
+
+def listing(names: Sequence[object]) -> str:
+    """Names in a sentence: "8, 16 and 32"."""
+    *first, last = map(str, names)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def log_ticks(low: Real, high: Real) -> list[float]:
+    """Places on a logarithmic axis from low to high, each to be printed: 1-2-5 steps, over many decades fewer.
+
+    Raises ValueError unless 0 < low < high.
     """
-    titles, sources = wrap(title, TITLE), wrap(source, SOURCE)
-    height += LINE * (len(titles) + len(sources) - 2 + legend_rows)
-    head = LINE * len(titles + sources) + _fold_panel_titles(figure)
-    small = [f'<span style="font-size:12px">{line}</span>' for line in sources]
-    figure.update_layout(
-        template="plotly_white",
-        title={"text": "<br>".join(titles + small), "font": {"size": 16}, "x": 0.01, "xanchor": "left"}
-        | {"y": 1 - 18 / height, "yanchor": "top"},
-        font={"size": 13, "color": "#1a1a1a"},
-        paper_bgcolor="white",
-        plot_bgcolor="white",
-        height=height,
-        margin={"l": 64, "r": 20, "t": head + 30, "b": 74 + LINE * legend_rows if legend_rows else 64},
-        # at the foot of the figure, so that the title of an axis is never under it, however high the plot is
-        legend={
-            "orientation": "v" if legend_rows else "h",
-            "x": 0,
-            "y": 8 / height,
-            "yref": "container",
-            "yanchor": "bottom",
-        },
-        hoverlabel={"font": {"size": 12}},
-        modebar={"remove": ["sendChartToCloud"]},  # the lab sends nothing anywhere
-    )
-    axis = {"showline": True, "linecolor": "#888", "ticks": "outside", "gridcolor": "#eee", "title_font_size": 14}
-    figure.update_xaxes(**axis)
-    figure.update_yaxes(**axis)
-    return figure
-
-
-def _fold_panel_titles(figure: go.Figure) -> int:
-    """Break the titles over panels, so that neighbours do not run into each other; returns the pixels they need."""
-    panels = [note for note in figure.layout.annotations if note.yref == "paper" and note.yanchor == "bottom"]
-    folded = [[line for part in note.text.split("<br>") for line in wrap(part, PANEL)] for note in panels]
-    for note, lines in zip(panels, folded, strict=True):
-        note.update(text="<br>".join(lines), font={"size": 14})
-    return 19 * max(map(len, folded), default=0)
+    if not 0 < low < high:
+        raise ValueError(f"a logarithmic axis needs 0 < low < high; got {low:g} and {high:g}")
+    decades = math.log10(high / low)
+    steps = (1, 2, 5) if decades <= 2.5 else (1,)
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    every = range(first, last + 1, max(1, math.ceil(decades / 7)))
+    ticks = [float(f"{step}e{power}") for power in every for step in steps]
+    inside = [tick for tick in ticks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
+    return inside if len(inside) > 1 else [float(f"{low:.1g}"), float(f"{high:.1g}")]

@@ -12,10 +12,10 @@ import plotly.graph_objects as go
 from IPython.display import Markdown, display
 
 
-def show(figure: go.Figure, alt: str) -> None:
-    """A figure, and under it in words what it shows, for those who do not see it."""
+def show(figure: go.Figure) -> None:
+    """A figure, and under it its caption."""
     display(figure)
-    say(f"*{alt}*")
+    say(f"*{figure.layout.meta['caption']}*")
 
 
 def say(text: str) -> None:
@@ -84,16 +84,16 @@ class Explorer:
         with self.figure.batch_update():
             for old, new in zip(self.figure.data, fresh.data, strict=True):
                 old.update(new.to_plotly_json(), overwrite=False)
-            for part in ("shapes", "annotations", "title", "margin", "height"):
-                self.figure.layout[part] = fresh.layout[part]
+            for part in fresh.layout:  # ranges and ticks too
+                if part.startswith(("xaxis", "yaxis", "shapes", "annotations", "title", "margin", "height")):
+                    self.figure.layout[part] = fresh.layout[part]
 
-    def show(self, alt: str, *, interactive: bool) -> None:
-        """The sliders and the figure, or the figure alone."""
-        if interactive:
-            display(self.box)
-            say(f"*{alt}*")
-        else:
-            show(self.draw(**self.values), alt)
+    def show(self, *, interactive: bool) -> None:
+        """The sliders and the figure, or the figure alone; and its caption."""
+        if not interactive:
+            return show(self.draw(**self.values))
+        display(self.box)
+        say(f"*{self.figure.layout.meta['caption']}*")
 
 
 class Prediction:

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from lablib.app import checks
 from lablib.app.cli import main
 from lablib.app.errors import BadInput
-from lablib.app.runrecord import NotebookRun, RunRecord
+from lablib.app.run_state import NotebookRun, RunState
 
 from .conftest import PARAMETERS, write_notebook
 
@@ -127,7 +127,7 @@ def test_resume_checks_its_own_options_too(folder):
     out.mkdir(parents=True)
     fields = {"scale": "smoke", "parameters": {"seed": "1"}, "timeout": 9.0, "provenance": {}, "status": "failed"}
     lacking = NotebookRun(name="good", path="../../good.ipynb", question="", given={}, parameters={}, status="failed")
-    RunRecord(folder=out, workers=1, notebooks=[lacking], **fields).save()
+    RunState(folder=out, workers=1, notebooks=[lacking], **fields).save()
     before = (out / "run.json").read_text()
     assert "--workers is 0" in refused("run", "--resume", "last", "--workers", "0", "--out", "runs")
     assert "--timeout is 0" in refused("run", "--resume", "last", "--timeout", "0", "--out", "runs")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lablib.app import runrecord
+from lablib.app import run_state
 
 from .conftest import Lab, printed, write_notebook
 
@@ -117,18 +117,18 @@ def test_the_last_run_is_the_one_started_last_when_the_clock_was_set_back(settab
     write_notebook(lab.folder, "early", "1 + 1")
     code, text = run(lab, "early.ipynb")
     assert code == 0, text
-    before, kept = lab.last_run(), len(runrecord.run_names(lab.out))
+    before, kept = lab.last_run(), len(run_state.run_names(lab.out))
     set_clock(lab, 0)
     process = lab.start("run", "hangs.ipynb", "--scale", "smoke", "--out", str(lab.out))
-    lab.wait_until(lambda: len(runrecord.run_names(lab.out)) > kept, process)
-    newest = runrecord.find(lab.out, "last")
+    lab.wait_until(lambda: len(run_state.run_names(lab.out)) > kept, process)
+    newest = run_state.find(lab.out, "last")
     assert newest.seen_status == "running"  # it lives, though it began before the run before it
     assert newest.id > before["id"]
     assert newest.started < before["started"]
     process.kill()
     lab.finish(process)
     assert lab.left_over(within=100) == []
-    assert runrecord.find(lab.out, "last").seen_status == "interrupted"
+    assert run_state.find(lab.out, "last").seen_status == "interrupted"
     write_notebook(lab.folder, "hangs", "1 + 1")
     code, text = lab.run("run", "--resume", "last", "--out", str(lab.out))
     assert code == 0, text
@@ -136,15 +136,15 @@ def test_the_last_run_is_the_one_started_last_when_the_clock_was_set_back(settab
 
 
 def test_a_new_run_is_named_later_than_every_kept_one(tmp_path):
-    first, second = runrecord.new_folder(tmp_path), runrecord.new_folder(tmp_path)  # within a second
+    first, second = run_state.new_folder(tmp_path), run_state.new_folder(tmp_path)  # within a second
     assert first.name < second.name
     ahead = datetime.now(UTC) + timedelta(days=400)
     (tmp_path / f"{ahead:%Y%m%dT%H%M%SZ}-abcd").mkdir()
     (tmp_path / "notes").mkdir()
     (tmp_path / "99999999T999999Z-mine").mkdir()
-    third = runrecord.new_folder(tmp_path)
+    third = run_state.new_folder(tmp_path)
     assert second.name < third.name
     (tmp_path / "99999999T999999Z-mine").rmdir()
-    fourth = runrecord.new_folder(tmp_path)
+    fourth = run_state.new_folder(tmp_path)
     assert f"{ahead:%Y%m%dT%H%M%SZ}-abcd" < fourth.name
-    assert fourth.name < runrecord.new_folder(tmp_path).name
+    assert fourth.name < run_state.new_folder(tmp_path).name

@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from lablib.app.display import Display, line, minutes
-from lablib.app.runrecord import NotebookRun
+from lablib.app.run_state import NotebookRun
 
 
 def run(name="01_seesaw", **more):

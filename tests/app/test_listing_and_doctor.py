@@ -11,9 +11,11 @@ from click.testing import CliRunner
 
 from lablib.app import checks, doctor, listing
 from lablib.app.cli import main
-from lablib.app.runrecord import NotebookRun, RunRecord
+from lablib.app.run_state import NotebookRun, RunState
+from lablib.core.store import Record, Store, lab_home, write_atomically
 
 from .conftest import write_notebook
+from .tiny_lab import lab, make_checkout
 
 
 def test_help_is_quick_and_names_the_commands():
@@ -45,26 +47,66 @@ def keep_run(out, stamp, **more):
     folder.mkdir(parents=True)
     one = NotebookRun(name="01_first", path="x", question="", given={}, parameters={}, started="now", **more)
     fields = {"scale": "smoke", "parameters": {}, "workers": 1, "timeout": 9.0, "provenance": {}, "status": "ok"}
-    RunRecord(folder=folder, notebooks=[one], **fields).save()
+    RunState(folder=folder, notebooks=[one], **fields).save()
 
 
-def test_list_shows_questions_and_the_newest_run(notebooks):
+def test_list_shows_questions_and_the_newest_run(notebooks, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     keep_run(notebooks / "runs", "20260101T000000Z-aaaa", status="failed", wall_seconds=1.0)
     keep_run(notebooks / "runs", "20260102T000000Z-bbbb", status="ok", wall_seconds=65.0)
     lines = list(listing.notebook_lines(notebooks / "runs"))
-    assert lines[0] == "01_first   ok at smoke scale, 1:05, run 20260102T000000Z-bbbb"
-    assert lines[1].strip() == "Does **01_first** hold?"
-    assert lines[2] == "02_second  never run"
-    assert "not valid JSON" in lines[5]
+    assert lines[0] == "01_first   ok, smoke, 1:05, 20260102T000000Z-bbbb  Does **01_first** hold?"
+    assert lines[1].split() == ["02_second", "never", "run", "Does", "**02_second**", "hold?"]
+    assert "not valid JSON" in lines[2]
+    assert all(len(line) <= 120 for line in lines)
+    monkeypatch.setenv("COLUMNS", "60")
+    assert list(listing.notebook_lines(notebooks / "runs"))[2].endswith(" ...")
 
 
-def test_list_counts_the_arms_of_every_experiment():
-    header, *lines = listing.experiment_lines()
-    assert header.split() == ["experiment", "scale", "arms", "own", "recorded", "missing"]
-    for line in lines:
-        _, scale, arms, own, recorded, missing = line.split()
-        assert scale in ("smoke", "lab", "full")
-        assert int(arms) >= int(missing) >= int(arms) - int(own) - int(recorded)
+def recorded_tiny(project):
+    """The tiny lab with one arm recorded, another one computed by a person, and a failed one."""
+    code, text = lab(project, "record", "--workers", "1", BREAK="1")
+    assert code == 1, text
+    results, own = project / "notebooks" / "results", Store(lab_home())
+    one, two = Record(results).load("longcontext/tiny")
+    Record(results).save("longcontext/tiny", [one])
+    own.save(two)
+    failed = Store(project / ".lab" / "record").path("longcontext/tiny", "x").parent
+    for path in failed.glob("*.json"):
+        if '"failed"' in path.read_text():
+            write_atomically(own.path("longcontext/tiny", path.stem), path.read_text())
+    (results / "longcontext" / "tiny.csv").unlink()  # counting reads no table
+
+
+@pytest.mark.slow
+def test_list_counts_arms_by_subject_and_by_experiment_without_reading_a_table(tmp_path):
+    project = make_checkout(tmp_path)
+    recorded_tiny(project)
+    for _ in range(2):  # the second time from what the first kept
+        code, text = lab(project, "list")
+        assert code == 0, text
+        head, line = (row.split() for row in text.splitlines()[-2:])
+        assert head == ["subject", "experiments", "arms", "own", "recorded", "missing"]
+        assert line == ["longcontext", "1", "3", "1", "1", "1"]
+    path = project / "lablib" / "longcontext" / "experiments.py"
+    path.write_text(path.read_text().replace("range(3)", "range(5)"))
+    assert lab(project, "list")[1].split()[-6:] == ["longcontext", "1", "5", "1", "1", "3"]
+    code, text = lab(project, "list", "longcontext")
+    assert code == 0, text
+    head, *lines = (row.split() for row in text.splitlines())
+    assert head == ["experiment", "scale", "arms", "own", "recorded", "missing"]
+    assert lines == [["longcontext/tiny", scale, "5", "1", "1", "3"] for scale in ("smoke", "lab", "full")]
+    code, text = lab(project, "list", "ttt")
+    assert (code, text) == (2, "lab: there is no subject 'ttt'; expected one of: longcontext\n")
+
+
+def test_list_knows_its_subjects_without_torch(monkeypatch):
+    """Once the arms are known, which takes torch."""
+    known = listing.full_arms()
+    assert {name.partition("/")[0] for name in known} >= {"longcontext", "speed", "ttt"}
+    program = "import sys; from lablib.app import listing; print(*listing.subject_lines(), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "False"
 
 
 def test_the_doctor_finds_this_machine_fit(tmp_path):

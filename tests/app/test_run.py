@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lablib.app import report, runrecord
+from lablib.app import report, run_state
 from lablib.core.store import PROJECT
 
 from .conftest import Lab, printed, write_notebook
@@ -178,6 +178,6 @@ def test_the_deadline_is_for_the_whole_notebook_and_stops_it_whole_in_whatever_c
 
 def test_the_record_can_be_read_back_and_reported_again(finished):
     lab = finished[0]
-    record = runrecord.find(lab.out, "last")
+    record = run_state.find(lab.out, "last")
     assert record.seen_status in ("ok", "failed")
     assert "Where this was made" in report.build(record)

@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from lablib.app import runrecord
+from lablib.app import run_state
 from lablib.app.cli import main
 from lablib.app.errors import BadInput
 from lablib.core.experiment import all_experiments
@@ -100,4 +100,4 @@ def test_list_and_doctor_survive_a_damaged_store(own_store, tmp_path):
     examined = CliRunner().invoke(main, ["doctor", "--out", str(tmp_path / "runs")], catch_exceptions=False)
     assert "own store" in examined.output
     with pytest.raises(BadInput, match=r"no readable run\.json"):
-        runrecord.find(tmp_path / "runs", "last")
+        run_state.find(tmp_path / "runs", "last")

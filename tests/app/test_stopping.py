@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from lablib.app import report, runrecord
+from lablib.app import report, run_state
 
 from .conftest import Lab, listens_on, write_notebook
 
@@ -76,7 +76,7 @@ def test_a_killed_lab_leaves_nothing_and_is_seen_as_interrupted(lab, hanging):
     lab.finish(process)
     assert lab.left_over(within=100) == []
     assert lab.last_run()["status"] == "running"
-    record = runrecord.find(lab.out, "last")
+    record = run_state.find(lab.out, "last")
     assert record.seen_status == "interrupted"
     assert [record.seen_status_of(run) for run in record.notebooks] == ["ok", "interrupted", "cancelled"]
     assert "interrupted: lab itself died" in report.build(record)
@@ -91,10 +91,10 @@ def test_a_run_that_lives_cannot_be_resumed(tmp_path):
     folder = tmp_path / "20260101T000000Z-abcd"
     folder.mkdir()
     fields = {"scale": "smoke", "parameters": {}, "workers": 1, "timeout": 9.0, "provenance": {}, "notebooks": []}
-    record = runrecord.RunRecord(folder=folder, **fields)
+    record = run_state.RunState(folder=folder, **fields)
     record.claim()
     record.save()
-    assert runrecord.find(tmp_path, "last").seen_status == "running"
+    assert run_state.find(tmp_path, "last").seen_status == "running"
     record.pid_started = "tick 1"  # another process with the same number
     record.save()
-    assert runrecord.find(tmp_path, "last").seen_status == "interrupted"
+    assert run_state.find(tmp_path, "last").seen_status == "interrupted"

@@ -66,8 +66,8 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def make_checkout(root: Path) -> Path:
-    """A git checkout with this core and app, and a subject with one tiny experiment."""
-    for part in ("core", "app"):
+    """A git checkout with this core, app and viz, and a subject with one tiny experiment."""
+    for part in ("core", "app", "viz"):
         shutil.copytree(PROJECT / "lablib" / part, root / "lablib" / part, ignore=shutil.ignore_patterns("__pycache__"))
     subject = root / "lablib" / "longcontext"
     subject.mkdir()

@@ -15,7 +15,7 @@ from browser.server import NOTEBOOKS, PATIENCE
 
 WIDE, NARROW, NARROWEST = 1300, 800, 480
 STUB = re.compile(r"^( *)(?:return \.\.\.|tl\.store\(out, \.\.\.\)).*$", re.MULTILINE)
-SOLUTION = re.compile(r"<summary>Solution</summary>(.*?)</details>", re.DOTALL)
+SOLUTION = re.compile(r"<summary>Solution</summary><pre><code>(.*?)</code>", re.DOTALL)
 PREDICTED = "guess.against("
 
 
@@ -86,7 +86,8 @@ def test_every_exercise_knows_a_stub_a_wrong_answer_and_its_own_solution(live):
         wrong = live.run_cell(index, answer(stub, "return -1"))
         assert re.fullmatch(r"Exercise.*: not yet\. .{10,}\n", wrong)
         assert "The code raised" not in wrong
-        assert live.run_cell(index, answer(stub, solution(cells, index))).endswith(": correct\n")
+        check = stub.splitlines()[-1]  # exercises.check_pairs(pairs)
+        assert live.run_cell(index, f"{solution(cells, index)}\n\n\n{check}").endswith(": correct\n")
 
 
 def answer(stub: str, code: str) -> str:
@@ -95,16 +96,17 @@ def answer(stub: str, code: str) -> str:
 
 
 def solution(cells: list[dict], index: int) -> str:
-    """What is folded away under the exercise."""
-    found = SOLUTION.search(cells[index + 1]["source"])
+    """What the cell below the exercise has folded away."""
+    shown = "".join("".join(output["data"].get("text/html", "")) for output in cells[index + 1]["outputs"])
+    found = SOLUTION.search(shown)
     assert found, f"no folded solution follows {cells[index]['source']!r}"
-    return html.unescape(re.sub(r"<[^>]+>", "", found[1])).strip("\n")
+    return html.unescape(found[1])
 
 
 def test_hints_and_solutions_are_folded_and_open_on_a_click(live):
-    folded = live.page.locator(".jp-MarkdownOutput details")
+    folded = live.page.locator(".jp-OutputArea-output details")
     assert folded.count()
-    assert not live.page.locator(".jp-MarkdownOutput details[open]").count()
+    assert not live.page.locator(".jp-OutputArea-output details[open]").count()
     folded.last.locator("summary").click()
     assert folded.last.locator("code, pre").is_visible()
 

@@ -8,7 +8,7 @@ from browser.chromium import Watch
 from browser.looks import photograph
 
 SIDEWAYS = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
-SQUEEZED_OUT = """() => [...document.querySelectorAll('figure')].filter(
+SQUEEZED_OUT = """() => [...document.querySelectorAll('figure .drawn')].filter(
   each => each.scrollWidth > each.clientWidth + 1 && !each.querySelector('.panels')).length"""
 # a word on its background, as contrast by WCAG 2; figures and tables bring their own
 CONTRAST = """() => {

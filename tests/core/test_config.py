@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 
-from lablib.core.config import SCALES, Config, grid, resolve_scale
+from lablib.core.config import SCALES, Config, by_scale, grid, later, resolve_scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,15 +158,113 @@ def test_every_field_of_the_example_is_tried():
     assert {name.replace("__", ".") for name in CHANGES} == set(Outer().flat())
 
 
-def test_the_digest_differs_by_class_and_by_salt():
+def test_the_digest_differs_by_salt():
+    names = [Inner().digest(), Inner().digest("a"), Inner().digest("a", 1), Inner().digest("a", 2)]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch("[0-9a-f]{12}", name) for name in names)
+
+
+def test_the_names_of_classes_and_modules_play_no_part_in_the_digest():
     @dataclass(frozen=True, kw_only=True)
-    class Other(Config):
+    class Renamed(Config):
         width: int = 4
         rate: float = 0.5
 
-    names = [Inner().digest(), Other().digest(), Inner().digest("a"), Inner().digest("a", 1), Inner().digest("a", 2)]
-    assert len(set(names)) == len(names)
-    assert all(re.fullmatch("[0-9a-f]{12}", name) for name in names)
+    @dataclass(frozen=True, kw_only=True)
+    class Holder(Config):
+        part: Inner | Renamed
+
+    Renamed.__module__ = "elsewhere"
+    assert Renamed().digest("a", 1) == Inner().digest("a", 1)
+    assert Holder(part=Renamed()).digest() == Holder(part=Inner()).digest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before(Config):
+    seed: int = 0
+    inner: Inner = Inner()
+    stages: tuple[Inner, ...] = (Inner(), Inner(width=5))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrownInner(Inner):
+    groups: int = later(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grown(Config):
+    seed: int = 0
+    inner: GrownInner = GrownInner()
+    stages: tuple[GrownInner, ...] = (GrownInner(), GrownInner(width=5))
+    epsilon: float = later(1e-6, neutral=1)  # recorded arms had 1.0, new ones have a better default
+    extra: Inner | None = later(None)
+    router: Inner = later(Inner(width=8), neutral=Inner())
+    shares: tuple[float, ...] = later((1, 2))
+
+
+OLD = {"epsilon": 1.0, "router": Inner()}  # where the defaults are not what the arms of before had
+NEW = {
+    "epsilon": 1e-6,
+    "inner__groups": 2,
+    "stages": (GrownInner(), GrownInner(width=5, groups=2)),
+    "extra": Inner(),
+    "router": Inner(width=8),
+    "router__rate": 0.25,
+    "shares": (1.0,),
+}
+
+
+def test_a_later_field_at_its_neutral_value_is_no_part_of_the_identity():
+    assert Grown(**OLD).identity() == Before().identity() == Before().flat()
+    assert Grown(**OLD).digest("a", 1) == Before().digest("a", 1)
+    assert Grown(epsilon=1, router=Inner(), shares=(1.0, 2.0)).digest() == Before().digest()
+    assert Grown(seed=1, **OLD).digest() == Before(seed=1).digest() != Before().digest()
+
+
+def test_any_other_value_of_a_later_field_gives_another_digest():
+    values = [Before(), Grown(), *(Grown(**OLD).replace(**{name: value}) for name, value in NEW.items())]
+    digests = [value.digest() for value in values]
+    assert len(set(digests)) == len(digests)
+
+
+def test_a_later_config_without_a_telling_field_is_not_none():
+    @dataclass(frozen=True, kw_only=True)
+    class Adapter(Config):
+        rank: int = later(0)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Adapted(Config):
+        adapter: Adapter | None = later(None)
+
+    digests = {Adapted(adapter=adapter).digest() for adapter in (None, Adapter(), Adapter(rank=1))}
+    assert len(digests) == 3
+    assert Adapted().digest() == Config().digest()
+
+
+def test_the_columns_of_a_table_hold_later_fields_at_any_value():
+    found = Grown(**OLD).flat()
+    assert {"epsilon": 1.0, "inner.groups": 1, "stages.1.groups": 1, "extra": None, "router.width": 4}.items() <= (
+        found.items()
+    )
+
+
+def test_true_is_not_the_neutral_value_one():
+    @dataclass(frozen=True, kw_only=True)
+    class Both(Config):
+        value: int | bool = later(1)
+
+    assert Both(value=True).identity() == {"value": True}
+    assert Both().identity() == {}
+
+
+@pytest.mark.parametrize("neutral", ["4", 0.5, None, True])
+def test_a_neutral_value_of_a_wrong_type_is_refused(neutral):
+    @dataclass(frozen=True, kw_only=True)
+    class Wrong(Config):
+        width: int = later(4, neutral=neutral)
+
+    with pytest.raises(TypeError, match=re.escape(f"neutral value of Wrong.width is {neutral!r}; expected int")):
+        Wrong()
 
 
 def test_equal_configs_have_equal_digests():
@@ -212,3 +310,52 @@ def test_a_grid_is_every_combination_and_the_last_axis_varies_fastest():
     assert [(arm.inner.width, arm.seed) for arm in arms] == [(8, 0), (8, 1), (8, 2), (64, 0), (64, 1), (64, 2)]
     assert grid(Outer()) == [Outer()]
     assert grid(Outer(), seed=[]) == []
+
+
+CONDITIONS = [Outer(kind="a"), Outer(kind="b"), Outer(parts=2)]
+
+
+def test_the_full_scale_runs_every_condition_with_seeds_that_vary_fastest():
+    found = by_scale("full", CONDITIONS, lab=1, seeds=2)
+    assert found == [cfg.replace(seed=seed) for cfg in CONDITIONS for seed in (0, 1)]
+    assert len(by_scale("full", CONDITIONS)) == 15
+    mixed = by_scale("full", CONDITIONS, seeds=lambda cfg: 2 if cfg.kind == "b" else 1)
+    assert [(cfg.kind, cfg.seed) for cfg in mixed] == [("a", 0), ("b", 0), ("b", 1), ("a", 0)]
+    assert by_scale("full", grid(Outer(), seed=[3, 5]), seeds=None) == [Outer(seed=3), Outer(seed=5)]
+
+
+@pytest.mark.parametrize(
+    ("lab", "smoke", "at_lab", "at_smoke"),
+    [
+        (None, None, CONDITIONS, CONDITIONS),
+        (2, None, CONDITIONS[:2], CONDITIONS[:2]),
+        (2, 1, CONDITIONS[:2], CONDITIONS[:1]),
+        (None, (2, 0), CONDITIONS, [CONDITIONS[2], CONDITIONS[0]]),
+        ([Outer(seed=4)], lambda: [Outer(seed=5)], [Outer(seed=4)], [Outer(seed=5)]),
+        (lambda: 1, 0, CONDITIONS[:1], []),
+    ],
+    ids=["all", "the first", "fewer at smoke", "places", "others", "functions"],
+)
+def test_the_smaller_scales_take_what_they_are_told_and_add_no_seed(lab, smoke, at_lab, at_smoke):
+    assert by_scale("lab", CONDITIONS, lab=lab, smoke=smoke) == at_lab
+    assert by_scale("smoke", lambda: CONDITIONS, lab=lab, smoke=smoke) == at_smoke
+
+
+def test_a_list_that_the_scale_does_not_need_is_not_built():
+    def never():
+        raise AssertionError("built in vain")
+
+    assert by_scale("lab", never, lab=CONDITIONS[:1], smoke=never) == CONDITIONS[:1]
+    assert by_scale("smoke", never, lab=never, smoke=CONDITIONS[:1]) == CONDITIONS[:1]
+    assert len(by_scale("full", CONDITIONS, lab=never, smoke=never, seeds=1)) == 3
+
+
+@pytest.mark.parametrize("places", [4, (0, 3), (-1,)])
+def test_an_arm_that_is_not_there_is_refused(places):
+    with pytest.raises(ValueError, match=r"lab asks for arms \[.*\] of 3; expected places below that"):
+        by_scale("lab", CONDITIONS, lab=places)
+
+
+def test_arms_of_an_unknown_scale_are_refused():
+    with pytest.raises(ValueError, match="scale is 'tiny'; expected one of"):
+        by_scale("tiny", CONDITIONS)

@@ -1,8 +1,15 @@
-"""An exercise is mild in a notebook and strict in a test."""
+"""An exercise is mild in a notebook and strict in a test, and its folded solution is the function that it asks for."""
+
+import html
+import importlib
+import re
 
 import pytest
 
-from lablib.core.exercise import Mistake, attempt, exercise
+from lablib.core.exercise import Exercise, Mistake, attempt, exercise, show_solution, solution_source
+
+# the kernels' solutions need the interpreter: tests/kernels/interpreted/test_kernel_exercises.py
+SUBJECTS = ["lablib.longcontext.exercises", "lablib.ttt.exercises"]
 
 
 @exercise("Exercise 9 (doubling)")
@@ -51,3 +58,56 @@ def test_an_answer_that_is_falsy_is_still_an_answer(value):
 def test_an_exercise_keeps_its_text():
     assert check_doubling.__doc__ == "`answer(x)`: twice x."
     assert check_doubling.title == "Exercise 9 (doubling)"
+
+
+def halve(x: float) -> float:
+    """Half of x, unless `x < 0`."""
+    return x / 2
+
+
+@exercise("Exercise 8 (halves)", solution=halve, hint="What times 2 is x? (x > 0 & x < 9)")
+def check_halves(answer) -> None:
+    if attempt(answer, 3.0) != halve(3.0):
+        raise Mistake("Try again.")
+
+
+def displayed(one, monkeypatch) -> str:
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data["text/html"]))
+    show_solution(one)
+    return "\n".join(shown)
+
+
+def test_the_folded_solution_is_the_source_of_the_function_that_is_the_oracle(monkeypatch):
+    text = displayed(check_halves, monkeypatch)
+    assert re.findall(r"<summary>(\w+)</summary>", text) == ["Hint", "Solution"]
+    assert text.count("<details>") == text.count("</details>") == 2
+    assert "open" not in text
+    code = html.unescape(text.partition("<code>")[2].partition("</code>")[0])
+    room = {}
+    exec(code, room)
+    check_halves.strict(room["halve"])  # what a reader copies from the page passes the check
+
+
+def test_what_is_folded_can_hold_no_markup_of_its_own(monkeypatch):
+    text = displayed(check_halves, monkeypatch)
+    assert "(x &gt; 0 &amp; x &lt; 9)" in text
+    assert "unless `x &lt; 0`" in text
+
+
+def test_a_solution_that_is_missing_is_asked_for():
+    with pytest.raises(ValueError, match=r"Exercise 9 \(doubling\) has no solution; .*solution=function"):
+        solution_source(check_doubling)
+
+
+def every_exercise():
+    for module in SUBJECTS:
+        for name, one in vars(importlib.import_module(module)).items():
+            if isinstance(one, Exercise) and one.solution is not None:
+                yield pytest.param(one, id=f"{module}.{name}")
+
+
+@pytest.mark.parametrize("one", [pytest.param(check_halves, id="halves"), *every_exercise()])
+def test_every_solution_passes_its_own_check_and_can_be_shown(one):
+    one.strict(one.solution)
+    assert "def " in solution_source(one)

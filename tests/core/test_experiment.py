@@ -15,7 +15,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 import lablib.core.experiment as core
-from lablib.core.config import Config, grid
+from lablib.core.config import Config, grid, later
 from lablib.core.experiment import ArmsFailed, Experiment, run_all
 from lablib.core.store import PROJECT, Record, Store, lab_home
 
@@ -227,9 +227,37 @@ def test_recorded_arms_stand_in_the_order_of_the_sweep_whatever_the_order_of_the
     kept = [*known, SquareConfig(x=7)]  # the last is asked for no more
     for cfg in kept:
         squares(cfg)
-    for order in (kept, kept[::-1]):
-        monkeypatch.setattr(Record, "load", lambda self, name, order=order: [squares.stored(cfg) for cfg in order])
+    Record(tmp_path / "results").save(squares.name, [squares.stored(cfg) for cfg in kept])
+    lines = Record(tmp_path / "results").headers(squares.name)
+    for order in (lines, lines[::-1]):
+        monkeypatch.setattr(Record, "headers", lambda self, name, order=order: order)
         assert squares.recorded()["x"].drop_duplicates().tolist() == [1, 2, 7]
+
+
+def test_what_is_recorded_is_joined_as_arm_by_arm(tmp_path, monkeypatch):
+    monkeypatch.setattr(core, "Record", lambda: Record(tmp_path / "results"))
+    kept = [squares.compute(cfg) for cfg in [*square_arms("full"), SquareConfig(x=7, mood="is filtered")]]
+    Record(tmp_path / "results").save(squares.name, kept)
+    recorded = sorted(Record(tmp_path / "results").load(squares.name), key=lambda arm: arm.config["x"])
+    one_by_one = pd.concat([arm.joined("recorded") for arm in recorded], ignore_index=True)
+    assert_frame_equal(squares.recorded(), one_by_one, check_like=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CubeConfig(SquareConfig):
+    power: int = later(3, neutral=2)
+
+
+def test_an_arm_from_before_a_field_is_found_and_gets_the_neutral_value_as_its_column(tmp_path, monkeypatch):
+    monkeypatch.setattr(core, "Record", lambda: Record(tmp_path / "results"))
+    before = squares.compute(SquareConfig(x=1))
+    Record(tmp_path / "results").save(squares.name, [before])
+    grown = Experiment(squares.function, squares.name, 1, lambda scale: [CubeConfig(x=1, power=2), CubeConfig(x=1)])
+    table = grown.recorded()
+    assert table["power"].tolist() == [2, 2]
+    assert table["arm"].unique().tolist() == [before.digest]
+    assert grown(CubeConfig(x=1, power=2))["power"].tolist() == [2, 2]
+    assert grown.stored(CubeConfig(x=1)) is None
 
 
 def test_recorded_arms_of_another_version_are_left_out(tmp_path, monkeypatch):

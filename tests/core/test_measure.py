@@ -21,7 +21,8 @@ from lablib.core.measure import (
     num_parameters,
     peak_memory,
 )
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.nn.surgery import freeze
 
 
@@ -50,7 +51,7 @@ def test_attention_costs_its_two_matrix_products(mask, grad):
 
 def test_full_attention_costs_more_than_a_narrow_window():
     def flops(**changes):
-        model = LanguageModel(LMConfig(**changes))
+        model = LanguageModel(ModelConfig(**changes))
         tokens = torch.zeros(1, 256, dtype=torch.long)
         with torch.no_grad():
             return count_flops(lambda: model(tokens))
@@ -60,7 +61,7 @@ def test_full_attention_costs_more_than_a_narrow_window():
 
 def test_parameters_are_those_one_counts_by_hand():
     vocab, width = 11, 8
-    model = LanguageModel(LMConfig(plan="swa", vocab=vocab, width=width, num_heads=2))
+    model = LanguageModel(ModelConfig(plan="swa", vocab=vocab, width=width, num_heads=2))
     attention = 4 * width * width + 2 * (width // 2)  # four maps, two head norms
     mlp = 3 * width * (2 * width)
     by_hand = 2 * vocab * width + (attention + width) + (mlp + width) + width
@@ -68,7 +69,7 @@ def test_parameters_are_those_one_counts_by_hand():
 
 
 def test_hsa_parameters_are_those_one_counts_by_hand():
-    cfg = LMConfig(plan="memory hsa", vocab=11, width=8, num_heads=2, num_kv_heads=1)
+    cfg = ModelConfig(plan="memory hsa", vocab=11, width=8, num_heads=2, num_kv_heads=1)
     w, head_dim = cfg.width, 4
     encoder = w + 3 * w + 4 * w * w + 3 * w * 2 * w + w * w + 2 * w * head_dim + w + head_dim
     hsa = w + 3 * w * w + w + head_dim  # its norm; retrieval query, query, out; retrieval norm; query norm
@@ -77,12 +78,12 @@ def test_hsa_parameters_are_those_one_counts_by_hand():
 
 
 def test_a_tied_weight_counts_once_and_a_frozen_one_not_at_all():
-    model = LanguageModel(LMConfig(plan="swa", vocab=11, width=8))
+    model = LanguageModel(ModelConfig(plan="swa", vocab=11, width=8))
     before = num_parameters(model)
     model.head.weight = model.embedding.weight
     assert num_parameters(model) == before - 11 * 8
-    freeze(model, "lower.0.mlp", count=1)
-    assert num_parameters(model) == before - 11 * 8 - 3 * 8 * 16
+    freeze(model, "blocks.0.mlp", count=1)
+    assert num_parameters(model) == before - 11 * 8 - 3 * 8 * 16 - 8
 
 
 def test_bytes_are_elements_times_their_size():

@@ -1,53 +1,54 @@
-"""Intervals cover what they should, and equal input gives equal output."""
+"""Intervals agree with scipy's own tests, cover what they should, and are refused below five seeds."""
 
 import math
 
 import numpy as np
 import pytest
+from scipy import stats as scipy_stats
 
-from lablib.core.stats import Interval, bootstrap_mean, paired_difference, wilson
-
-
-def test_the_estimate_is_the_mean_and_lies_inside_its_interval():
-    values = [0.1, 0.4, 0.35, 0.8, 0.6]
-    found = bootstrap_mean(values)
-    assert found.estimate == pytest.approx(np.mean(values))
-    assert min(values) <= found.low <= found.estimate <= found.high <= max(values)
+from lablib.core.stats import Interval, mean_interval, paired_difference, rank_correlation, wilson
 
 
-def test_equal_input_gives_equal_output_whatever_was_drawn_before():
-    first = bootstrap_mean([1.0, 2.0, 4.0])
-    np.random.default_rng().random(10)
-    assert bootstrap_mean([1.0, 2.0, 4.0]) == first
+@pytest.mark.parametrize("seeds", [5, 7, 10, 40])
+def test_the_interval_is_that_of_scipys_t_test(seeds):
+    values = np.random.default_rng(seeds).normal(0.4, 0.2, size=seeds)
+    found, oracle = mean_interval(values), scipy_stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert found.estimate == pytest.approx(values.mean())
+    assert (found.low, found.high) == pytest.approx((oracle.low, oracle.high))
+    assert found.seeds == seeds
 
 
-@pytest.mark.parametrize("values", [[0.7], [0.7, 0.7, 0.7]], ids=["one value", "all the same"])
-def test_values_that_do_not_vary_have_an_interval_without_width(values):
-    assert bootstrap_mean(values) == pytest.approx(Interval(0.7, 0.7, 0.7))
-
-
-def test_the_bootstrap_interval_covers_the_mean_about_as_often_as_it_says():
-    generator = np.random.default_rng(1)
-    covered = 0
-    for _ in range(300):
-        found = bootstrap_mean(generator.normal(3.0, 1.0, size=30), draws=400)
+@pytest.mark.parametrize("seeds", [5, 10])
+def test_the_interval_of_few_seeds_covers_the_mean_as_often_as_it_says(seeds):
+    generator, covered, trials = np.random.default_rng(1), 0, 2000
+    for _ in range(trials):
+        found = mean_interval(generator.normal(3.0, 1.0, size=seeds))
         covered += found.low <= 3.0 <= found.high
-    assert 0.89 <= covered / 300 <= 0.99  # a percentile bootstrap of 30 is a little short of 95 %
+    assert 0.935 <= covered / trials <= 0.965
 
 
-def test_the_interval_shrinks_with_the_root_of_the_number_of_seeds():
-    values = np.random.default_rng(2).normal(size=400)
-    width = {n: (lambda i: i.high - i.low)(bootstrap_mean(values[:n])) for n in (25, 400)}
-    assert width[25] / width[400] == pytest.approx(4, rel=0.35)
+@pytest.mark.parametrize("seeds", [1, 2, 3, 4])
+def test_fewer_than_five_seeds_have_a_mean_and_no_interval(seeds):
+    found = mean_interval([0.5] * seeds)
+    assert found.estimate == 0.5
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    assert not any((found.below_zero, found.above_zero, found.holds_zero))
+
+
+def test_values_that_do_not_vary_have_an_interval_without_width():
+    assert mean_interval([0.7] * 5) == pytest.approx(Interval(0.7, 0.7, 0.7, 5))
 
 
 def test_a_paired_difference_removes_what_seeds_share():
     shared = np.array([0.0, 10.0, -20.0, 35.0, 7.0])
-    found = paired_difference(shared, shared + np.array([0.9, 1.0, 1.1, 1.0, 1.0]))
+    more = shared + np.array([0.9, 1.0, 1.1, 1.0, 1.0])
+    found, oracle = paired_difference(shared, more), scipy_stats.ttest_rel(more, shared).confidence_interval()
     assert found.estimate == pytest.approx(1.0)
-    assert 0.9 <= found.low <= found.high <= 1.1
-    back = paired_difference(shared + 1.0, shared)
-    assert back.estimate == pytest.approx(-1.0)
+    assert (found.low, found.high) == pytest.approx((oracle.low, oracle.high))
+    assert found.above_zero
+    assert paired_difference(more, shared).below_zero
+    assert paired_difference([0, 0, 0, 0, 0], [1, -1, 2, -2, 1]).holds_zero
 
 
 @pytest.mark.parametrize(
@@ -71,15 +72,25 @@ def test_wilsons_interval_stays_within_shares_and_mirrors(trials):
         assert found.low == pytest.approx(1 - mirrored.high)
 
 
-def test_an_interval_is_spelled_with_the_format_of_its_numbers():
-    interval = Interval(0.5, 0.25, 1.0)
+def test_an_interval_is_printed_with_its_bounds_or_with_the_word_exploratory():
+    interval = Interval(0.5, 0.25, 1.0, 5)
     assert f"{interval}" == "0.50 [0.25, 1.00]"
     assert f"{interval:.0%}" == "50% [25%, 100%]"
+    assert f"{mean_interval([0.7, 0.8, 0.9])}" == "0.80 (3 seeds, exploratory)"
+    assert f"{mean_interval([0.7]):.1f}" == "0.7 (1 seed, exploratory)"
+    assert f"{mean_interval([math.nan] * 6)}" == "nan (6 seeds)"
+
+
+def test_ranks_that_agree_or_never_vary():
+    assert rank_correlation([1, 2, 30], [0.1, 0.2, 0.3]) == pytest.approx(1)
+    assert rank_correlation([1, 2, 2, 4], [4, 3, 3, 1]) == pytest.approx(-1)
+    assert math.isnan(rank_correlation([1, 2, 3], [1, 1, 1]))
+    assert math.isnan(rank_correlation([1], [1]))
 
 
 def test_what_has_no_mean_and_what_is_no_share_is_refused():
     with pytest.raises(ValueError, match="a mean needs at least one value; got none"):
-        bootstrap_mean([])
+        mean_interval([])
     with pytest.raises(ValueError, match="pairs need equal lengths; got 2 and 3"):
         paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
     for successes, trials in ((-1, 5), (6, 5), (0, 0)):
@@ -88,4 +99,5 @@ def test_what_has_no_mean_and_what_is_no_share_is_refused():
 
 
 def test_a_value_that_is_not_a_number_shows():
-    assert math.isnan(bootstrap_mean([1.0, math.nan]).estimate)
+    assert math.isnan(mean_interval([1.0, math.nan]).estimate)
+    assert math.isnan(mean_interval([1.0, math.nan, 1, 1, 1]).low)

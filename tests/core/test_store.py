@@ -205,6 +205,97 @@ def test_whole_numbers_survive_the_record_exactly_also_beside_gaps(tmp_path):
     assert back.table["length"].tolist() == [1_048_576, 64]
 
 
+KINDS_OF_COLUMNS = {
+    "count": [3, 2**62 + 1],
+    "whole": [3.0, -0.0],
+    "large": [1e300, 3e9],
+    "gap": [math.nan, 0.5],
+    "empty": [math.nan, math.nan],
+    "endless": [math.inf, -math.inf],
+    "flag": [True, False],
+    "number": ["007", "1e5"],
+    "word": ["nan", "None"],
+    "maybe": [None, "True"],
+    "quoted": ['a "b", c\nd\r', "\u00fc"],
+    "blank": ["", " "],
+    "unsure": [None, True],
+    "nothing": [None, None],
+    "mixed": ["1", 1.5],
+}
+
+
+@pytest.mark.parametrize("lacking", [False, True], ids=["in every arm", "not in every arm"])
+def test_a_table_comes_back_with_the_types_it_was_saved_with(tmp_path, lacking):
+    table = pd.DataFrame(KINDS_OF_COLUMNS)
+    other = pd.DataFrame({"else": [1]}) if lacking else table[::-1].reset_index(drop=True)
+    arms = [make_arm(table), make_arm(other, digest="b" * 12, config={"seed": 4})]
+    record = Record(tmp_path)
+    record.save("testing/store", arms)
+    for arm, back in zip(arms, record.load("testing/store"), strict=True):
+        assert_frame_equal(back.table, arm.table, check_exact=True)
+    configs = {arm.digest: arm.config for arm in arms}
+    one_by_one = pd.concat([arm.joined("recorded") for arm in arms], ignore_index=True)
+    assert_frame_equal(record.joined("testing/store", configs), one_by_one, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [([1, 2], [0.5, 1.5]), (["1", "a"], [1.5, 2.5]), ([True, None], [False, True])],
+    ids=["int and float", "text and float", "unsure and bool"],
+)
+def test_a_column_may_have_another_type_in_another_arm(tmp_path, one, two):
+    arms = [
+        make_arm(pd.DataFrame({"x": x}), digest=name * 12, config={"seed": name})
+        for name, x in zip("ab", (one, two), strict=True)
+    ]
+    Record(tmp_path).save("testing/store", arms)
+    for arm, back in zip(arms, Record(tmp_path).load("testing/store"), strict=True):
+        assert_frame_equal(back.table, arm.table)
+    one_by_one = pd.concat([arm.joined("recorded") for arm in arms], ignore_index=True)
+    assert_frame_equal(Record(tmp_path).joined("testing/store", {arm.digest: arm.config for arm in arms}), one_by_one)
+
+
+def test_a_joined_table_has_the_asked_arms_in_the_asked_order_with_the_given_configuration(tmp_path):
+    arms = [make_arm(pd.DataFrame({"x": [n] * n}), digest=str(n) * 12, config={"seed": n}) for n in (1, 2, 3)]
+    Record(tmp_path).save("testing/store", arms)
+    asked = {"3" * 12: {"seed": 3, "new": True}, "f" * 12: {"seed": 9}, "1" * 12: {"seed": 1, "new": False}}
+    found = Record(tmp_path).joined("testing/store", asked)
+    assert found["x"].tolist() == [3, 3, 3, 1]
+    assert found["new"].tolist() == [True, True, True, False]
+    assert found["store"].unique().tolist() == ["recorded"]
+    assert Record(tmp_path).joined("testing/store", {"f" * 12: {}}).empty
+    assert Record(tmp_path).joined("testing/none", asked).empty
+
+
+def test_headers_are_read_without_the_rows(tmp_path):
+    Record(tmp_path).save("testing/store", [make_arm()])
+    (tmp_path / "testing" / "store.csv").unlink()
+    (line,) = Record(tmp_path).headers("testing/store")
+    assert line == json.loads(json.dumps(make_arm().header())) | {"columns": {"loss": "float"}}
+    assert Record(tmp_path).headers("testing/none") == []
+
+
+def test_a_record_without_types_is_refused(tmp_path):
+    Record(tmp_path).save("testing/store", [make_arm()])
+    path = tmp_path / "testing" / "store.jsonl"
+    path.write_text(json.dumps(make_arm().header()) + "\n")
+    with pytest.raises(ValueError, match=r"store\.jsonl has an arm without the types of its columns"):
+        Record(tmp_path).load("testing/store")
+
+
+def test_the_own_store_tells_finished_arms_without_reading_tables(tmp_path):
+    store = Store(tmp_path)
+    assert store.finished("testing/store") == set()
+    store.save(make_arm())
+    store.save(dataclasses.replace(make_arm(digest="b" * 12), status="failed", error="no", table=None))
+    write_atomically(store.path("testing/store", "c" * 12), DAMAGE["cut in half"])
+    write_atomically(store.path("testing/store", "d" * 12), DAMAGE["not text"])
+    path = store.path("testing/store", "0123456789ab")
+    assert json.loads(path.read_text())["table"] == {"loss": [0.5, 0.25]}
+    path.write_text(path.read_text().splitlines(keepends=True)[0])  # the header alone
+    assert store.finished("testing/store") == {"0123456789ab"}
+
+
 def test_the_record_does_not_depend_on_the_order_in_which_arms_came(tmp_path):
     arms = [make_arm(digest=f"{seed:012x}", config={"seed": seed}) for seed in (2, 0, 1)]
     Record(tmp_path / "one").save("testing/store", arms)

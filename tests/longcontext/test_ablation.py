@@ -9,14 +9,16 @@ from torch import Generator
 from lablib.data.retrieval import RetrievalConfig, training_batch
 from lablib.longcontext.ablation import Circuits, windows_cut, without_retrieval
 from lablib.longcontext.seesaw import answer_questions
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.hsa import SparseAttention
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.train.loop import TrainConfig, fit
 
 DATA = RetrievalConfig(num_noise=4, num_keys=4, num_values=4)
 
 
 def make_model(window: int = 16, **changes) -> LanguageModel:
-    cfg = LMConfig(**{"vocab": DATA.vocab, "width": 16, "window": window, "top_k": 2, **changes})
+    cfg = ModelConfig(**{"vocab": DATA.vocab, "width": 16, "window": window, "top_k": 2, **changes})
     return LanguageModel(cfg, Generator().manual_seed(0)).eval()
 
 
@@ -28,8 +30,9 @@ def logits(model: LanguageModel) -> torch.Tensor:
 @pytest.mark.parametrize("bypass", [True, False])
 def test_without_retrieval_is_the_model_whose_reads_are_zero(bypass):
     model, silent = make_model(bypass=bypass), make_model(bypass=bypass)
-    for block in silent.upper:
-        torch.nn.init.zeros_(block.hsa.out.weight)
+    for layer in silent.modules():
+        if isinstance(layer, SparseAttention):
+            torch.nn.init.zeros_(layer.out.weight)
     whole = logits(model)
     with without_retrieval(model):
         assert torch.equal(logits(model), logits(silent))

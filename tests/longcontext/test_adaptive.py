@@ -10,13 +10,14 @@ from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.adaptive import AdaptiveMix, AdaptiveWindow, LengthBandit
 from lablib.longcontext.rows import Rows
 from lablib.longcontext.stages import KINDS
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 
 DATA = RetrievalConfig(length=32, max_distance=24)
 
 
 def make_model() -> LanguageModel:
-    return LanguageModel(LMConfig(vocab=DATA.vocab, width=8, chunk=4, window=8, top_k=2), Generator().manual_seed(0))
+    return LanguageModel(ModelConfig(vocab=DATA.vocab, width=8, chunk=4, window=8, top_k=2), Generator().manual_seed(0))
 
 
 def make_rows() -> Rows:
@@ -86,7 +87,7 @@ class Answers(LanguageModel):
         self.share, self.seen = share, []
 
     def forward(self, tokens):
-        self.seen.append(self.cfg.window)
+        self.seen.append(self.window)
         right = torch.nn.functional.one_hot(tokens.roll(-1, dims=1), DATA.vocab).float()
         wrong = torch.rand(len(tokens), generator=Generator().manual_seed(1)).argsort() >= self.share * len(tokens)
         right[wrong] = 0.0
@@ -100,10 +101,10 @@ def widths(shares: list[float]) -> list[int]:
     for step, share in enumerate(shares):
         model = Answers(share)
         window.before_step(step, model)
-        found.append(model.cfg.window)
+        found.append(model.window)
         window.at_eval(step, model, {})
         assert model.seen == [4], "asked with the windows cut to a chunk"
-        assert model.cfg.window == found[-1], "and put back"
+        assert model.window == found[-1], "and put back"
     return found
 
 

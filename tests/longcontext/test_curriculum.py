@@ -13,7 +13,8 @@ from lablib.longcontext.monitor import SeesawMonitor
 from lablib.longcontext.retrieval_loss import with_retrieval_loss
 from lablib.longcontext.rows import Rows
 from lablib.longcontext.stages import KINDS, Curriculum, Mix, Stage
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.train.checkpoint import CheckpointError
 from lablib.train.hooks import Hook
 from lablib.train.schedule import ScheduleConfig
@@ -24,7 +25,7 @@ CURRICULUM = Curriculum(
     stages=(
         Stage(start=0, stop=5, lengths=(32,), window=4, top_k=None, mix=EVEN),
         Stage(
-            start=5, stop=12, lengths=(32, 64), window=16, top_k=2, mix=EVEN, joint="linear", joint_steps=4,
+            start=5, stop=12, lengths=(32, 64), window=16, top_k=2, mix=EVEN, transition="linear", transition_steps=4,
             rate="warm up again",
         ),
     ),
@@ -47,7 +48,7 @@ class StopAt(Hook):
 
 def run(place=None, hooks=lambda rows: [], curriculum=CURRICULUM, seed=0, **options):
     model = LanguageModel(
-        LMConfig(vocab=DATA.vocab, width=8, chunk=4, window=4, top_k=2), Generator().manual_seed(seed)
+        ModelConfig(vocab=DATA.vocab, width=8, chunk=4, window=4, top_k=2), Generator().manual_seed(seed)
     )
     rows = Rows(options.pop("data", DATA))
     table = train_curriculum(
@@ -75,7 +76,7 @@ def test_every_step_has_the_window_the_chunks_and_the_length_of_its_stage():
     assert table["rate"].tolist() == [CURRICULUM.rate_at(step) for step in steps]
     assert set(table["row_length"][:5]) == {32}
     assert set(table["row_length"][5:]) == {32, 64}
-    assert (model.cfg.window, model.cfg.top_k) == (16, 2)
+    assert (model.window, model.top_k) == (16, 2)
 
 
 @pytest.mark.parametrize("stop", [2, 4, 5, 6, 8, 11], ids=lambda step: f"killed before step {step}")
@@ -106,7 +107,7 @@ def test_a_finished_curriculum_is_read_with_its_last_window(tmp_path):
     run(tmp_path / "done")
     model, table = run(tmp_path / "done", seed=99)
     assert len(table) == 12
-    assert (model.cfg.window, model.cfg.top_k) == (16, 2)
+    assert (model.window, model.top_k) == (16, 2)
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["trained", "read"])
@@ -119,7 +120,7 @@ def test_a_look_after_the_last_step_does_not_change_what_was_trained(again, tmp_
     for _ in range(1 + again):
         model, table = run(tmp_path / "run", widen)
     assert table["window"].tolist() == [4] * 3 + [8] * 3 + [12] * 3 + [16] * 3
-    assert model.cfg.window == 16
+    assert model.window == 16
 
 
 def test_a_checkpoint_of_other_stages_other_rows_or_other_hooks_is_refused(tmp_path):

@@ -6,7 +6,7 @@ from torch import Generator
 from lablib.longcontext.experiments.harder import HarderConfig, harder, harder_arms
 from lablib.longcontext.experiments.seesaw import SeesawConfig, over_text, seesaw_arms, train_seesaw
 from lablib.longcontext.experiments.tracking import GROUPS, TrackingConfig, rows_of
-from lablib.nn.lm import LanguageModel
+from lablib.nn.model import LanguageModel
 
 
 def test_models_that_the_seesaw_has_trained_are_asked_and_not_trained_again():

@@ -10,7 +10,8 @@ from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.ablation import without_retrieval
 from lablib.longcontext.monitor import SeesawMonitor, faded, raised, watch_shares
 from lablib.longcontext.rows import Rows
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 
 DATA = RetrievalConfig(length=32, max_distance=24)
 
@@ -48,7 +49,7 @@ def test_nothing_is_said_of_what_was_not_measured():
 
 
 def make_model(window: int = 8) -> LanguageModel:
-    cfg = LMConfig(vocab=DATA.vocab, width=8, chunk=4, window=window, top_k=2)
+    cfg = ModelConfig(vocab=DATA.vocab, width=8, chunk=4, window=window, top_k=2)
     return LanguageModel(cfg, Generator().manual_seed(0))
 
 
@@ -82,7 +83,7 @@ def test_hold_goes_back_to_the_narrowest_window_of_the_best_recall():
     look(monitor, [0.9, 1.0, 0.1, 0.1], [4, 8, 16, 16])
     model = make_model(window=16)
     monitor.before_step(5, model)
-    assert model.cfg.window == monitor.held == 8
+    assert model.window == monitor.held == 8
     assert "held at 8" in lines[0]
 
 
@@ -104,8 +105,8 @@ def test_an_unknown_act_is_refused():
 def test_the_global_share_is_that_of_the_two_outputs():
     model, tokens = make_model(), torch.randint(16, (2, 24), generator=Generator().manual_seed(3))
     block, outputs = model.upper[0], {}
-    for name, module in (("hsa", block.hsa), ("swa", block.mixer)):
-        module.register_forward_hook(lambda module, given, out, name=name: outputs.update({name: out.norm(dim=-1)}))
+    for name, mixer in zip(("swa", "hsa"), block.mixers, strict=True):
+        mixer.part.register_forward_hook(lambda m, given, out, name=name: outputs.update({name: out[0].norm(dim=-1)}))
     with watch_shares(model) as shares:
         model(tokens)
         expected = (outputs["hsa"] / (outputs["hsa"] + outputs["swa"])).mean()
@@ -117,7 +118,7 @@ def test_the_global_share_is_that_of_the_two_outputs():
 
 
 def test_a_model_without_retrieval_has_no_share():
-    model = LanguageModel(LMConfig(vocab=DATA.vocab, width=8, plan="swa swa", window=4), Generator())
+    model = LanguageModel(ModelConfig(vocab=DATA.vocab, width=8, plan="swa swa", window=4), Generator())
     with watch_shares(model) as shares:
         model(torch.zeros(1, 12, dtype=torch.long))
     assert math.isnan(shares[0])

@@ -9,14 +9,15 @@ from torch import Generator
 from lablib.data.retrieval import RetrievalConfig, training_batch
 from lablib.longcontext.retrieval_loss import retrieval_loss, with_retrieval_loss
 from lablib.longcontext.seesaw import watch_retrieval
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.train.losses import next_token_loss
 
 DATA = RetrievalConfig(length=32, max_distance=24)
 
 
 def make_model(**changes) -> LanguageModel:
-    cfg = LMConfig(**{"vocab": DATA.vocab, "width": 8, "chunk": 4, "top_k": 8, **changes})
+    cfg = ModelConfig(**{"vocab": DATA.vocab, "width": 8, "chunk": 4, "top_k": 8, **changes})
     return LanguageModel(cfg, Generator().manual_seed(0))
 
 
@@ -59,7 +60,7 @@ def test_it_trains_the_choice_where_the_scores_get_no_other_gradient():
     for share, reaches in ((0.0, False), (0.5, True)):
         model = make_model(fusion="concat")
         with_retrieval_loss(share)(model, batch)[0].backward()
-        gradient = model.upper[0].hsa.retriever.query.weight.grad
+        gradient = model.upper[0].mixers[1].part.retriever.query.weight.grad
         assert (gradient is not None and bool(gradient.abs().sum() > 0)) == reaches
 
 

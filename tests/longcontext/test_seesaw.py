@@ -15,7 +15,9 @@ from lablib.longcontext.seesaw import (
     near_share,
     watch_retrieval,
 )
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.hsa import Retriever
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.ops.hsa import Selection
 
 DATA = RetrievalConfig(num_noise=4, num_keys=4, num_values=4)
@@ -23,7 +25,7 @@ DEEP = "swa swa memory swa+hsa swa swa+hsa"
 
 
 def make_model(kind: type = LanguageModel, **changes) -> LanguageModel:
-    cfg = LMConfig(**{"vocab": DATA.vocab, "width": 16, "window": 4, "chunk": 8, "top_k": 2, **changes})
+    cfg = ModelConfig(**{"vocab": DATA.vocab, "width": 16, "window": 4, "chunk": 8, "top_k": 2, **changes})
     return kind(cfg, Generator().manual_seed(0)).eval()
 
 
@@ -32,7 +34,7 @@ def make_model(kind: type = LanguageModel, **changes) -> LanguageModel:
 
 def test_every_retrieval_is_seen_in_order_of_depth(generator):
     model, tokens = make_model(plan=DEEP), torch.randint(DATA.vocab, (2, 40), generator=generator)
-    one, two = model.upper[0].hsa.retriever, model.upper[2].hsa.retriever
+    one, two = (module for module in model.modules() if isinstance(module, Retriever))
     expected = []
     for retriever in (one, two):
         retriever.register_forward_hook(lambda module, given, found: expected.append((module, found)))
@@ -127,7 +129,7 @@ def by_hand(selection: Selection, evidence: int, position: int, model: LanguageM
     needle = evidence // size
     others = [score for chunk, score in scores.items() if chunk != needle]
     total = sum(math.exp(score) for score in scores.values())
-    near = [c for c in scores if any(position - t <= model.cfg.reach for t in range(c * size, (c + 1) * size))]
+    near = [c for c in scores if any(position - t <= model.reach for t in range(c * size, (c + 1) * size))]
     return {
         "chunk_recall": float(needle in scores),
         "visible": float((needle + 1) * size <= position),

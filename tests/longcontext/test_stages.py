@@ -26,9 +26,9 @@ def test_dense_covers_the_longest_row_also_a_ragged_one():
     assert Curriculum(stages=(stage,)).top_k_at(0, chunk=8) == 13
 
 
-@pytest.mark.parametrize("joint", ["linear", "cosine"])
-def test_a_slope_leads_from_one_stage_to_the_next_without_a_step_back(joint):
-    cur = both(joint=joint, joint_steps=20)
+@pytest.mark.parametrize("transition", ["linear", "cosine"])
+def test_a_slope_leads_from_one_stage_to_the_next_without_a_step_back(transition):
+    cur = both(transition=transition, transition_steps=20)
     windows = [cur.window_at(step) for step in range(38, 63)]
     assert windows[:2] == [8, 8]
     assert 8 <= windows[2] < 16, "the slope begins with the stage"
@@ -42,8 +42,8 @@ def test_a_slope_leads_from_one_stage_to_the_next_without_a_step_back(joint):
 
 
 def test_halfway_over_a_joint_both_slopes_are_halfway():
-    for joint in ("linear", "cosine"):
-        assert both(joint=joint, joint_steps=19).window_at(49) == 36
+    for transition in ("linear", "cosine"):
+        assert both(transition=transition, transition_steps=19).window_at(49) == 36
 
 
 def test_the_rate_goes_through_is_warmed_up_again_or_starts_anew():
@@ -89,9 +89,9 @@ WRONG_STAGES = [
     ({"length_weights": (1.0, 1.0)}, "length_weights"),
     ({"lengths": (64, 128), "length_weights": (0.0, 0.0)}, "not all of them zero"),
     ({"lengths": (64, 128), "length_weights": (2.0, -1.0)}, "one weight >= 0"),
-    ({"joint": "linear"}, "joint 'linear' with joint_steps=0"),
-    ({"joint_steps": 3}, "joint 'step' with joint_steps=3"),
-    ({"joint": "linear", "joint_steps": 99}, "joint_steps is 99"),
+    ({"transition": "linear"}, "transition 'linear' with 0 steps"),
+    ({"transition_steps": 3}, "transition 'step' with 3 steps"),
+    ({"transition": "linear", "transition_steps": 99}, "transition_steps is 99"),
 ]
 
 
@@ -115,5 +115,7 @@ def test_a_curriculum_begins_at_step_0_and_has_a_stage():
 
 
 def test_two_curricula_have_two_digests_by_any_field_of_any_stage():
-    digests = {both(**change).digest() for change in ({}, {"window": 32}, {"mix": Mix(plain=1.0)}, {"joint": "step"})}
+    digests = {
+        both(**change).digest() for change in ({}, {"window": 32}, {"mix": Mix(plain=1.0)}, {"transition": "step"})
+    }
     assert len(digests) == 3, "the last change is none"

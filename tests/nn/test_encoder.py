@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Generator
 
-from lablib.nn.lm import LanguageModel, LMConfig
-from lablib.nn.mixers import ChunkEncoder
+from lablib.nn.hsa import ChunkEncoder
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 
 
 def make_encoder(landmark: str) -> ChunkEncoder:
     """The encoder of a model, with the model's initial values."""
-    cfg = LMConfig(plan="memory hsa", vocab=20, width=16, landmark=landmark)
+    cfg = ModelConfig(plan="memory hsa", vocab=20, width=16, landmark=landmark)
     return LanguageModel(cfg, Generator().manual_seed(0)).encoder
 
 

@@ -1,15 +1,16 @@
-"""Initial values: drawn from the generator given, by the table in `initialise`, with scores that can be learnt from."""
+"""Initial values: drawn from the generator given, by the table of `lablib/nn/init.py`; scores can be learnt from."""
 
 import pytest
 import torch
 from torch import Generator
 
 from lablib.longcontext.seesaw import watch_retrieval
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 
 
 def make_model(plan: str = "swa memory swa+hsa", seed: int = 0, **changes) -> LanguageModel:
-    cfg = LMConfig(**{"plan": plan, "vocab": 20, "width": 16, "window": 4, "chunk": 8, "top_k": 2, **changes})
+    cfg = ModelConfig(**{"plan": plan, "vocab": 20, "width": 16, "window": 4, "chunk": 8, "top_k": 2, **changes})
     return LanguageModel(cfg, Generator().manual_seed(seed)).eval()
 
 
@@ -61,11 +62,15 @@ def test_identity_is_really_the_identity_on_the_retrieval_path_and_nowhere_else(
             "encoder.to_landmark.weight",
             "encoder.mix.value.weight",
             "encoder.mix.out.weight",
-            "upper.0.hsa.retriever.query.weight",
-            "upper.1.hsa.retriever.query.weight",
+            "blocks.1.mixers.1.part.retriever.query.weight",
+            "blocks.2.mixers.1.part.retriever.query.weight",
         }
         if init == "identity-read":
-            path |= {"encoder.to_value.weight", "upper.0.hsa.out.weight", "upper.1.hsa.out.weight"}
+            path |= {
+                "encoder.to_value.weight",
+                "blocks.1.mixers.1.part.out.weight",
+                "blocks.2.mixers.1.part.out.weight",
+            }
         found = {name for name, p in model.named_parameters() if p.shape == eye.shape and torch.equal(p, eye)}
         assert found == (path if identical else set())
 

@@ -11,15 +11,16 @@ from lablib.nn.recurrent import Mamba2
 WIDTH, HEADS, STATE = 16, 4, 8
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("time", [1, 7, 16, 45])
-def test_the_same_weights_give_the_same_outputs(time):
+def test_the_same_weights_give_the_same_outputs(time, groups):
     torch.manual_seed(0)
     cfg = Mamba2Config(
-        hidden_size=WIDTH, expand=2, num_heads=HEADS, head_dim=2 * WIDTH // HEADS, state_size=STATE, n_groups=1,
+        hidden_size=WIDTH, expand=2, num_heads=HEADS, head_dim=2 * WIDTH // HEADS, state_size=STATE, n_groups=groups,
         conv_kernel=4, use_conv_bias=False, use_bias=False, chunk_size=16, time_step_limit=(0.0, float("inf")),
         layer_norm_epsilon=1e-6,
     )  # fmt: skip
-    theirs, ours = Mamba2Mixer(cfg, layer_idx=0).double(), Mamba2(WIDTH, HEADS, STATE, chunk=8).double()
+    theirs, ours = Mamba2Mixer(cfg, layer_idx=0).double(), Mamba2(WIDTH, HEADS, STATE, chunk=8, groups=groups).double()
     pairs = {
         "into.weight": theirs.in_proj.weight,
         "convolution.kernel": theirs.conv1d.weight[:, 0],

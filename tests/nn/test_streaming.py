@@ -7,14 +7,15 @@ import torch
 from allocations import Allocations
 from torch import Generator
 
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.nn.streaming import edited, encode, read
 
 DEEP = "swa swa memory swa+hsa swa swa+hsa"
 
 
 def make_model(plan: str = "swa memory swa+hsa", **changes) -> LanguageModel:
-    cfg = LMConfig(**{"plan": plan, "vocab": 20, "width": 16, "window": 5, "chunk": 8, "top_k": 2, **changes})
+    cfg = ModelConfig(**{"plan": plan, "vocab": 20, "width": 16, "window": 5, "chunk": 8, "top_k": 2, **changes})
     return LanguageModel(cfg, Generator().manual_seed(0)).eval()
 
 
@@ -203,7 +204,7 @@ def test_a_question_makes_no_matrix_of_time_by_chunks(generator):
         tails = draw_tokens(generator, 1, 3)
         with Allocations(*stream.memory, *model.parameters()) as seen:
             read(model, stream, tails, keep=1)
-        tail_and_reach = 3 + 8 + model.cfg.reach + 1
+        tail_and_reach = 3 + 8 + model.reach + 1
         assert seen.largest <= tail_and_reach * max(length // 8, 200)
 
 

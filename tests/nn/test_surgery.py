@@ -5,22 +5,23 @@ import torch
 from torch import nn
 
 from lablib.nn.layers import SwiGLU
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.nn.surgery import freeze, replace, select
 
 
 @pytest.fixture
 def model() -> LanguageModel:
-    return LanguageModel(LMConfig(plan="swa memory swa+hsa swa", width=8, vocab=10))
+    return LanguageModel(ModelConfig(plan="swa memory swa+hsa swa", width=8, vocab=10))
 
 
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [
-        ("upper.*.mlp", ["upper.0.mlp", "upper.1.mlp"]),
-        ("*.mlp", ["lower.0.mlp", "upper.0.mlp", "upper.1.mlp", "encoder.mlp"]),
-        ("*.retriever", ["upper.0.hsa.retriever"]),
-        ("lower.0", ["lower.0"]),
+        ("blocks.*.mlp", ["blocks.0.mlp", "blocks.1.mlp", "blocks.2.mlp"]),
+        ("*.mlp", ["blocks.0.mlp", "blocks.1.mlp", "blocks.2.mlp", "encoder.mlp"]),
+        ("*.retriever", ["blocks.1.mixers.1.part.retriever"]),
+        ("blocks.0", ["blocks.0"]),
         ("head", ["head"]),
     ],
 )
@@ -30,7 +31,7 @@ def test_a_glob_selects_by_dotted_name(model, pattern, names):
     assert all(model.get_submodule(name) is module for name, module in found.items())
 
 
-@pytest.mark.parametrize(("pattern", "there"), [("uper.*.mlp", 0), ("*.mlp", 4), ("Head", 0)])
+@pytest.mark.parametrize(("pattern", "there"), [("block.*.mlp", 0), ("*.mlp", 4), ("Head", 0)])
 @pytest.mark.parametrize("act", [select, freeze, lambda *x, count: replace(*x, lambda old: old, count=count)])
 def test_another_count_than_expected_is_refused_and_changes_nothing(model, act, pattern, there):
     before = dict(model.named_modules())
@@ -41,22 +42,22 @@ def test_another_count_than_expected_is_refused_and_changes_nothing(model, act, 
 
 
 def test_freezing_stops_exactly_the_selected_parameters(model):
-    freeze(model, "upper.*.mlp", count=2)
+    freeze(model, "blocks.[12].mlp", count=2)
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    maps = ("gate", "up", "down")
-    assert frozen == {f"upper.{i}.mlp.{name}.weight" for i in (0, 1) for name in maps}
+    maps, norms = ("gate", "up", "down"), {f"blocks.{i}.mlp.before.gain" for i in (1, 2)}
+    assert frozen == {f"blocks.{i}.mlp.part.{name}.weight" for i in (1, 2) for name in maps} | norms
     model(torch.zeros(1, 20, dtype=torch.long)).sum().backward()
     assert all((parameter.grad is None) for name, parameter in model.named_parameters() if name in frozen)
-    assert model.lower[0].mlp.gate.weight.grad is not None
+    assert model.blocks[0].mlp.part.gate.weight.grad is not None
 
 
 def test_replacing_puts_the_new_module_where_the_old_one_was(model):
-    old = dict(select(model, "upper.*.mlp", count=2))
+    old = dict(select(model, "blocks.[12].mlp.part", count=2))
     built = []
-    replace(model, "upper.*.mlp", lambda module: built.append(module) or nn.Identity(), count=2)
+    replace(model, "blocks.[12].mlp.part", lambda module: built.append(module) or nn.Identity(), count=2)
     assert built == list(old.values())
-    assert isinstance(model.upper[0].mlp, nn.Identity)
-    assert isinstance(model.lower[0].mlp, SwiGLU)
+    assert isinstance(model.blocks[1].mlp.part, nn.Identity)
+    assert isinstance(model.blocks[0].mlp.part, SwiGLU)
     assert model(torch.zeros(1, 20, dtype=torch.long)).shape == (1, 20, 10)
 
 

@@ -6,7 +6,8 @@ import torch
 from torch import Generator, nn
 
 from lablib.data.retrieval import RetrievalConfig, training_batch
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.train.loop import TrainConfig, fit
 from lablib.train.optim import OptimConfig
 from lablib.train.schedule import ScheduleConfig
@@ -19,7 +20,7 @@ draw = functools.partial(training_batch, DATA)
 
 
 def make_model(seed: int = 0, **changes) -> LanguageModel:
-    cfg = LMConfig(**{"vocab": DATA.vocab, "width": 8, "window": 4, "chunk": 4, "top_k": 2, **changes})
+    cfg = ModelConfig(**{"vocab": DATA.vocab, "width": 8, "window": 4, "chunk": 4, "top_k": 2, **changes})
     return LanguageModel(cfg, Generator().manual_seed(seed))
 
 

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save, save_file
 from torch import Generator
 
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.train.checkpoint import (
     FORMAT,
     CheckpointError,
@@ -23,7 +24,7 @@ ROWS = [{"step": 3, "loss": 0.1 + 0.2, "gap": float("nan")}]
 
 
 def make_model(seed: int = 0, **changes) -> LanguageModel:
-    cfg = LMConfig(**{"plan": "swa", "vocab": 12, "width": 8, "window": 4, **changes})
+    cfg = ModelConfig(**{"plan": "swa", "vocab": 12, "width": 8, "window": 4, **changes})
     return LanguageModel(cfg, Generator().manual_seed(seed))
 
 

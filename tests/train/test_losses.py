@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lablib.train.losses import cross_entropy
+from lablib.data.batch import Batch
+from lablib.train.losses import cross_entropy, with_auxiliary
 
 
 def draw(generator, batch: int = 3, time: int = 7, vocab: int = 11):
@@ -45,3 +46,25 @@ def test_weights_are_relative(generator):
 def test_uniform_logits_cost_the_logarithm_of_the_vocabulary(vocab):
     loss = cross_entropy(torch.zeros(2, 3, vocab), torch.zeros(2, 3, dtype=torch.long), torch.ones(2, 3))
     assert float(loss) == pytest.approx(math.log(vocab))
+
+
+class WithLosses(torch.nn.Module):
+    """A model of one table of logits whose two layers return auxiliary losses."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = torch.nn.Parameter(torch.zeros(5, 5))
+
+    def run(self, tokens):
+        return self.table[tokens], None, [self.table.square().sum() + 1.0, torch.tensor(2.0)]
+
+
+def test_auxiliary_losses_are_added_with_their_weight(generator):
+    tokens = torch.randint(5, (2, 4), generator=generator)
+    batch, model = Batch(tokens, tokens, torch.ones(2, 4), tokens), WithLosses()
+    for weight in (0.0, 0.5):
+        loss, logits = with_auxiliary(weight)(model, batch)
+        assert loss.item() == pytest.approx(math.log(5) + 3.0 * weight)
+        assert logits.shape == (2, 4, 5)
+    with pytest.raises(ValueError, match="the weight of the auxiliary losses is -1"):
+        with_auxiliary(-1.0)

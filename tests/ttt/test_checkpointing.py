@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Generator
 
-from lablib.nn.decoder import Decoder, DecoderConfig
+from lablib.nn.model import LanguageModel
 from lablib.ttt.checkpointing import recomputed
+from lablib.ttt.e2e import InnerConfig, TTTModel
 from lablib.ttt.experiments.cost import MemoryConfig, outer_step
-from lablib.ttt.reading import InnerConfig, TTTModel
+from lablib.ttt.train_and_evaluate import SANDWICH
 
 
 class Pair(NamedTuple):
@@ -100,7 +101,7 @@ class Kept:
 
 def of_an_outer_step(chunks: int, group: int) -> tuple[int, int]:
     """Bytes kept when the outer loss is known, and how many more stand open at a time on the way to its gradient."""
-    model = TTTModel(Decoder(DecoderConfig(plan="swa+prime")), InnerConfig(group=group))
+    model = TTTModel(LanguageModel(SANDWICH.replace(plan="swa+prime")), InnerConfig(group=group))
     tokens = torch.randint(16, (2, 16 * chunks), generator=Generator().manual_seed(0))
     count = Kept()
     with torch.autograd.graph.saved_tensors_hooks(count.pack, lambda held: held[0]):

@@ -4,18 +4,19 @@ import pytest
 import torch
 from torch import Generator, nn
 
-from lablib.nn.decoder import Decoder, DecoderConfig
+from lablib.nn.model import LanguageModel
 from lablib.nn.surgery import freeze
 from lablib.ttt.decode import begin, feed
-from lablib.ttt.guard import refuse_compiled
-from lablib.ttt.reading import InnerConfig, TTTModel
+from lablib.ttt.e2e import InnerConfig, TTTModel
+from lablib.ttt.second_order_check import refuse_compiled
+from lablib.ttt.train_and_evaluate import SANDWICH
 
-SMALL = DecoderConfig(plan="swa swa+prime", vocab=7, width=8, hidden=8, prime=8, window=6)
+SMALL = SANDWICH.replace(plan="swa swa+prime", vocab=7, width=8, hidden=8, prime=8, window=6)
 INNER = InnerConfig(chunk=4)
 
 
-def decoder() -> Decoder:
-    return Decoder(SMALL, Generator().manual_seed(0))
+def base() -> LanguageModel:
+    return LanguageModel(SMALL, Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(
@@ -36,11 +37,11 @@ def test_a_bad_inner_loop_is_refused(fields, said):
 
 def test_a_window_shorter_than_a_chunk_is_refused_where_there_is_a_window():
     with pytest.raises(ValueError, match="window=6 is shorter than chunk=7"):
-        TTTModel(decoder(), INNER.replace(chunk=7))
-    below = Decoder(SMALL.replace(plan="swa swa mlp"))
+        TTTModel(base(), INNER.replace(chunk=7))
+    below = LanguageModel(SMALL.replace(plan="swa swa mlp"))
     with pytest.raises(ValueError, match="window=6 is shorter than chunk=7"):
         TTTModel(below, INNER.replace(chunk=7, fast="blocks.2.mlp.part"))
-    without = Decoder(SMALL.replace(plan="mlp mlp"))
+    without = LanguageModel(SMALL.replace(plan="mlp mlp"))
     TTTModel(without, INNER.replace(chunk=7, fast="blocks.*.mlp.part", count=2))
 
 
@@ -54,11 +55,11 @@ def test_a_window_shorter_than_a_chunk_is_refused_where_there_is_a_window():
 )
 def test_a_selector_must_match_what_it_says_it_matches(selector, count, said):
     with pytest.raises(ValueError, match=said):
-        TTTModel(decoder(), INNER.replace(fast=selector, count=count))
+        TTTModel(base(), INNER.replace(fast=selector, count=count))
 
 
 def test_frozen_weights_cannot_be_fast():
-    model = decoder()
+    model = base()
     freeze(model, "blocks.*.prime.part", count=1)
     with pytest.raises(ValueError, match=r"blocks.1.prime.part is frozen"):
         TTTModel(model, INNER)
@@ -75,11 +76,11 @@ def test_frozen_weights_cannot_be_fast():
 @pytest.mark.parametrize("order", ["exact", "first"])
 def test_a_module_that_cannot_differ_from_sequence_to_sequence_is_refused(plan, selector, order):
     with pytest.raises(ValueError, match="with weights of its own for each sequence the model does not run"):
-        TTTModel(Decoder(SMALL.replace(plan=plan)), INNER.replace(fast=selector, order=order))
+        TTTModel(LanguageModel(SMALL.replace(plan=plan)), INNER.replace(fast=selector, order=order))
 
 
 def test_a_text_without_tokens_is_refused():
-    model, nothing = TTTModel(decoder(), INNER), torch.zeros(1, 0, dtype=torch.long)
+    model, nothing = TTTModel(base(), INNER), torch.zeros(1, 0, dtype=torch.long)
     with pytest.raises(ValueError, match="the text has no tokens"):
         model.read(nothing, nothing)
     with pytest.raises(ValueError, match="no tokens were fed"):
@@ -115,7 +116,7 @@ class Fused(nn.Module):
 @pytest.mark.parametrize("part", [Kernel, Fused])
 def test_an_operation_without_a_second_derivative_is_refused_above_the_fast_weights_only(part):
     for place, refused in ((1, True), (0, False)):
-        model = decoder()
+        model = base()
         model.blocks[place].mlp.part = nn.Sequential(model.blocks[place].mlp.part, part())
         if refused:
             with pytest.raises(ValueError, match="no second derivative, or a wrong one"):
@@ -127,7 +128,7 @@ def test_an_operation_without_a_second_derivative_is_refused_above_the_fast_weig
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")  # torch.compile imports what torch itself calls deprecated
 def test_what_is_compiled_is_refused():
-    model = decoder()
+    model = base()
     model.blocks[1] = torch.compile(model.blocks[1])
     with pytest.raises(ValueError, match=r"blocks.1 is compiled"):
         TTTModel(model, INNER)
@@ -135,7 +136,7 @@ def test_what_is_compiled_is_refused():
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_what_is_compiled_in_place_or_later_is_refused_above_the_fast_weights():
-    tokens, plain = torch.zeros(1, 9, dtype=torch.long), decoder()
+    tokens, plain = torch.zeros(1, 9, dtype=torch.long), base()
     model = TTTModel(plain, INNER)
     plain.blocks[0].compile()  # compiled by its first call, which does not come
     refuse_compiled(model._upper[0])
@@ -147,7 +148,7 @@ def test_what_is_compiled_in_place_or_later_is_refused_above_the_fast_weights():
 
 
 def test_reading_inside_torch_compile_is_refused(monkeypatch):
-    model, tokens = TTTModel(decoder(), INNER), torch.zeros(1, 9, dtype=torch.long)
+    model, tokens = TTTModel(base(), INNER), torch.zeros(1, 9, dtype=torch.long)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     with pytest.raises(RuntimeError, match="drops its second derivative"):
         model.read(tokens, tokens)

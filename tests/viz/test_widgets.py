@@ -6,7 +6,16 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from lablib.longcontext.explore import pairs_explorer, pattern_explorer
+from lablib.longcontext.explore import (
+    BY_WINDOW,
+    FUTURE,
+    NEEDLE,
+    RETRIEVED,
+    attention_pattern,
+    chunk_scores,
+    pairs_explorer,
+    pattern_explorer,
+)
 from lablib.viz.widgets import Explorer, Fit, Prediction, show
 
 
@@ -33,12 +42,20 @@ def test_every_value_of_every_slider_draws_and_answers_in_time(build):
     assert len(spent) > 5
 
 
-def test_a_title_of_more_lines_gets_more_room_as_a_slider_moves():
-    explorer = pattern_explorer()
-    explorer.sliders["top_k"].value = 8
-    drawn = explorer.draw(**explorer.values).layout
-    assert explorer.figure.layout.height == drawn.height > 560
-    assert explorer.figure.layout.margin.t == drawn.margin.t
+def test_moving_a_slider_moves_the_ranges_too():
+    explorer = Explorer(lambda n: go.Figure(go.Scatter(y=[1]), {"yaxis": {"range": [0, n]}}), {"n": [1, 2]})
+    explorer.sliders["n"].value = 2
+    assert explorer.figure.layout.yaxis.range == (0, 2)
+
+
+def test_the_pattern_of_an_explorer_is_that_of_the_operators():
+    """By hand: token 20 reads its window, and of the complete chunks the one of the needle and the best other."""
+    scores = chunk_scores(24, 4)
+    pattern = attention_pattern(24, 3, 4, 2, scores)[20]
+    best = set(np.argsort(-scores[20, :5])[:2])
+    expected = [RETRIEVED * (key // 4 in best) + BY_WINDOW * (key > 17) if key <= 20 else FUTURE for key in range(24)]
+    assert list(pattern) == expected
+    assert NEEDLE // 4 in best
 
 
 def test_the_figure_of_an_explorer_follows_the_width_of_its_place():
@@ -56,22 +73,22 @@ def displayed(monkeypatch) -> list:
 
 
 def test_with_a_person_an_explorer_is_sliders_over_a_figure(displayed):
-    pairs_explorer().show("Pairs by length.", interactive=True)
+    pairs_explorer().show(interactive=True)
     box, text = displayed
     assert isinstance(box.children[-1], go.FigureWidget)
-    assert text.data == "*Pairs by length.*"
+    assert text.data.startswith("*Query-key pairs")
 
 
-def test_without_a_person_an_explorer_is_a_plain_figure_with_its_text(displayed):
-    pairs_explorer().show("Pairs by length.", interactive=False)
+def test_without_a_person_an_explorer_is_a_plain_figure_with_its_caption(displayed):
+    pairs_explorer().show(interactive=False)
     figure, text = displayed
     assert type(figure) is go.Figure
-    assert text.data == "*Pairs by length.*"
+    assert text.data == f"*{figure.layout.meta['caption']}*"
 
 
-def test_a_figure_is_shown_with_its_alternative_text(displayed):
-    show(go.Figure(), "What it shows.")
-    assert displayed[-1].data == "*What it shows.*"
+def test_a_figure_is_shown_with_its_caption_once(displayed):
+    show(go.Figure(layout={"meta": {"caption": "What it shows."}}))
+    assert [getattr(each, "data", None) for each in displayed[1:]] == ["*What it shows.*"]
 
 
 def test_a_prediction_is_none_until_chosen_and_unattended():

@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from torch import Generator
 
-from lablib.core.config import grid
+from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
-from lablib.core.measure import num_parameters
-from lablib.core.trained import weights_place
+from lablib.core.seeds import generator, seed_of
+from lablib.core.weights_cache import weights_place
 from lablib.longcontext.curriculum import train_curriculum
 from lablib.longcontext.experiments.warmup import NARROW, RECIPES, SHORT_DENSE, STEPS, WARM, WIDE
 from lablib.longcontext.monitor import SeesawMonitor
-from lablib.longcontext.recipes import RecipeConfig, ask_everything, curriculum_at, train_answers, train_flops
 from lablib.longcontext.rows import Rows
 from lablib.longcontext.stages import Curriculum, Mix
-from lablib.nn.lm import LanguageModel
+from lablib.longcontext.train_and_evaluate import RecipeConfig, curriculum_at, measured
+from lablib.nn.model import LanguageModel
 
+TRAINING = 1  # version of the training here: raise it when the trained weights change
 THIRD: dict[str, Any] = {**WIDE, "lengths": (64, 256), "length_weights": (0.67, 0.33)}  # shares of the tokens
 BASES: dict[str, tuple[tuple[float, dict[str, Any]], ...]] = {
     "wide": RECIPES["short and dense, then wide"],
@@ -50,9 +50,7 @@ def finetuning_arms(scale: str) -> list[FinetuningConfig]:
         tuned(scale, "after long rows: a third of long rows", "wide, long rows", THIRD),
         tuned(scale, "narrow window, short rows", "narrow", NARROW),
     ]
-    if scale != "full":
-        return arms[:1] if scale == "lab" else [arms[0], arms[2]]
-    return [arm for cfg in arms for arm in grid(cfg, seed=range(5))]
+    return by_scale(scale, arms, lab=1, smoke=(0, 2))
 
 
 def tuned(scale: str, name: str, base: str, stage: dict[str, Any]) -> FinetuningConfig:
@@ -66,18 +64,14 @@ def tuned(scale: str, name: str, base: str, stage: dict[str, Any]) -> Finetuning
 @experiment("longcontext/finetuning", version=1, arms=finetuning_arms)
 def finetuning(cfg: FinetuningConfig) -> pd.DataFrame:
     """Rows with phase "before" and "train" (the fine-tuning) by step, "heldout" and "test" by length, of its end."""
-    model, rows = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed)), Rows(cfg.data)
-    place = weights_place(cfg.model.digest(cfg.seed, cfg.data.digest(), cfg.base.digest()))
-    train_curriculum(model, cfg.base, rows, Generator().manual_seed(10_000 + cfg.seed), checkpoint=place)
-    monitor = SeesawMonitor(rows, cfg.probe_lengths, cfg.probe_every, 40_000 + cfg.seed, questions=cfg.probe_questions)
+    model, rows = LanguageModel(cfg.model, generator("weights", cfg.seed)), Rows(cfg.data)
+    place = weights_place(
+        "longcontext/finetuning", TRAINING, cfg.model.digest(cfg.seed, cfg.data.digest(), cfg.base.digest())
+    )
+    train_curriculum(model, cfg.base, rows, generator("training", cfg.seed), checkpoint=place)
+    seed = seed_of("probe", cfg.seed)
+    monitor = SeesawMonitor(rows, cfg.probe_lengths, cfg.probe_every, seed, questions=cfg.probe_questions)
     before: dict[str, float | str] = {"phase": "before", "step": 0}
     monitor.at_eval(cfg.probe_every - 1, model, before)
-    table = train_curriculum(model, cfg.curriculum, rows, Generator().manual_seed(50_000 + cfg.seed), hooks=[monitor])
-    parts = [pd.DataFrame([before]), table.assign(phase="train"), ask_everything(model.eval(), cfg)]
-    return pd.concat(parts, ignore_index=True).assign(
-        diverged=0.0,
-        parameters=num_parameters(model),
-        train_tokens=cfg.curriculum.steps * cfg.curriculum.tokens,
-        train_answers=train_answers(cfg),
-        train_flops=train_flops(model, cfg, table),
-    )
+    table = train_curriculum(model, cfg.curriculum, rows, generator("fine-tuning", cfg.seed), hooks=[monitor])
+    return measured(model, cfg, pd.DataFrame([before]), table.assign(phase="train"))

@@ -1,7 +1,7 @@
 """What 4K tokens foretell: the miss rate at every length up to 64M, from the tail of the noise scores.
 
-Recorded before `longcontext/far` is measured. Weaker readers are part of it: a law that says "no misses" of models
-that miss nothing would not be put to a test.
+Recorded before `longcontext/long_range` is measured. Weaker readers are part of it: models that miss nothing would not
+put a law to the test.
 """
 
 import dataclasses
@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import pandas as pd
-from torch import Generator, Tensor
+from torch import Tensor
 
 from lablib.core.config import grid
 from lablib.core.experiment import experiment
+from lablib.core.seeds import generator
 from lablib.data.retrieval import RetrievalConfig
 from lablib.data.text import LongText, long_text
 from lablib.longcontext.experiments.reader import ReaderConfig, reader_arms, sources, trained_reader
-from lablib.longcontext.far import gaussian_tail, miss_rate, pareto_tail, sample_scores
-from lablib.nn.lm import LanguageModel
+from lablib.longcontext.long_range import gaussian_tail, miss_rate, pareto_tail, sample_scores
+from lablib.nn.model import LanguageModel
 
 LENGTHS = tuple(64 * 4**i for i in range(11))  # 64 to 64M
 HAYSTACKS = ("synthetic", "text")
@@ -70,9 +71,9 @@ def text_for(cfg: ForecastConfig, length: int) -> LongText | None:
 
 def foretell(model: LanguageModel, cfg: ForecastConfig, text: Tensor | None):
     """A function from a length in tokens to the predicted miss rates there."""
-    generator = Generator().manual_seed(70_000 + cfg.seed)
+    random = generator("scores", cfg.seed)
     sample = sample_scores(
-        model, cfg.asked_of, cfg.sampled_length, cfg.sampled_haystacks, cfg.sampled_questions, generator, text
+        model, cfg.asked_of, cfg.sampled_length, cfg.sampled_haystacks, cfg.sampled_questions, random, text
     )
     tails = {"pareto_miss": pareto_tail(sample), "gaussian_miss": gaussian_tail(sample)}
 

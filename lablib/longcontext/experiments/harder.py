@@ -8,18 +8,16 @@ never showed: distractors whose number grows with the haystack, and needles writ
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from torch import Generator
 
 from lablib.core.config import grid
 from lablib.core.experiment import experiment
-from lablib.core.measure import num_parameters
+from lablib.core.seeds import generator
 from lablib.data.text import standard_library
-from lablib.longcontext.experiments.seesaw import SeesawConfig, forward_flops, over_text, train_seesaw
-from lablib.longcontext.seesaw import answer_questions
-from lablib.nn.lm import LanguageModel
+from lablib.longcontext.experiments.seesaw import SeesawConfig, over_text, spent, train_seesaw
+from lablib.longcontext.seesaw import ask
+from lablib.nn.model import LanguageModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +44,10 @@ def harder_arms(scale: str) -> list[HarderConfig]:
     base = HarderConfig.at(scale)
     ends = {"model__window": [8, 64], "seed": range({"smoke": 1, "lab": 2, "full": 5}[scale])}
     shared = base.replace(data__key_tokens=2, data__shared_keys=True, data__num_pairs=2)
-    if scale == "smoke":
-        return [*grid(base, **ends), *grid(shared, **ends)]
-    kinds = [base, base.replace(data__num_pairs=6)]
-    if scale == "full":
-        kinds += [shared.replace(train__steps=2 * base.train.steps), over_text(base)]
-    return [arm for kind in kinds for arm in grid(kind, **ends)]
+    longer = shared.replace(train__steps=2 * base.train.steps)
+    kinds = {"smoke": [base, shared], "lab": [base, base.replace(data__num_pairs=6)]}
+    kinds["full"] = [*kinds["lab"], longer, over_text(base)]
+    return [arm for kind in kinds[scale] for arm in grid(kind, **ends)]
 
 
 @experiment("longcontext/harder", version=1, arms=harder_arms)
@@ -60,15 +56,11 @@ def harder(cfg: HarderConfig) -> pd.DataFrame:
     model, _, _ = train_seesaw(plain(cfg))
     text = standard_library("held-out").tokens if cfg.data.haystack == "text" else None
     rows = [
-        {"condition": name, "length": length, **ask(model, cfg, length, options, text)}
+        {"condition": name, "length": length, **ask_under(model, cfg, length, options, text)}
         for length in cfg.lengths
         for name, options in cfg.conditions(length).items()
     ]
-    table = pd.DataFrame(rows).assign(
-        parameters=num_parameters(model),
-        train_tokens=cfg.train.steps * cfg.train.batch * cfg.data.length,
-        train_flops=3 * cfg.train.steps * forward_flops(model, cfg),
-    )
+    table = pd.DataFrame(rows).assign(**spent(model, cfg))
     if text is not None:
         table.attrs["corpus"] = standard_library("held-out").corpus
     return table
@@ -79,16 +71,12 @@ def plain(cfg: HarderConfig) -> SeesawConfig:
     return SeesawConfig(seed=cfg.seed, objective=cfg.objective, model=cfg.model, data=cfg.data, train=cfg.train)
 
 
-def ask(
+def ask_under(
     model: LanguageModel, cfg: HarderConfig, length: int, options: dict[str, Any], text: torch.Tensor | None
 ) -> dict[str, float]:
     """Means over the questions of one condition and length."""
-    generator = Generator().manual_seed(50_000 + cfg.seed)
-    parts = [
-        answer_questions(model, cfg.data, length, cfg.questions, generator, text, **options)
-        for _ in range(cfg.haystacks)
-    ]
-    found = {name: np.concatenate([part[name] for part in parts]) for name in ("hit", "chunk_recall", "visible")}
+    random = generator("harder questions", cfg.seed)
+    found = ask(model, cfg.data, length, cfg.haystacks, cfg.questions, random, text, **options)
     seen = found["visible"] > 0
     return {
         "exact": float(found["hit"].mean()),

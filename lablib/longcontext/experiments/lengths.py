@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from lablib.core.config import grid
+from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
 from lablib.data.retrieval import RetrievalConfig
-from lablib.longcontext.recipes import RecipeConfig, curriculum_at, train_and_ask
+from lablib.longcontext.train_and_evaluate import RecipeConfig, curriculum_at, train_and_ask
 from lablib.train.optim import OptimConfig
 
 LENGTHS = (64, 128, 256, 512)
@@ -39,11 +39,10 @@ def way(scale: str, name: str, *parts: tuple[float, dict[str, Any]], rate: float
 
 def lengths_arms(scale: str) -> list[RecipeConfig]:
     """Four ways at four rates and the control at 4e-3, five seeds each."""
-    if scale != "full":
-        return [way(scale, name, *WAYS[name]) for name in list(WAYS)[1 : {"smoke": 3, "lab": 4}[scale]]]
+    few = [way(scale, name, *parts) for name, parts in WAYS.items()][1:]
     control = way(scale, "long, as many questions", *WAYS["long from the beginning"], per_token=True)
     arms = [way(scale, name, *parts, rate=rate) for rate in RATES for name, parts in WAYS.items()]
-    return [arm for cfg in [*arms, control] for arm in grid(cfg, seed=range(5))]
+    return by_scale(scale, [*arms, control], lab=few, smoke=few[:2])
 
 
 def ingredients_arms(scale: str) -> list[RecipeConfig]:
@@ -59,9 +58,7 @@ def ingredients_arms(scale: str) -> list[RecipeConfig]:
     for landmark in ("encoded", "mean"):
         name = f"two-token keys, {landmark} landmarks"
         arms.append(way(scale, name, (1.0, {}), data=shared, model__landmark=landmark))
-    if scale != "full":
-        return arms[:2] if scale == "smoke" else arms
-    return [arm for cfg in arms for arm in grid(cfg, seed=range(3))]
+    return by_scale(scale, arms, smoke=2, seeds=3)
 
 
 @experiment("longcontext/lengths", version=1, arms=lengths_arms)

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pandas as pd
-from torch import Generator
 
-from lablib.core.config import grid
+from lablib.core.config import by_scale, grid
 from lablib.core.experiment import experiment
-from lablib.core.measure import num_parameters
+from lablib.core.seeds import generator, seed_of
 from lablib.longcontext.ablation import Circuits, windows_cut
-from lablib.longcontext.experiments.seesaw import SeesawConfig, draw_rows, forward_flops
+from lablib.longcontext.experiments.seesaw import SeesawConfig, draw_rows
 from lablib.longcontext.seesaw import RetrievalProbe
-from lablib.nn.lm import LanguageModel
+from lablib.nn.model import LanguageModel
+from lablib.train.evaluate import budget, forward_flops
 from lablib.train.loop import TrainConfig, fit
 
 
@@ -55,31 +55,27 @@ class RaceConfig(SeesawConfig):
 def race_arms(scale: str) -> list[RaceConfig]:
     """The end windows with ten seeds, for shares of seeds; windows cut for the second part; one of 56."""
     base = RaceConfig.at(scale)
-    if scale != "full":
-        return grid(base, model__window=[8, 64], seed=range(1))
-    return [
-        *grid(base, model__window=[8, 64], seed=range(10)),
-        *grid(base, model__window=[64], more_window=[8], seed=range(5)),
-        *grid(base, model__window=[56], seed=range(5)),
-    ]
+    narrow, wide, between = grid(base, model__window=[8, 64, 56])
+    arms = [narrow, wide, wide.replace(more_window=8), between]
+    return by_scale(scale, arms, lab=2, seeds=lambda cfg: 10 if cfg in (narrow, wide) else 5)
 
 
-@experiment("longcontext/race", version=1, arms=race_arms)
+@experiment("longcontext/race", version=2, arms=race_arms)
 def race(cfg: RaceConfig) -> pd.DataFrame:
     """A row a logged step, counted through both parts (`part` 1 and 2), with the circuits where they were asked."""
-    model = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed))
-    tables, done = [], 0
+    model = LanguageModel(cfg.model, generator("weights", cfg.seed))
+    tables, done, flops = [], 0, 0
     for part, (train, every) in enumerate([(cfg.train, cfg.every), (cfg.more, 4 * cfg.every)], start=1):
-        asks = Circuits(cfg.data, cfg.lengths[-1], every, 30_000 + cfg.seed, cfg.haystacks, cfg.questions)
-        generator = Generator().manual_seed((10_000 if part == 1 else 40_000) + cfg.seed)
+        seed = seed_of("questions", cfg.seed)
+        asks = Circuits(cfg.data, cfg.lengths[-1], every, seed, cfg.haystacks, cfg.questions)
+        random = generator("training" if part == 1 else "second training", cfg.seed)
         draw = functools.partial(draw_rows, cfg, "train")
         cut = windows_cut(model, cfg.more_window) if part == 2 and cfg.more_window else contextlib.nullcontext()
         with cut:
-            table = fit(model, draw, train, generator, hooks=[RetrievalProbe(), asks])
+            table = fit(model, draw, train, random, hooks=[RetrievalProbe(), asks])
+            flops += 3 * train.steps * forward_flops(model, train.batch, cfg.data.length)
         tables.append(table.assign(part=part, step=table["step"] + done))
         done += train.steps
-    return pd.concat(tables, ignore_index=True).assign(
-        parameters=num_parameters(model),
-        train_tokens=(cfg.train.steps * cfg.train.batch + cfg.more.steps * cfg.more.batch) * cfg.data.length,
-        train_flops=3 * done * forward_flops(model, cfg),
-    )
+    rows = cfg.train.steps * cfg.train.batch + cfg.more.steps * cfg.more.batch
+    columns = budget(model, tokens=rows * cfg.data.length, flops=flops)
+    return pd.concat(tables, ignore_index=True).assign(**columns)

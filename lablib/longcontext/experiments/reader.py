@@ -1,4 +1,4 @@
-"""The readers of `longcontext/far`: small models that match keys, trained on rows of 64 tokens and then of 256.
+"""The readers of `longcontext/long_range`: small models that match keys, trained on rows of 64 tokens and then of 256.
 
 Six needles a row, each asked for, so that a key has to be matched: one needle a row is found by its kind alone. Half
 of the rows have noise drawn at random, half real text. Short rows come first, since the transition to retrieval is
@@ -15,24 +15,25 @@ from pathlib import Path
 from typing import ClassVar
 
 import pandas as pd
-import torch
 from safetensors.torch import save
-from torch import Generator
 
-from lablib.core.config import Config, grid
+from lablib.core.config import Config, by_scale, grid
 from lablib.core.experiment import experiment
-from lablib.core.measure import count_flops, num_parameters
+from lablib.core.seeds import generator
 from lablib.core.store import Record, lab_home, write_atomically
-from lablib.core.trained import weights_place
+from lablib.core.weights_cache import weights_place
 from lablib.data.mixture import Mixture
 from lablib.data.retrieval import RetrievalConfig, training_batch
 from lablib.data.text import standard_library
-from lablib.longcontext.seesaw import RetrievalProbe, mean_where
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.longcontext.seesaw import RetrievalProbe
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.train.checkpoint import FORMAT, load_model
+from lablib.train.evaluate import budget, forward_flops, held_out
 from lablib.train.loop import TrainConfig, fit
 
 # as many noise tokens as bytes, so that both haystacks have one vocabulary
+TRAINING = 1  # version of the training here: raise it when the trained weights change
 DATA = RetrievalConfig(num_noise=256, num_pairs=6)
 STOPPED = (400, 900)  # steps of the weaker readers
 BORDER = 2  # [MARK k | v ·]: the offset of slots at which every second one lies across the border of a chunk of 8
@@ -43,7 +44,7 @@ class ReaderConfig(Config):
     """A reader: `train` on rows of `data`, then `more` on rows of `more_length` (None: not trained on)."""
 
     seed: int = 0
-    model: LMConfig = LMConfig(vocab=DATA.vocab)
+    model: ModelConfig = ModelConfig(vocab=DATA.vocab)
     data: RetrievalConfig = DATA
     text_share: float = 0.5  # of rows in real text
     straddled: float = 0.75  # of rows with slots at the offset where chunk borders part keys from values
@@ -98,10 +99,8 @@ def rows_of(cfg: ReaderConfig, length: int, split: str) -> Mixture:
 def reader_arms(scale: str) -> list[ReaderConfig]:
     """Five seeds; and weaker readers, which do miss needles: the first part of the training alone, whole and cut."""
     base = ReaderConfig.at(scale)
-    if scale != "full":
-        return grid(base, seed=[0])
-    first = base.replace(more=None)
-    return [*grid(base, seed=range(5)), *grid(first, train__steps=STOPPED, seed=range(3))]
+    arms = [base, *grid(base.replace(more=None), train__steps=STOPPED)]
+    return by_scale(scale, arms, lab=1, seeds=lambda cfg: 5 if cfg == base else 3)
 
 
 @experiment("longcontext/reader", version=1, arms=reader_arms)
@@ -109,12 +108,10 @@ def reader(cfg: ReaderConfig) -> pd.DataFrame:
     """Train a reader: rows with `part` 1 and 2 by step, counted through both; `heldout_accuracy` after all."""
     model, training, place = train_reader(cfg)
     tokens = sum(part.steps * part.batch * length for part, length in parts(cfg))
-    table = training.assign(
-        heldout_accuracy=held_out_accuracy(model, cfg),
-        parameters=num_parameters(model),
-        train_tokens=tokens,
-        train_flops=3 * tokens * _flops_of_row(model, cfg.data.length) // cfg.data.length,
-    )
+    flops = 3 * tokens * forward_flops(model, 1, cfg.data.length) // cfg.data.length
+    draw = rows_of(cfg, cfg.data.length, "held-out")
+    accuracy = held_out(model, draw, cfg.train.batch, generator("held out", cfg.seed))["accuracy"]
+    table = training.assign(heldout_accuracy=accuracy, **budget(model, tokens=tokens, flops=flops))
     table.attrs |= {"corpus": standard_library("train").corpus, "keep_checkpoint": cfg.more is not None}
     table.attrs["checkpoint"] = place.relative_to(lab_home()).as_posix()
     return table
@@ -127,13 +124,13 @@ def parts(cfg: ReaderConfig) -> list[tuple[TrainConfig, int]]:
 
 def train_reader(cfg: ReaderConfig) -> tuple[LanguageModel, pd.DataFrame, Path]:
     """The trained model, its table, and a file with its weights below the store; resumes what is there."""
-    model, tables, done = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed)), [], 0
+    model, tables, done = LanguageModel(cfg.model, generator("weights", cfg.seed)), [], 0
     for number, (train, length) in enumerate(parts(cfg), start=1):
         so_far = cfg if number == 2 else cfg.replace(more=None, more_length=cfg.data.length)
-        place = weights_place(so_far.digest())
-        generator = Generator().manual_seed(10_000 * number + cfg.seed)
+        place = weights_place("longcontext/reader", TRAINING, so_far.digest())
+        random = generator("training" if number == 1 else "second rows", cfg.seed)
         draw = rows_of(cfg, length, "train")
-        table = fit(model, draw, train, generator, hooks=[RetrievalProbe()], checkpoint=place)
+        table = fit(model, draw, train, random, hooks=[RetrievalProbe()], checkpoint=place)
         tables.append(table.assign(part=number, step=table["step"] + done))
         done += train.steps
     weights = place.with_suffix(".weights.safetensors")
@@ -158,25 +155,6 @@ def trained_reader(cfg: ReaderConfig) -> LanguageModel:
     recorded = Record().root / "checkpoints" / f"{reader.digest(cfg)}.safetensors"
     if not recorded.exists():
         return train_reader(cfg)[0]
-    model = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed))
+    model = LanguageModel(cfg.model, generator("weights", cfg.seed))
     load_model(recorded, model)
     return model.eval()
-
-
-@torch.no_grad()
-def held_out_accuracy(model: LanguageModel, cfg: ReaderConfig, batches: int = 16) -> float:
-    """Share of right answers on fresh rows of the first length, in text that was not trained on."""
-    draw, generator = rows_of(cfg, cfg.data.length, "held-out"), Generator().manual_seed(20_000 + cfg.seed)
-    found = []
-    for _ in range(batches):
-        batch = draw(cfg.train.batch, generator)
-        hit = (model(batch.tokens).argmax(-1) == batch.targets).float()
-        found.append(mean_where(hit, batch.evidence >= 0))
-    return sum(found) / len(found)
-
-
-def _flops_of_row(model: LanguageModel, length: int) -> int:
-    """FLOPs of one forward pass over a row, in matrix products."""
-    tokens = torch.zeros(1, length, dtype=torch.long)
-    with torch.no_grad():
-        return count_flops(lambda: model(tokens))

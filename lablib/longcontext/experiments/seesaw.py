@@ -15,19 +15,21 @@ import pandas as pd
 import torch
 from torch import Generator
 
-from lablib.core.config import Config, grid
+from lablib.core.config import Config, by_scale, grid
 from lablib.core.experiment import experiment
-from lablib.core.measure import count_flops, num_parameters
+from lablib.core.seeds import generator
 from lablib.core.store import lab_home
-from lablib.core.trained import weights_place
+from lablib.core.weights_cache import weights_place
 from lablib.data.batch import Batch
 from lablib.data.retrieval import RetrievalConfig, training_batch
 from lablib.data.text import standard_library
-from lablib.longcontext.seesaw import RetrievalProbe, answer_questions, mean_where
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.longcontext.seesaw import RetrievalProbe, ask
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
+from lablib.train.evaluate import budget, forward_flops, held_out
 from lablib.train.loop import TrainConfig, fit
-from lablib.train.losses import cross_entropy
 
+TRAINING = 1  # version of the training here: raise it when the trained weights change
 DOUBLINGS = tuple(64 * 4**i for i in range(6))  # 64 to 64K
 MILLION = (*DOUBLINGS, 262_144, 1_048_576)
 
@@ -41,7 +43,7 @@ class SeesawConfig(Config):
 
     seed: int = 0
     objective: Literal["answers", "tokens"] = "answers"
-    model: LMConfig = LMConfig(vocab=RetrievalConfig().vocab)
+    model: ModelConfig = ModelConfig(vocab=RetrievalConfig().vocab)
     data: RetrievalConfig = RetrievalConfig()
     train: TrainConfig = TrainConfig(steps=600, log_every=10)
     lengths: tuple[int, ...] = DOUBLINGS
@@ -71,13 +73,13 @@ class SeesawConfig(Config):
 
 def train_seesaw(cfg: SeesawConfig) -> tuple[LanguageModel, pd.DataFrame, Path]:
     """The trained model of an arm, its training table, and its checkpoint below the store; resumes what is there."""
-    place = weights_place(cfg.replace(lengths=(), haystacks=1, questions=1).digest())
-    model = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed))
+    place = weights_place("longcontext/seesaw", TRAINING, cfg.replace(lengths=(), haystacks=1, questions=1).digest())
+    model = LanguageModel(cfg.model, generator("weights", cfg.seed))
     table = fit(
         model,
         functools.partial(draw_rows, cfg, "train"),
         cfg.train,
-        Generator().manual_seed(10_000 + cfg.seed),
+        generator("training", cfg.seed),
         hooks=[RetrievalProbe()],
         checkpoint=place,
     )
@@ -86,27 +88,20 @@ def train_seesaw(cfg: SeesawConfig) -> tuple[LanguageModel, pd.DataFrame, Path]:
     return model.eval(), table, place
 
 
-def draw_rows(cfg: SeesawConfig, split: str, batch: int, generator: Generator) -> Batch:
+def draw_rows(cfg: SeesawConfig, split: str, batch: int, random: Generator) -> Batch:
     """A batch of training rows of the arm's task; `split` of the text where the haystack is text."""
     text = standard_library(split).tokens if cfg.data.haystack == "text" else None
-    return training_batch(cfg.data, batch, generator, text, answers_only=cfg.objective == "answers")
+    return training_batch(cfg.data, batch, random, text, answers_only=cfg.objective == "answers")
 
 
 def seesaw_arms(scale: str) -> list[SeesawConfig]:
     """The arms of a scale: the windows, the controls, the other side of the seesaw, and the ablations."""
     base = SeesawConfig.at(scale)
-    if scale == "smoke":
-        return (
-            grid(base, model__window=[8, 64], seed=range(2))
-            + grid(base, model__plan=["swa swa"], seed=[0])
-            + grid(
-                base.replace(objective="tokens", data__copy_probability=0.5, lengths=(64,)),
-                model__window=[8, 64],
-            )
-        )
-    if scale == "lab":
-        return grid(base, model__window=[8, 64], seed=range(2))
-    return [*window_arms(base), *control_arms(base), *local_arms(base), *ablation_arms(base)]
+    ends = grid(base, model__window=[8, 64], seed=range(2))
+    local = base.replace(objective="tokens", data__copy_probability=0.5, lengths=(64,))
+    smoke = [*ends, base.replace(model__plan="swa swa"), *grid(local, model__window=[8, 64])]
+    parts = (window_arms, control_arms, local_arms, ablation_arms)
+    return by_scale(scale, lambda: [arm for part in parts for arm in part(base)], lab=ends, smoke=smoke, seeds=None)
 
 
 def window_arms(base: SeesawConfig) -> list[SeesawConfig]:
@@ -133,10 +128,8 @@ def control_arms(base: SeesawConfig) -> list[SeesawConfig]:
 def local_arms(base: SeesawConfig) -> list[SeesawConfig]:
     """Claim c: every next token counts; a haystack with a local component, and the real text."""
     local = base.replace(objective="tokens", lengths=(64,), data__copy_probability=0.5, train__steps=1200)
-    return [
-        *grid(local, model__window=[8, 16, 32, 64], seed=range(5)),
-        *grid(over_text(local.replace(data__copy_probability=0.0)), model__window=[8, 16, 32, 64], seed=range(5)),
-    ]
+    kinds = [local, over_text(local.replace(data__copy_probability=0.0))]
+    return [arm for kind in kinds for arm in grid(kind, model__window=[8, 16, 32, 64], seed=range(5))]
 
 
 def over_text(base: SeesawConfig) -> SeesawConfig:
@@ -147,24 +140,20 @@ def over_text(base: SeesawConfig) -> SeesawConfig:
 
 def ablation_arms(base: SeesawConfig) -> list[SeesawConfig]:
     """One thing changed at both end windows: five seeds for the initialisation, else three (exploratory)."""
-    ends = {"model__window": [8, 64], "seed": range(3)}
+    changes = ({"model__landmark": "mean"}, {"model__fusion": "stick-breaking"}, {"model__bypass": False})
+    kinds = [base.replace(**change) for change in (*changes, {"data__num_pairs": 2}, {"data__num_pairs": 6})]
     return [
         *grid(base.replace(model__retrieval_init="ordinary"), model__window=[8, 64], seed=range(5)),
-        *grid(base.replace(model__landmark="mean"), **ends),
-        *grid(base.replace(model__fusion="stick-breaking"), **ends),
-        *grid(base.replace(model__bypass=False), **ends),
-        *grid(base.replace(data__num_pairs=2), **ends),
-        *grid(base.replace(data__num_pairs=6), **ends),
-        *grid(over_text(base), **ends),
+        *(arm for kind in [*kinds, over_text(base)] for arm in grid(kind, model__window=[8, 64], seed=range(3))),
     ]
 
 
 def tuning_arms(scale: str) -> list[SeesawConfig]:
     """Both end windows: three learning rates with either initialisation, and twice the width with the middle rate."""
     base = SeesawConfig.at(scale)
-    if scale != "full":
-        ends = {"model__window": [8, 64], "seed": range(2 if scale == "lab" else 1)}
-        return grid(base, train__optim__lr=[2e-3] if scale == "smoke" else [2e-3, 8e-3], **ends)
+    few = {"smoke": ([2e-3], 1), "lab": ([2e-3, 8e-3], 2)}.get(scale)
+    if few is not None:
+        return grid(base, train__optim__lr=few[0], model__window=[8, 64], seed=range(few[1]))
     ends = {"model__window": [8, 64], "seed": range(5)}
     base = base.replace(lengths=(64, 1024, 16_384))
     inits = ("identity", "ordinary")
@@ -192,49 +181,31 @@ def tuning(cfg: SeesawConfig) -> pd.DataFrame:
 def train_and_test(cfg: SeesawConfig) -> pd.DataFrame:
     """The table of one model: training by step, held-out loss at the training length, questions by length."""
     model, training, place = train_seesaw(cfg)
-    budget = {
-        "parameters": num_parameters(model),
-        "train_tokens": cfg.train.steps * cfg.train.batch * cfg.data.length,
-        "train_flops": 3 * cfg.train.steps * forward_flops(model, cfg),  # backward is twice the forward
-    }
-    rows = [{"phase": "heldout", "length": cfg.data.length, **_held_out(model, cfg)}]
+    draw = functools.partial(draw_rows, cfg, "held-out")
+    found = held_out(model, draw, cfg.train.batch, generator("held out", cfg.seed))
+    rows = [{"phase": "heldout", "length": cfg.data.length, **found}]
     text = standard_library("held-out").tokens if cfg.data.haystack == "text" else None
     if cfg.objective == "answers":
         rows += [_test(model, cfg, length, text) for length in cfg.lengths]
     table = pd.concat([training.assign(phase="train", length=cfg.data.length), pd.DataFrame(rows)], ignore_index=True)
-    table = table.assign(**budget)
+    table = table.assign(**spent(model, cfg))
     table.attrs["checkpoint"] = place.relative_to(lab_home()).as_posix()
     if text is not None:
         table.attrs["corpus"] = standard_library("held-out").corpus
     return table
 
 
-def forward_flops(model: LanguageModel, cfg: SeesawConfig) -> int:
-    """FLOPs of one forward pass over a training batch."""
-    tokens = torch.zeros(cfg.train.batch, cfg.data.length, dtype=torch.long)
-    with torch.no_grad():
-        return count_flops(lambda: model(tokens))
-
-
-@torch.no_grad()
-def _held_out(model: LanguageModel, cfg: SeesawConfig, batches: int = 16) -> dict[str, float]:
-    """In-domain loss and accuracy on fresh rows of the training length."""
-    generator = Generator().manual_seed(20_000 + cfg.seed)
-    losses, accuracies = [], []
-    for _ in range(batches):
-        batch = draw_rows(cfg, "held-out", cfg.train.batch, generator)
-        logits = model(batch.tokens)
-        losses.append(float(cross_entropy(logits, batch.targets, batch.weight)))
-        accuracies.append(mean_where((logits.argmax(-1) == batch.targets).float(), batch.evidence >= 0))
-    return {"loss": float(np.mean(losses)), "accuracy": float(np.mean(accuracies))}
+def spent(model: LanguageModel, cfg: SeesawConfig) -> dict[str, float | int]:
+    """The budget columns of the first training of an arm."""
+    rows = cfg.train.steps * cfg.train.batch
+    flops = 3 * cfg.train.steps * forward_flops(model, cfg.train.batch, cfg.data.length)
+    return budget(model, tokens=rows * cfg.data.length, flops=flops)
 
 
 def _test(model: LanguageModel, cfg: SeesawConfig, length: int, text: torch.Tensor | None) -> dict[str, float | str]:
     """Questions at one length, averaged; exact recall also inside and outside the stacked reach."""
-    generator = Generator().manual_seed(30_000 + cfg.seed)
-    parts = [answer_questions(model, cfg.data, length, cfg.questions, generator, text) for _ in range(cfg.haystacks)]
-    results = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    hit, inside = results["hit"], results["distance"] <= cfg.model.reach
+    results = ask(model, cfg.data, length, cfg.haystacks, cfg.questions, generator("questions", cfg.seed), text)
+    hit, inside = results["hit"], results["distance"] <= model.reach
     row = {"phase": "test", "length": length, "exact": float(hit.mean()), "state_bytes": cfg.model.state_bytes(length)}
     row["exact_inside"], row["exact_outside"] = _mean(hit[inside]), _mean(hit[~inside])
     for name in ("chunk_recall", "margin", "near_share"):

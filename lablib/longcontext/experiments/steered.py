@@ -10,14 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from lablib.core.config import grid
+from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
 from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.experiments.lengths import LENGTHS, way
 from lablib.longcontext.experiments.tracking import TrackingConfig
 from lablib.longcontext.experiments.warmup import RECIPES, WIDE, recipe
-from lablib.longcontext.recipes import RecipeConfig, Steering, curriculum_at, train_and_ask
 from lablib.longcontext.stages import Mix
+from lablib.longcontext.train_and_evaluate import RecipeConfig, Steering, curriculum_at, train_and_ask
 
 CHAIN_DATA = RetrievalConfig(num_pairs=2)
 CHAIN_MODEL = TrackingConfig().model  # two HSA groups, reads that start as the identity
@@ -35,9 +35,7 @@ def steered_arms(scale: str) -> list[RecipeConfig]:
     for rate in (4e-3, 2e-3):
         arms.append(way(scale, "lengths by need", all_lengths, steering="mix", rate=rate))
         arms.append(way(scale, "lengths by a bandit", all_lengths, steering="bandit", rate=rate))
-    if scale != "full":
-        return arms[:5] if scale == "smoke" else arms[:1]
-    return [arm for cfg in arms for arm in grid(cfg, seed=range(5))]
+    return by_scale(scale, arms, lab=1, smoke=5)
 
 
 def balance_arms(scale: str) -> list[RecipeConfig]:
@@ -49,9 +47,7 @@ def balance_arms(scale: str) -> list[RecipeConfig]:
     for name, (mix, steering) in ways.items():
         cfg = RecipeConfig.at(scale, recipe=name, curriculum=curriculum_at(scale, 1600, (1.0, {"mix": mix})))
         arms.append(cfg.replace(model=CHAIN_MODEL, data=CHAIN_DATA, steering=steering, needles=2))
-    if scale != "full":
-        return arms[:1]
-    return [arm for cfg in arms for arm in grid(cfg, seed=range(5))]
+    return by_scale(scale, arms, lab=1)
 
 
 @experiment("longcontext/steered", version=1, arms=steered_arms)

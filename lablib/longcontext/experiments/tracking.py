@@ -14,16 +14,16 @@ from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from torch import Generator
 
-from lablib.core.config import grid
+from lablib.core.config import by_scale, grid
 from lablib.core.experiment import experiment
-from lablib.core.measure import num_parameters
+from lablib.core.seeds import generator
 from lablib.data.mixture import Mixture
 from lablib.data.retrieval import RetrievalConfig, restated_batch, training_batch
-from lablib.longcontext.experiments.seesaw import SeesawConfig, forward_flops
-from lablib.longcontext.seesaw import RetrievalProbe, answer_questions
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.longcontext.experiments.seesaw import SeesawConfig, spent
+from lablib.longcontext.seesaw import RetrievalProbe, ask
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.train.loop import TrainConfig, fit
 
 CHAINS = RetrievalConfig(task="tracking", hops=1, num_pairs=2)
@@ -34,7 +34,7 @@ GROUPS = {"one group": "swa memory swa+hsa swa", "two groups": "swa memory swa+h
 class TrackingConfig(SeesawConfig):
     """A model for chains: `restated` and `needles` are the shares of rows with one look-up, the rest asks chains."""
 
-    model: LMConfig = LMConfig(
+    model: ModelConfig = ModelConfig(
         vocab=CHAINS.vocab, plan=GROUPS["two groups"], num_kv_heads=2, bypass=False, retrieval_init="identity-read"
     )
     data: RetrievalConfig = CHAINS
@@ -56,33 +56,18 @@ class TrackingConfig(SeesawConfig):
 def tracking_arms(scale: str) -> list[TrackingConfig]:
     """One and two groups at equal depth, narrow window; two with a wide one; two without what helps (exploratory)."""
     base = TrackingConfig.at(scale)
-    seeds = range({"smoke": 1, "lab": 1, "full": 5}[scale])
-    groups = grid(base, model__plan=GROUPS.values(), seed=seeds)
-    if scale != "full":
-        return groups
-    return [
-        *groups,
-        *grid(base, model__window=[64], seed=seeds),
-        *grid(base, restated=[0.0], seed=range(3)),
-        *grid(base, model__retrieval_init=["identity"], seed=range(3)),
-    ]
+    arms = [*grid(base, model__plan=GROUPS.values()), base.replace(model__window=64)]
+    without = [base.replace(restated=0.0), base.replace(model__retrieval_init="identity")]
+    return by_scale(scale, arms + without, lab=2, seeds=lambda cfg: 3 if cfg in without else 5)
 
 
 @experiment("longcontext/tracking", version=1, arms=tracking_arms)
 def tracking(cfg: TrackingConfig) -> pd.DataFrame:
     """Train one model on the mixture and ask chains: rows with phase "train" by step and "test" by length."""
-    model = LanguageModel(cfg.model, Generator().manual_seed(cfg.seed))
-    generator = Generator().manual_seed(10_000 + cfg.seed)
-    training = fit(model, rows_of(cfg), cfg.train, generator, hooks=[RetrievalProbe()])
-    table = pd.concat(
-        [training.assign(phase="train"), pd.DataFrame([ask_chains(model, cfg, length) for length in cfg.lengths])],
-        ignore_index=True,
-    )
-    return table.assign(
-        parameters=num_parameters(model),
-        train_tokens=cfg.train.steps * cfg.train.batch * cfg.data.length,
-        train_flops=3 * cfg.train.steps * forward_flops(model, cfg),
-    )
+    model = LanguageModel(cfg.model, generator("weights", cfg.seed))
+    training = fit(model, rows_of(cfg), cfg.train, generator("training", cfg.seed), hooks=[RetrievalProbe()])
+    tests = pd.DataFrame([ask_chains(model, cfg, length) for length in cfg.lengths])
+    return pd.concat([training.assign(phase="train"), tests], ignore_index=True).assign(**spent(model, cfg))
 
 
 def rows_of(cfg: TrackingConfig) -> Mixture:
@@ -95,10 +80,7 @@ def rows_of(cfg: TrackingConfig) -> Mixture:
 
 def ask_chains(model: LanguageModel, cfg: TrackingConfig, length: int) -> dict[str, float | str]:
     """Exact recall at a length, and how often the value of the other chain was given instead."""
-    generator = Generator().manual_seed(30_000 + cfg.seed)
-    parts = [
-        answer_questions(model, cfg.data, length, cfg.questions, generator, num_needles=cfg.data.num_pairs)
-        for _ in range(cfg.haystacks)
-    ]
-    exact, lured = (float(np.mean([part[name] for part in parts])) for name in ("hit", "lured"))
+    random, chains = generator("questions", cfg.seed), cfg.data.num_pairs
+    found = ask(model, cfg.data, length, cfg.haystacks, cfg.questions, random, num_needles=chains)
+    exact, lured = float(np.mean(found["hit"])), float(np.mean(found["lured"]))
     return {"phase": "test", "length": length, "exact": exact, "lured": lured}

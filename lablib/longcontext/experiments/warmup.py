@@ -11,17 +11,17 @@ from typing import Any
 
 import pandas as pd
 
-from lablib.core.config import grid
+from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
-from lablib.longcontext.recipes import TWO_SIDED, RecipeConfig, curriculum_at, train_and_ask
 from lablib.longcontext.stages import Mix
+from lablib.longcontext.train_and_evaluate import TWO_SIDED, RecipeConfig, curriculum_at, train_and_ask
 from lablib.train.schedule import ScheduleConfig
 
 NARROW: dict[str, Any] = {"window": 8, "top_k": 4, "mix": TWO_SIDED}
 WIDE: dict[str, Any] = {"window": 64, "top_k": 4, "mix": TWO_SIDED}
 SHORT_DENSE: dict[str, Any] = {"window": 8, "top_k": None, "mix": TWO_SIDED}
 SELF_COPY: dict[str, Any] = {"window": 8, "top_k": None, "mix": Mix(retrieval=0.0, copied=1.0)}
-SLOWLY: dict[str, Any] = {**WIDE, "joint": "cosine", "joint_steps": 240}
+SLOWLY: dict[str, Any] = {**WIDE, "transition": "cosine", "transition_steps": 240}
 ANEW: dict[str, Any] = {**WIDE, "rate": "start anew"}
 STEPS, WARM = 1200, 0.4
 
@@ -48,11 +48,9 @@ def recipe(scale: str, name: str, *parts: tuple[float, dict[str, Any]], steps: i
 
 def warmup_arms(scale: str) -> list[RecipeConfig]:
     """Six recipes with five seeds, and the wide window with a retrieval loss of its own (exploratory)."""
-    named = {name: recipe(scale, name, *parts) for name, parts in RECIPES.items()}
-    if scale != "full":
-        return [named[name] for name in list(RECIPES)[: {"smoke": 3, "lab": 4}[scale]]]
+    arms = [recipe(scale, name, *parts) for name, parts in RECIPES.items()]
     helped = recipe(scale, "wide from scratch, with a retrieval loss", (1.0, WIDE), retrieval_loss=0.5)
-    return [arm for cfg in named.values() for arm in grid(cfg, seed=range(5))] + grid(helped, seed=range(3))
+    return by_scale(scale, [*arms, helped], lab=4, smoke=3, seeds=lambda cfg: 3 if cfg == helped else 5)
 
 
 def aftermath_arms(scale: str) -> list[RecipeConfig]:
@@ -69,7 +67,7 @@ def aftermath_arms(scale: str) -> list[RecipeConfig]:
         recipe(scale, name, (share, first), (1 - share, then), steps=steps, schedule=constant)
         for name, first, then in ways
     ]
-    return [arm for cfg in arms for arm in grid(cfg, seed=range({"smoke": 1, "lab": 1, "full": 5}[scale]))]
+    return by_scale(scale, arms)
 
 
 def schedules_arms(scale: str) -> list[RecipeConfig]:
@@ -79,9 +77,7 @@ def schedules_arms(scale: str) -> list[RecipeConfig]:
         first = {"window": window, "top_k": top_k, "mix": TWO_SIDED}
         name = f"{share:.0%} of the steps with window {window}, top-k {top_k or 'dense'}"
         arms.append(recipe(scale, name, (share, first), (1 - share, WIDE)))
-    if scale != "full":
-        return arms[:1]
-    return [arm for cfg in arms for arm in grid(cfg, seed=range(3))]
+    return by_scale(scale, arms, lab=1, seeds=3)
 
 
 @experiment("longcontext/warmup", version=1, arms=warmup_arms)

@@ -1,1 +1,1 @@
-"""Figures: table in, plotly figure out, no torch; a module an experiment, named like it."""
+"""Figures: table in, plotly figure out, no torch; a module a notebook."""

@@ -1,202 +1,274 @@
-"""The figures of `longcontext/seesaw`: table in, plotly figure out, no torch."""
+"""The figures of notebook 01: the seesaw, its mechanism, its controls, and what was doubted."""
 
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from lablib.core.stats import bootstrap_mean
-from lablib.longcontext.summaries import PLAIN, VARIANTS, by_length, gradient_mass, in_domain, with_variant
-from lablib.viz.marks import (
-    NOTHING,
-    add_bars,
-    add_seeds,
-    length_axis,
-    missing,
-    questions_asked,
-    reference_line,
-    runs_and_seeds,
-    spell_length,
+from lablib.longcontext.figures.start import EXACT, LENGTH, STEP, exact_at, questions_asked
+from lablib.longcontext.robustness import TRAINED_ON, both_ends, with_chain_model, with_group, with_training
+from lablib.longcontext.summaries import PLAIN, RETRIEVES, VARIANTS, by_length, gradient_mass, in_domain, with_variant
+from lablib.viz.chart import Axis, Chart, Panel, Reference, extremes, facets, figure
+from lablib.viz.style import BLUE, FAMILIES, GREEN, RETRIEVAL, WINDOW, listing, ramp, spell_length
+from lablib.viz.words import stores
+
+CONDITIONS = (
+    "one needle",
+    "no marker",
+    "a gap in the needle",
+    "one distractor",
+    "growing distractors",
+    "needles as in training",
 )
-from lablib.viz.style import DASHES, END_COLOURS, FAMILIES, ORANGE, SYMBOLS, VERMILLION, dress, ramp
+CURVES = {
+    "whole": ("whole model", BLUE),
+    "window_alone": ("windows alone", WINDOW),
+    "hsa_alone": ("HSA alone", RETRIEVAL),
+    "far": ("whole model, {far}", GREEN),
+}
 
 
-def seesaw_figure(table: pd.DataFrame, own: pd.DataFrame | None = None) -> go.Figure:
-    """The signature: exact recall by length for each window, and at the longest common length by window.
+def with_windows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows in order of their window, with its name, and with window and reach as a place on an axis."""
+    rows = rows.sort_values("model.window", kind="stable")
+    window = rows["model.window"].astype(int).astype(str)
+    reach = "<br>(" + rows["reach"].astype(int).astype(str) + ")" if "reach" in rows else ""
+    return rows.assign(window="window " + window, place=window + reach)
+
+
+def window_colours(rows: pd.DataFrame) -> dict[str, str]:
+    """The ramp from narrow to wide."""
+    windows = sorted(rows["model.window"].astype(int).unique())
+    return dict(zip((f"window {window}" for window in windows), ramp(len(windows)), strict=True))
+
+
+PLACE = Axis("place", "window (stacked reach), tokens", "category")
+
+
+@figure
+def seesaw_figure(table: pd.DataFrame, own: pd.DataFrame | None = None) -> Chart | None:
+    """Exact recall of a needle by input length for each window, and at the longest common length by window.
 
     `own` arms are drawn over the recorded ones as open diamonds.
     """
-    if table.empty or (rows := by_length(table)).empty:
-        return missing(NOTHING)
-    windows = sorted(rows["model.window"].unique())
-    longest = int(rows.groupby("model.window")["length"].max().min())
-    figure = make_subplots(
-        cols=2, column_widths=[0.62, 0.38], horizontal_spacing=0.09,
-        subplot_titles=["by input length", f"at {spell_length(longest)} tokens, by window"],
-    )  # fmt: skip
-    for i, (window, colour) in enumerate(zip(windows, ramp(len(windows)), strict=True)):
-        mine = rows[rows["model.window"] == window]
-        look = {"colour": colour, "dash": DASHES[i % len(DASHES)], "symbol": SYMBOLS[i % len(SYMBOLS)]}
-        add_seeds(figure, mine, "length", "exact", name=f"window {window}", **look, row=1, col=1)
-        at_end = mine[mine["length"] == longest].assign(place=str(window))
-        add_seeds(figure, at_end, "place", "exact", name=f"window {window}", **look, row=1, col=2, legend=False)
-        _add_error_bar(figure, at_end, str(window), colour)
-    _add_own(figure, own, longest)
-    length_axis(figure, rows["length"], title="input length (tokens, log scale)", row=1, col=1)
-    _window_axis(figure, rows, row=1, col=2)
-    figure.update_yaxes(range=[-0.04, 1.06], title="exact recall", row=1, col=1)
-    figure.update_yaxes(range=[-0.04, 1.06], row=1, col=2)
-    reference_line(figure, 1 / rows["data.num_values"].iloc[0], "chance", row=1, col=1)
-    trained = int(rows["data.length"].iloc[0])
-    title = f"The seesaw: all windows answer at the training length of {trained}, only narrow ones far beyond it"
-    return dress(figure, title=title, source=_source(rows, own), height=460)
-
-
-def controls_figure(table: pd.DataFrame) -> go.Figure:
-    """Exact recall by length of the plain narrow model and of every control."""
-    if table.empty or (rows := by_length(table, None)).empty:
-        return missing(NOTHING)
-    figure, drawn = go.Figure(), []
-    narrow = rows["model.window"].min()
-    for i, (family, colour) in enumerate(FAMILIES.items()):
-        mine = rows[(rows["variant"] == family) & (rows["model.window"] == narrow)]
-        look = {"colour": colour, "dash": DASHES[i % len(DASHES)], "symbol": SYMBOLS[i % len(SYMBOLS)]}
-        add_seeds(figure, mine, "length", "exact", name=family, **look)
-        drawn.append(mine)
-    wide = rows[(rows["variant"] == "SWA only") & (rows["model.window"] == rows["data.length"])]
-    add_seeds(figure, wide, "length", "exact", name="SWA only, wide", colour="#333333", dash="dot", symbol="cross")
-    length_axis(figure, rows["length"], title="input length (tokens, log scale)")
-    figure.update_yaxes(range=[-0.04, 1.06], title="exact recall")
-    reference_line(figure, 1 / rows["data.num_values"].iloc[0], "chance")
-    shown = pd.concat([*drawn, wide])
-    return dress(figure, title="Controls: what else could have answered", source=_source(shown), height=450)
-
-
-def gradient_figure(table: pd.DataFrame) -> go.Figure:
-    """During training, by window: the loss, and the gradient that reaches retrieval and the whole HSA path."""
-    rows = with_variant(table) if not table.empty else table
-    if rows.empty or (rows := rows[(rows["phase"] == "train") & (rows["variant"] == PLAIN)]).empty:
-        return missing(NOTHING)
-    panels = {"loss": "loss (nats)", "hsa_grad": "gradient on the HSA path", "retrieval_grad": "… on its projections"}
-    figure = make_subplots(cols=3, subplot_titles=list(panels.values()), horizontal_spacing=0.1)
-    windows = sorted(rows["model.window"].unique())
-    for i, (window, colour) in enumerate(zip(windows, ramp(len(windows)), strict=True)):
-        runs = rows[rows["model.window"] == window]
-        for col, column in enumerate(panels, start=1):
-            middle = runs.groupby("step")[column].median()
-            figure.add_scatter(
-                x=middle.index, y=middle.clip(lower=1e-6), mode="lines", name=f"window {window}",
-                legendgroup=str(window), showlegend=col == 1,
-                line={"color": colour, "width": 2, "dash": DASHES[i % len(DASHES)]}, row=1, col=col,
-            )  # fmt: skip
-    figure.update_yaxes(type="log", exponentformat="power", dtick=1)
-    figure.update_xaxes(title="training step")
-    return dress(
-        figure, title="The mechanism: a wide window answers first, and the gradient into HSA dies",
-        source=_source(rows) + " · median over seeds", height=420,
-    )  # fmt: skip
-
-
-def gradient_mass_figure(table: pd.DataFrame) -> go.Figure:
-    """By window: the gradient that reached HSA, summed over training, a dot a seed."""
-    if table.empty or (mass := gradient_mass(table)).empty:
-        return missing(NOTHING)
-    figure = go.Figure()
-    places = mass.sort_values("model.window").assign(place=lambda rows: rows["model.window"].astype(str))
-    add_seeds(figure, places, "place", "hsa_grad", name="whole HSA path", colour=VERMILLION)
-    add_seeds(
-        figure,
-        places,
-        "place",
-        "retrieval_grad",
-        name="retrieval projections",
-        colour=ORANGE,
-        dash="dash",
-        symbol="square",
+    if (rows := by_length(table)).empty:
+        return None
+    rows, colours = with_windows(rows), window_colours(rows)
+    longest = int(rows.groupby("window")["length"].max().min())
+    yours = None if own is None or own.empty else with_windows(by_length(own))
+    at_end, yours_there = (None if t is None else t[t["length"] == longest] for t in (rows, yours))
+    recall = at_end.groupby("model.window")["exact"].mean()
+    able, not_able = list(recall[recall >= RETRIEVES].index), list(recall[recall < RETRIEVES].index)
+    far, finding = spell_length(longest), "no window retrieves at {far}"
+    if able:
+        finding = f"windows {listing(able)} retrieve at {{far}}" + (f", {listing(not_able)} do not" if not_able else "")
+    if able and not_able and max(able) < min(not_able):
+        finding = f"windows up to {max(able)} retrieve at {{far}}, wider ones do not"
+    chance = Reference(1 / rows["data.num_values"].iloc[0], "chance")
+    same = {"y": EXACT, "by": "window", "colours": colours}
+    return Chart(
+        panels=[
+            Panel(rows=rows, x=LENGTH, own=yours, title="by input length", references=[chance], **same),
+            Panel(rows=at_end, x=PLACE, own=yours_there, title=f"at {far} tokens", **same),
+        ],
+        widths=[0.6, 0.4],
+        title=finding[0].upper() + finding[1:].format(far=far),
+        source=questions_asked(rows),
+        caption=f"All windows were trained on rows of {int(rows['data.length'].iloc[0])} tokens.",
     )
-    _window_axis(figure, mass)
-    figure.update_yaxes(type="log", title="summed gradient norm (log scale)")
-    rows = with_variant(table)
-    source = _source(rows[(rows["variant"] == PLAIN) & (rows["phase"] == "train")])
-    return dress(figure, title="Gradient that reached HSA, over the whole training", source=source)
 
 
-def local_figure(table: pd.DataFrame) -> go.Figure:
-    """The other side: held-out in-domain loss by window, on the local component and on real text."""
-    kinds = ("local component, every token", "real text, every token")
-    if table.empty or all(in_domain(table, kind).empty for kind in kinds):
-        return missing(NOTHING)
-    figure = make_subplots(cols=2, subplot_titles=["haystack with a local component", "real text (bytes)"])
-    shown = []
-    for col, kind in enumerate(kinds, start=1):
-        rows = in_domain(table, kind)
-        if rows.empty:
-            continue
-        places = rows.sort_values("model.window").assign(place=lambda rows: rows["model.window"].astype(str))
-        colour = FAMILIES[PLAIN] if col == 1 else VERMILLION
-        add_seeds(figure, places, "place", "loss", name=kind, colour=colour, symbol=SYMBOLS[col - 1], row=1, col=col)
-        _window_axis(figure, rows, row=1, col=col)
-        shown.append(rows)
-    figure.update_yaxes(title="held-out loss (nats per token)", row=1, col=1)
-    figure.update_traces(showlegend=False)  # the panels' titles say it
-    source = _source(pd.concat(shown))
-    return dress(figure, title="The other side: in-domain loss by window", source=source, height=400)
-
-
-def ablation_figure(table: pd.DataFrame, length: int = 16_384) -> go.Figure:
-    """Exact recall at one length, narrow against wide window, for every ablation: a dot a seed, a bar the mean."""
-    rows = by_length(table, None) if not table.empty else table
-    rows = rows[rows["length"] == length] if not rows.empty else rows
+@figure
+def controls_figure(table: pd.DataFrame) -> Chart | None:
+    """Exact recall by length of the narrow model and of what else could have answered."""
+    rows = by_length(table, None)
+    narrow = rows["model.window"] == rows["model.window"].min()
+    wide = (rows["variant"] == "SWA only") & (rows["model.window"] == rows["data.length"])
+    rows = rows.assign(family=rows["variant"].where(~wide, "SWA only, wide"))
+    rows = rows[(narrow & rows["variant"].isin(FAMILIES)) | wide]
     if rows.empty:
-        return missing(NOTHING)
-    ends = (int(rows["model.window"].min()), int(rows["data.length"].iloc[0]))
-    complete = rows[rows["model.window"].isin(ends)].groupby("variant")["model.window"].nunique() == 2
-    names = [name for name in (PLAIN, *VARIANTS) if complete.get(name, False) and name != "SWA only"]
-    figure = go.Figure()
-    for window, colour, symbol in zip(ends, END_COLOURS, SYMBOLS, strict=False):
-        mine = rows[(rows["model.window"] == window) & rows["variant"].isin(names)]
-        add_bars(figure, mine, "variant", "exact", order=names, name=f"window {window}", colour=colour, symbol=symbol)
-    figure.update_xaxes(range=[-0.02, 1.04], title=f"exact recall at {spell_length(length)} tokens")
-    title = "One thing changed at a time: does the seesaw survive?"
-    return dress(figure, title=title, source=_source(rows), height=120 + 44 * len(names))
-
-
-def _window_axis(figure: go.Figure, rows: pd.DataFrame, row: int | None = None, col: int | None = None) -> None:
-    reach = rows.drop_duplicates("model.window").sort_values("model.window").set_index("model.window")["reach"]
-    figure.update_xaxes(
-        type="category", categoryorder="array", categoryarray=[str(w) for w in reach.index],
-        tickvals=[str(w) for w in reach.index], ticktext=[f"{w}<br>({int(r)})" for w, r in reach.items()],
-        title="window (stacked reach), tokens", tickfont={"size": 11}, row=row, col=col,
+        return None
+    longest = int(rows["length"].min() if (common := rows.groupby("family")["length"].max().min()) == 0 else common)
+    there = rows[rows["length"] == longest].groupby("family")["exact"].mean().sort_values(ascending=False)
+    names = [name for name in FAMILIES if name in set(rows["family"])]
+    chance = Reference(1 / rows["data.num_values"].iloc[0], "chance")
+    return Chart(
+        panels=[
+            Panel(rows=rows, x=LENGTH, y=EXACT, by="family", names=names, references=[chance],
+                  faint=["SWA only, wide"] if len(names) > 6 else [])
+        ],
+        title=f"Recall at {spell_length(longest)} tokens: "
+        + "; ".join(f"{name} {value:.2f}" for name, value in there.iloc[:2].items()),
+        source=questions_asked(rows),
     )  # fmt: skip
 
 
-def _add_error_bar(figure: go.Figure, rows: pd.DataFrame, place: str, colour: str) -> None:
-    interval = bootstrap_mean(rows["exact"])
-    figure.add_scatter(
-        x=[place], y=[interval.estimate], mode="markers", marker={"color": colour, "size": 1}, showlegend=False,
-        error_y={
-            "type": "data", "symmetric": False, "array": [interval.high - interval.estimate],
-            "arrayminus": [interval.estimate - interval.low], "color": colour, "thickness": 1.5,
-        },
-        hoverinfo="skip", row=1, col=2,
+@figure
+def gradient_figure(table: pd.DataFrame) -> Chart | None:
+    """Loss and gradient norms on the HSA path by training step: a loss near zero leaves no gradient."""
+    rows = with_variant(table)
+    rows = rows[(rows["phase"] == "train") & (rows["variant"] == PLAIN)]
+    if rows.empty:
+        return None
+    measures = {"loss": "loss (nats)", "hsa_grad": "gradient on the HSA path", "retrieval_grad": "on its projections"}
+    learnt = gradient_mass(table).groupby("model.window")["steps_to_learn"].mean()
+    rows = rows[rows["step"].isin(sorted(rows["step"].unique())[4::5])]
+    rows = with_windows(rows.assign(**{name: rows[name].clip(lower=1e-6) for name in measures}))
+    same = {"rows": rows, "x": STEP, "by": "window", "colours": window_colours(rows), "geometric": True}
+    return Chart(
+        panels=[Panel(y=Axis(name, "", "log"), title=title, **same) for name, title in measures.items()],
+        title=f"The loss falls below 0.1 at step {learnt.iloc[-1]:.0f} (window {learnt.index[-1]}), "
+        f"{learnt.iloc[0]:.0f} (window {learnt.index[0]})",
+        source="every fifth logged step, log scales",
+    )
+
+
+@figure
+def gradient_mass_figure(table: pd.DataFrame) -> Chart | None:
+    """Norms of the gradient that reached HSA, summed over the logged steps of the training, by window."""
+    if (mass := gradient_mass(table)).empty:
+        return None
+    paths = {"hsa_grad": "whole HSA path", "retrieval_grad": "retrieval projections"}
+    rows = with_windows(mass.assign(store=stores(table))).rename(columns=paths)
+    rows = rows.melt(["place", "seed", "store"], list(paths.values()), "path", "norm")
+    means = mass.groupby("model.window")["hsa_grad"].mean()
+    return Chart(
+        panels=[Panel(rows=rows, x=PLACE, y=Axis("norm", "summed gradient norm (log scale)", "log"), by="path",
+                      colours=dict(zip(paths.values(), (RETRIEVAL, GREEN), strict=True)))],
+        title=f"HSA gets {means.iloc[0] / means.iloc[-1]:.1f} times the gradient at window {means.index[0]} "
+        f"that it gets at {means.index[-1]}",
     )  # fmt: skip
 
 
-def _add_own(figure: go.Figure, own: pd.DataFrame | None, longest: int) -> None:
-    if own is None or own.empty:
-        return
-    rows = by_length(own)
-    looks = {"mode": "markers", "marker": {"symbol": "diamond-open", "size": 11, "color": "#111", "line": {"width": 2}}}
-    figure.add_scatter(
-        x=rows["length"], y=rows["exact"], name="your own runs", **looks, customdata=rows[["model.window", "seed"]],
-        hovertemplate="window %{customdata[0]}, seed %{customdata[1]}: %{y:.3f}<extra>yours</extra>", row=1, col=1,
+@figure
+def local_figure(table: pd.DataFrame) -> Chart | None:
+    """Held-out loss by window: what a wide window is better at. Each panel has its own scale."""
+    kinds = {"local component, every token": "a local rule", "real text, every token": "real text (bytes)"}
+    found = {title: rows for kind, title in kinds.items() if not (rows := in_domain(table, kind)).empty}
+    if not found:
+        return None
+    means = {title: rows.groupby("model.window")["loss"].mean() for title, rows in found.items()}
+    gains = [f"{mean.iloc[-1] - mean.iloc[0]:+.2f} nats on {title}" for title, mean in means.items()]
+    wide, narrow = (next(iter(means.values())).index[i] for i in (-1, 0))
+    axis = Axis("loss", "held-out loss (nats per token)")
+    return Chart(
+        panels=[Panel(rows=with_windows(rows), x=PLACE, y=axis._replace(title="" if i else axis.title), title=title)
+                for i, (title, rows) in enumerate(found.items())],
+        title=f"Window {wide} against {narrow}: {listing(gains)}",
     )  # fmt: skip
-    rows = rows[rows["length"] == longest]
-    figure.add_scatter(x=rows["model.window"].astype(str), y=rows["exact"], showlegend=False, **looks, row=1, col=2)
 
 
-def _source(rows: pd.DataFrame, own: pd.DataFrame | None = None) -> str:
-    """Recorded or own runs, and how many seeds and questions stand behind a point."""
-    text = runs_and_seeds(rows, "point", ["variant", "model.window"])
-    if (rows["phase"] == "test").all():
-        text += f", {questions_asked(rows)}"
-    return text + (" · open diamonds: your own runs" if own is not None and not own.empty else "")
+@figure
+def ablation_figure(table: pd.DataFrame, length: int = 16_384) -> Chart | None:
+    """Exact recall at one length, narrow against wide window, a pair of bars for each thing that was changed."""
+    rows = by_length(table, None)
+    rows = rows[(rows["length"] == length) & (rows["variant"] != "SWA only")]
+    rows = rows[rows["model.window"].isin([rows["model.window"].min(), rows["data.length"].max()])]
+    complete = rows.groupby("variant")["model.window"].nunique() == 2
+    names = tuple(name for name in (PLAIN, *VARIANTS) if complete.get(name, False))
+    return _both_ends(rows[rows["variant"].isin(names)], "variant", names, "variants") if names else None
+
+
+@figure
+def tuning_figure(table: pd.DataFrame, length: int = 16_384) -> Chart | None:
+    """Exact recall at one length, narrow against wide window, a pair of bars for each way to tune."""
+    rows = table[table["phase"] == "test"]
+    length = length if (rows["length"] == length).any() else rows["length"].max()
+    rows = rows[rows["length"] == length].sort_values(["model.retrieval_init", "model.width", "train.optim.lr"])
+    width, rate = rows["model.width"].map(", width {}".format), rows["train.optim.lr"].map(", rate {:g}".format)
+    rows = rows.assign(setting=rows["model.retrieval_init"] + width + rate)
+    return _both_ends(rows, "setting", tuple(rows["setting"].unique()), "settings") if len(rows) else None
+
+
+def _both_ends(rows: pd.DataFrame, by: str, names: tuple, what: str) -> Chart:
+    wins = int((both_ends(rows, [by])["high"] < 0).sum())
+    look = {"kind": "bars", "by": "window", "colours": window_colours(rows)}
+    return Chart(
+        panels=[Panel(rows=with_windows(rows), x=exact_at(int(rows["length"].max())), y=Axis(by, ticks=names), **look)],
+        title=f"The narrow window retrieves more in {wins} of {len(names)} {what}",
+        source=questions_asked(rows),
+        caption="Counted: paired 95 % intervals of wide less narrow below zero.",
+    )
+
+
+@figure
+def race_figure(table: pd.DataFrame) -> Chart | None:
+    """Recall of the whole model, of its windows without HSA, and of HSA with windows cut to a chunk, by step."""
+    rows = with_group(table).dropna(subset=["whole"])
+    if rows.empty:
+        return None
+    groups = sorted(rows["group"].unique(), key=lambda name: (len(name) > 10, int(name.split()[1].strip(","))))
+    names = {column: name.format(far=spell_length(_longest(rows))) for column, (name, _) in CURVES.items()}
+    last = rows[rows["step"] == rows["step"].max()].groupby("group")[["hsa_alone", "window_alone"]].mean()
+    found = [f"{group} by {'HSA' if last.loc[group].idxmax() == 'hsa_alone' else 'its windows'}" for group in groups]
+    second = Reference(int(rows["train.steps"].iloc[0]), "second part", "x")
+    colours = {name: CURVES[column][1] for column, name in names.items()}
+    rows = rows.melt(["group", "step", "seed", "store"], list(CURVES), "curve", "exact").replace({"curve": names})
+    same = {"x": STEP, "y": EXACT, "by": "curve", "references": [second], "colours": colours}
+    return Chart(
+        panels=facets(rows, "group", groups, **same),
+        columns=min(2, len(groups)),
+        height=220,
+        title="Who answers: " + ", ".join(name for name in found if "then" not in name),
+        source=f"{questions_asked(table)} and point",
+    )
+
+
+def _longest(rows: pd.DataFrame) -> int:
+    return int(rows["lengths"].iloc[0].split()[-1])
+
+
+@figure
+def harder_figure(table: pd.DataFrame, length: int = 16_384) -> Chart:
+    """Exact recall by what stands in the haystack, narrow against wide window, a panel a kind of training rows."""
+    rows = with_training(table)
+    length = length if (rows["length"] == length).any() else int(rows["length"].max())
+    rows = with_windows(rows[rows["length"] == length])
+    narrow = rows[(rows["model.window"] == rows["model.window"].min()) & (rows["trained_on"] == "one needle")]
+    means = narrow.groupby("condition")["exact"].mean()
+    found = [
+        f"{means[name]:.2f} with {name}"
+        for name in ("one needle", "one distractor", "growing distractors")
+        if name in means
+    ]
+    conditions = tuple(name for name in CONDITIONS if name in set(rows["condition"]))
+    return Chart(
+        panels=facets(rows, "trained_on", _kinds(rows), "trained on {}", kind="bars", x=exact_at(length),
+                      y=Axis("condition", ticks=conditions), by="window", colours=window_colours(rows)),
+        columns=2,
+        title="Trained on one needle: " + (", ".join(found) or "not in this table"),
+        source=questions_asked(rows),
+    )  # fmt: skip
+
+
+@figure
+def growing_figure(table: pd.DataFrame) -> Chart | None:
+    """Exact recall of the narrow model, by what it was trained on, with one distractor every so many tokens."""
+    rows = with_training(table)
+    rows = rows[(rows["condition"] == "growing distractors") & (rows["model.window"] == rows["model.window"].min())]
+    if rows.empty:
+        return None
+    far = rows[rows["length"] == rows["length"].max()].groupby("trained_on")["exact"].mean()
+    return Chart(
+        panels=[Panel(rows=rows, x=LENGTH, y=EXACT, by="trained_on", names=_kinds(rows),
+                      references=[Reference(1 / rows["data.num_values"].iloc[0], "chance")])],
+        title=f"Among many distractors, training on {far.idxmax()} keeps {far.max():.2f}",
+        source=f"one distractor every {int(rows['tokens_per_distractor'].iloc[0])} tokens, {questions_asked(rows)}",
+    )  # fmt: skip
+
+
+def _kinds(rows: pd.DataFrame) -> list[str]:
+    return [kind for kind in reversed(TRAINED_ON) if kind in set(rows["trained_on"])]
+
+
+@figure
+def tracking_figure(table: pd.DataFrame) -> Chart | None:
+    """Exact recall of chains of two look-ups: a key leads to a key, and that one to the value."""
+    rows = with_chain_model(table)
+    rows = rows[rows["phase"] == "test"]
+    if rows.empty:
+        return None
+    chains, far = int(rows["data.num_pairs"].iloc[0]), rows["length"].max()
+    return Chart(
+        panels=[Panel(rows=rows, x=LENGTH, y=EXACT, by="chain_model",
+                      references=[Reference(1 / chains, f"one of the {chains} values in sight")])],
+        title=extremes(rows[rows["length"] == far], "chain_model", "exact", f"Chains at {spell_length(far)} tokens"),
+        source=questions_asked(rows),
+    )  # fmt: skip

@@ -1,59 +1,276 @@
-"""The figures of `longcontext/warmup` and of the same recipes steered: both sides of the seesaw in one plane."""
+"""The figures of notebook 02: both sides of the seesaw in one plane, what undoes a cure, needles to 64M tokens."""
+
+from collections.abc import Sequence
 
 import pandas as pd
-import plotly.graph_objects as go
 
-from lablib.core.stats import bootstrap_mean
-from lablib.longcontext.cures import asked_length, outcomes
-from lablib.viz.marks import NOTHING, missing, questions_asked, runs_and_seeds, spell_length
-from lablib.viz.style import GREY, dress, look, rgba
+from lablib.longcontext.curricula import after_transition, asked_length, outcomes
+from lablib.longcontext.figures.start import EXACT, LENGTH, SHARE, STEP, exact_at, questions_asked
+from lablib.longcontext.recall import LAWS, misses, recall_by_length, whole_readers, with_reader
+from lablib.viz.chart import Axis, Chart, Curve, Panel, Reference, extremes, facets, figure, torn
+from lablib.viz.style import BLUE, GREEN, VERMILLION, ramp, spell_length
+from lablib.viz.words import stores
+
+TASKS = ("one needle", "six needles, two asked", "growing distractors")
+FLOOR = 1e-4  # what is less is drawn here: a logarithmic axis has no zero
+READERS = (BLUE, VERMILLION, GREEN)
 
 
-def warmup_figure(table: pd.DataFrame, own: pd.DataFrame | None = None, length: int = 16_384) -> go.Figure:
-    """Local loss against exact recall at one length: a faint mark a seed, a large one the mean of a recipe."""
-    return plane(table, length, own, title="A narrow start gives the wide window both sides, while the rate decays")
-
-
-def plane(table: pd.DataFrame, length: int, own: pd.DataFrame | None = None, *, title: str) -> go.Figure:
+@figure
+def plane(table: pd.DataFrame, own: pd.DataFrame | None = None, length: int = 16_384) -> Chart:
     """Local loss (left is better) against exact recall (up is better), a colour and a symbol a recipe.
 
     `own` runs, if given, are drawn hollow over those of the table.
     """
-    if table.empty:
-        return missing(NOTHING)
     length = asked_length(table, length)
-    arms, figure = outcomes(table, length), go.Figure()
-    looks = {name: (look(i)["colour"], look(i)["symbol"]) for i, name in enumerate(arms["recipe"].unique())}
-    for name, group in arms.groupby("recipe", sort=False):
-        colour, symbol = looks[name]
-        figure.add_scatter(
-            x=group["local_loss"], y=group["exact"], mode="markers", showlegend=False, legendgroup=name,
-            marker={"color": rgba(colour, 0.4), "size": 7, "symbol": symbol}, customdata=group["seed"],
-            hovertemplate="seed %{customdata}: %{x:.3f} nats, recall %{y:.2f}<extra>" + str(name) + "</extra>",
-        )  # fmt: skip
-        across, up = bootstrap_mean(group["local_loss"]), bootstrap_mean(group["exact"])
-        figure.add_scatter(
-            x=[across.estimate], y=[up.estimate], mode="markers", name=str(name), legendgroup=name,
-            marker={"color": colour, "size": 14, "symbol": symbol, "line": {"width": 1, "color": "white"}},
-            error_y=_bar(up, colour), error_x=_bar(across, colour),
-            hovertemplate="mean %{x:.3f} nats, recall %{y:.2f}<extra>" + str(name) + "</extra>",
-        )  # fmt: skip
-    if own is not None and (own["length"] == length).any():
-        mine = outcomes(own, length)
-        figure.add_scatter(
-            x=mine["local_loss"], y=mine["exact"], mode="markers", name="your own runs (hollow)",
-            marker={"color": [looks.get(name, (GREY,))[0] for name in mine["recipe"]], "symbol": "circle-open",
-                    "size": 15, "line": {"width": 2.5}},
-            text=mine["recipe"], hovertemplate="your run: %{x:.3f} nats, recall %{y:.2f}<extra>%{text}</extra>",
-        )  # fmt: skip
-    figure.update_xaxes(title="loss of the next token on plain rows (nats; left is better)")
-    figure.update_yaxes(title=f"exact recall at {spell_length(length)} tokens", range=[-0.04, 1.08])
-    source = (
-        f"{runs_and_seeds(table, 'recipe', 'recipe')}, {questions_asked(table)} · bars: 95 % intervals of the means"
+    arms = outcomes(table, length).dropna(subset=["local_loss"])
+    yours = outcomes(own, length) if own is not None and (own["length"] == length).any() else None
+    means = arms.groupby("recipe", sort=False)[["local_loss", "exact"]].mean()
+    level = (means["local_loss"].min() + means["local_loss"].max()) / 2
+    both = means[(means["exact"] >= 0.9) & (means["local_loss"] < level)]
+    x = Axis("local_loss", "loss of the next token on plain rows (nats; left is better)")
+    panel = Panel(rows=arms, x=x, y=exact_at(length), by="recipe", kind="plane", own=yours, names=list(means.index))
+    panels, widths = torn(panel)
+    return Chart(
+        panels=panels,
+        widths=widths,
+        height=280,
+        title=f"{len(both)} of {len(means)} recipes retrieve and learn the local rule",
+        source=questions_asked(table) + ("; the axis of the loss is cut" if len(panels) > 1 else ""),
+        caption=f"Retrieve: at least 0.90 at {length:,} tokens. Learn the rule: a loss below {level:.2f} nats, midway "
+        "between the best and the worst recipe. Both: " + (", ".join(map(str, both.index)) or "none") + ".",
     )
-    return dress(figure, title=title, source=source, height=480, legend_rows=len(looks))
 
 
-def _bar(interval, colour: str) -> dict:
-    low, mean, high = interval.low, interval.estimate, interval.high
-    return {"type": "data", "symmetric": False, "array": [high - mean], "arrayminus": [mean - low], "color": colour}
+warmup_figure = schedules_figure = plane
+
+
+@figure
+def aftermath_figure(table: pd.DataFrame) -> Chart:
+    """Recall and HSA's share since the windows were widened: does a long second phase undo the warm-up?"""
+    rows = after_transition(table)
+    length = _probes(table)[-1]
+    end = rows[rows["since"] == rows["since"].max()]
+    since = Axis("since", "steps since widening")
+    return Chart(
+        panels=[
+            Panel(rows=rows, x=since, y=EXACT._replace(column=f"recall_{length}"), by="recipe",
+                  title=f"exact recall at {length:,} tokens"),
+            Panel(rows=rows, x=since, y=Axis("global_share", "share"), by="recipe", title="HSA's share of attention"),
+        ],
+        title=extremes(end, "recipe", f"recall_{length}", "Recall in the end"),
+        source=_points(table),
+    )  # fmt: skip
+
+
+def _probes(table: pd.DataFrame) -> list[int]:
+    return [int(text) for text in str(table["probe_lengths"].iloc[0]).split()]
+
+
+def _points(table: pd.DataFrame) -> str:
+    return f"{int(table['probe_questions'].iloc[0])} questions a point and seed"
+
+
+@figure
+def finetuning_figure(table: pd.DataFrame) -> Chart:
+    """Exact recall while a trained model goes on at a renewed rate, on rows that its window covers or not."""
+    rows = table[table["phase"].isin(["before", "train"])].dropna(subset=["global_share"])
+    near, far = _probes(table)[0], _probes(table)[-1]
+    end = rows[rows["step"] == rows["step"].max()]
+    names = list(rows["recipe"].unique())
+    panels = [
+        Panel(rows=rows.assign(exact=rows[f"recall_{length}"]), x=STEP, y=EXACT, by="recipe",
+              title=f"at {length:,} tokens", faint=names[6:])
+        for length in (near, far)
+    ]  # fmt: skip
+    return Chart(
+        panels=panels,
+        title=extremes(end, "recipe", f"recall_{far}", f"Fine-tuned, recall at {spell_length(far)}"),
+        source=_points(table),
+    )
+
+
+@figure
+def lengths_figure(table: pd.DataFrame, length: int = 65_536) -> Chart:
+    """Left: recall of a single needle by training step, at one rate. Right: recall at a length, by rate."""
+    length, probes = asked_length(table, length), _probes(table)
+    probe, rates = probes[min(1, len(probes) - 1)], sorted(table["curriculum.optim.lr"].unique())
+    rate, names = rates[len(rates) // 2], tuple(table["recipe"].unique())
+    needles, arms = int(table["needles"].iloc[0]), outcomes(table, length)
+    arms = arms.assign(rate="rate " + arms["curriculum.optim.lr"].map("{:g}".format)).sort_values("curriculum.optim.lr")
+    middle = table[(table["phase"] == "train") & (table["curriculum.optim.lr"] == rate)]
+    return Chart(
+        panels=[
+            Panel(rows=middle.dropna(subset=[f"recall_{probe}"]), x=STEP, y=EXACT._replace(column=f"recall_{probe}"),
+                  by="recipe", title=f"one needle at {probe:,} tokens, rate {rate:g}"),
+            Panel(rows=arms, kind="bars", x=EXACT, y=Axis("recipe", ticks=names), by="rate",
+                  colours=dict(zip(arms["rate"].unique(), ramp(len(rates)), strict=True)),
+                  title=f"one of {needles} needles at {length:,} tokens",
+                  references=[Reference(1 / needles, "guess", "x")]),
+        ],
+        columns=1,
+        title=extremes(arms[arms["rate"] == f"rate {rate:g}"], "recipe", "exact", f"Recall at {spell_length(length)}"),
+        source=f"{questions_asked(table)} (below), equal training tokens",
+        caption=f"Ways to spend the same training tokens. The title is about rate {rate:g}; the dotted line is a guess "
+        "among the needles.",
+    )  # fmt: skip
+
+
+@figure
+def ingredients_figure(table: pd.DataFrame) -> Chart | None:
+    """Exact recall by length, a line a recipe; the top-k is named where one recipe was asked with several."""
+    rows = table[table["phase"] == "test"]
+    if rows.empty:
+        return None
+    several = rows.groupby("recipe")["asked_top_k"].transform("nunique") > 1
+    asked = ", asked with top-k " + rows["asked_top_k"].astype(int).astype(str)
+    rows = rows.assign(line=rows["recipe"] + asked.where(several, ""))
+    far, names = rows[rows["length"] == rows["length"].max()], rows["line"].unique()
+    return Chart(
+        panels=[Panel(rows=rows, x=LENGTH, y=EXACT, by="line", faint=[n for n in names if n.endswith("16")])],
+        title=extremes(far, "line", "exact", f"Recall at {spell_length(far['length'].iloc[0])}"),
+        source=questions_asked(rows),
+    )
+
+
+@figure
+def steered_figure(table: pd.DataFrame, length: int = 16_384) -> Chart:
+    """Exact recall at a length of fixed recipes and of recipes that follow the model."""
+    length = asked_length(table, length)
+    return _recipes(table, outcomes(table, length), length)
+
+
+@figure
+def balance_figure(table: pd.DataFrame, length: int = 16_384) -> Chart:
+    """Exact recall of needles and of chains at a length, two bars a recipe."""
+    measures = {"exact": "retrieval: one look-up", "exact_reasoning": "reasoning: two look-ups"}
+    length = asked_length(table, length)
+    arms = outcomes(table, length).rename(columns=measures)
+    arms = arms.melt(["recipe", "seed", "store"], list(measures.values()), "kind", "exact").dropna(subset=["exact"])
+    return _recipes(table, arms, length, by="kind")
+
+
+def _recipes(table: pd.DataFrame, arms: pd.DataFrame, length: int, by: str = "") -> Chart:
+    names = tuple(arms["recipe"].unique())
+    weaker = arms.groupby(["recipe", by or "store"])["exact"].mean().groupby("recipe").min()
+    return Chart(
+        panels=[Panel(rows=arms, kind="bars", x=exact_at(length), y=Axis("recipe", ticks=names), by=by)],
+        title=f"Best{' of the weaker task' if by else ''}: {weaker.idxmax()} ({weaker.max():.2f})",
+        source=questions_asked(table),
+    )
+
+
+# ---- needles far away
+
+
+@figure
+def reader_figure(table: pd.DataFrame) -> Chart:
+    """Six needles a row: the readers learn to match keys. Dotted: the training rows become longer."""
+    rows, names = _readers(with_reader(table))
+    whole = rows[rows["reader"] == "whole training"]
+    cut = [Reference(int(whole["train.steps"].iloc[0]), "longer rows", "x")] if len(whole) else []
+    return Chart(
+        panels=[Panel(rows=rows, x=STEP, y=Axis("accuracy", "accuracy on training rows", range=SHARE), by="reader",
+                      references=cut, names=names, colours=dict(zip(names, READERS, strict=False)))],
+        title=extremes(rows.sort_values("step").groupby("arm").tail(1), "reader", "accuracy", "Accuracy in the end"),
+    )  # fmt: skip
+
+
+def _readers(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    return rows, sorted(rows["reader"].unique(), reverse=True)
+
+
+@figure
+def forecast_figure(table: pd.DataFrame) -> Chart:
+    """A panel a haystack: predicted miss rate by length, a line a kind of reader; faint, that of the normal tail."""
+    rows, names = _readers(with_reader(table))
+    rows = rows.melt(["reader", "haystack", "length", "seed", "store"], list(LAWS), "law", "miss")
+    normal = ", normal tail"
+    rows["line"] = rows["reader"].where(rows["law"] == "pareto_miss", rows["reader"] + normal)
+    rows["miss"] = rows["miss"].clip(lower=FLOOR)
+    far = rows[(rows["length"] == rows["length"].max()) & (rows["line"] == names[0])].groupby("haystack")["miss"].mean()
+    return Chart(
+        panels=facets(rows, "haystack", title="{} haystack", x=LENGTH,
+                      y=Axis("miss", "predicted miss rate (log scale)", "log", (FLOOR * 0.7, 1.3)), by="line",
+                      names=[*names, *(name + normal for name in names)], faint=[name + normal for name in names],
+                      colours=dict(zip(names, READERS, strict=False))),
+        title=f"Forecast at {spell_length(rows['length'].max())}: " + ", ".join(
+            f"{value:.1%} missed ({haystack})" for haystack, value in far.items()),
+        source=f"scores at {int(table['sampled_length'].iloc[0])} tokens",
+        caption=f"What 4K tokens foretell of longer inputs: a generalised Pareto tail, and faint a normal one. Title: "
+        f" {names[0]}. Rates below {FLOOR:g} are drawn at {FLOOR:g}.",
+    )  # fmt: skip
+
+
+@figure
+def misses_figure(table: pd.DataFrame) -> Chart | None:
+    """Of the table of `longcontext/long_range`: predicted against measured misses, a mark an arm."""
+    rows = misses(table)
+    if rows.empty:
+        return None
+    beyond = rows[rows["length"] > 4096]
+    rows = rows.assign(line=rows["reader"] + ", " + rows["haystack"], store=stores(table))
+    for name in ("pareto_miss", "miss", "low"):
+        rows[name] = rows[name].clip(lower=FLOOR)
+    reach = (FLOOR * 0.7, 1.3)
+    return Chart(
+        panels=[Panel(rows=rows, kind="points", x=Axis("pareto_miss", "miss rate predicted from 4K", "log", reach),
+                      y=Axis("miss", "miss rate measured", "log", reach), by="line", spread=("low", "high"),
+                      curves=[Curve([FLOOR, 1], [FLOOR, 1], "as foretold")])],
+        height=380,
+        title=f"The forecast lies in the interval of the count in {int(beyond['inside'].sum())} of {len(beyond)} cases",
+        source="bars: 95 % Wilson intervals",
+        caption=f"On the dotted line they agree. The title counts cases beyond 4K tokens. "
+        f" Rates below {FLOOR:g} are drawn at {FLOOR:g}.",
+    )  # fmt: skip
+
+
+@figure
+def long_range_figure(table: pd.DataFrame) -> Chart | None:
+    """A panel a task and haystack: exact recall by length and depth, the mean over seeds (arXiv 2511.23319, Fig. 4)."""
+    rows = whole_readers(table)
+    if rows.empty:
+        return None
+    tasks, haystacks = [task for task in TASKS if task in set(rows["task"])], list(rows["haystack"].unique())
+    low = rows.groupby(["task", "haystack", "length", "depth"])["exact"].mean().min()
+    axes = {"x": LENGTH._replace(title="input length (tokens)"), "y": Axis("depth", "depth", "category")}
+    panels = [
+        Panel(rows=mine, kind="heat", by="exact", title=f"{task}, {haystack}", scale=(low, 1.0), **axes)
+        for task in tasks
+        for haystack in haystacks
+        if len(mine := rows[(rows["task"] == task) & (rows["haystack"] == haystack)])
+    ]
+    return Chart(
+        panels=panels,
+        columns=len(haystacks),
+        height=130,
+        title=_needles(rows, tasks),
+        source=_asked(rows),
+        caption=f"The scale begins at the lowest cell, {low:.2f}.",
+    )
+
+
+@figure
+def length_figure(table: pd.DataFrame) -> Chart | None:
+    """A panel a haystack: exact recall over all depths by length, a line a task, every seed."""
+    found = whole_readers(table)
+    if found.empty:
+        return None
+    rows = recall_by_length(found).assign(store=stores(found))
+    return Chart(
+        panels=facets(rows, "haystack", title="{} haystack", x=LENGTH, y=EXACT, by="task", names=TASKS),
+        title=_needles(found, TASKS),
+        source=_asked(found),
+    )
+
+
+def _needles(rows: pd.DataFrame, tasks: Sequence[str]) -> str:
+    far = rows[rows["length"] == rows.groupby("haystack")["length"].max().min()]
+    means = far.groupby("task")["exact"].mean()
+    return f"Recall at {spell_length(far['length'].iloc[0])} tokens: " + ", ".join(
+        f"{means[task]:.2f} {task.partition(',')[0]}" for task in tasks if task in means
+    )
+
+
+def _asked(rows: pd.DataFrame) -> str:
+    return f"{int(rows['questions'].max())} questions a task, {int(rows['strata'].iloc[0])} depths"

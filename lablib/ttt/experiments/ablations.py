@@ -8,37 +8,37 @@ import math
 
 import pandas as pd
 
-from lablib.core.config import grid
+from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
-from lablib.ttt.baselines import BASE, at_size, peer, size_of
-from lablib.ttt.peers import PeerConfig, train_and_read
+from lablib.ttt.baselines import BASE, at_size, baseline, size_of
+from lablib.ttt.train_and_evaluate import RunConfig, train_and_read
 
 STEPS = 300
 CHANGES = {
     "as it is": {},
-    "window 64": {"decoder__window": 64},
-    "window 64, chunk 64": {"decoder__window": 64, "inner__chunk": 64},
+    "window 64": {"model__window": 64},
+    "window 64, chunk 64": {"model__window": 64, "inner__chunk": 64},
     "chunk 8": {"inner__chunk": 8},
     "chunk 4": {"inner__chunk": 4},
     "rate fixed at 0.3": {"inner__learned": False},
     "rate fixed at 1": {"inner__learned": False, "inner__rate": 1.0},
     "not clipped": {"inner__clip": math.inf},
-    "two fast blocks": {"inner__count": 2, "decoder__plan": "swa swa swa+prime swa+prime", "decoder__prime": 25},
-    "a larger fast MLP": {"decoder__prime": 102},
-    "a smaller fast MLP": {"decoder__prime": 12},
+    "two fast blocks": {"inner__count": 2, "model__plan": "swa swa swa+prime swa+prime", "model__prime": 25},
+    "a larger fast MLP": {"model__prime": 102},
+    "a smaller fast MLP": {"model__prime": 12},
 }
 
 
-def ablations_arms(scale: str) -> list[PeerConfig]:
+def ablations_arms(scale: str) -> list[RunConfig]:
     """Three seeds at full scale."""
     arms = []
     for name, changes in CHANGES.items():
-        cfg = peer(scale, "TTT-E2E", steps=STEPS).replace(name=name, **changes)
-        arms.append(cfg.replace(decoder=at_size(cfg.decoder, size_of(BASE))))
-    return [arm for cfg in arms for arm in grid(cfg, seed=range(3))] if scale == "full" else arms[:1]
+        cfg = baseline(scale, "TTT-E2E", steps=STEPS).replace(name=name, **changes)
+        arms.append(cfg.replace(model=at_size(cfg.model, size_of(BASE))))
+    return by_scale(scale, arms, lab=1, seeds=3)
 
 
 @experiment("ttt/ablations", version=1, arms=ablations_arms)
-def ablations(cfg: PeerConfig) -> pd.DataFrame:
+def ablations(cfg: RunConfig) -> pd.DataFrame:
     """Rows with phase "train" by step, "read" by stretch of positions and mode."""
     return train_and_read(cfg)

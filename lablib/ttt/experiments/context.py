@@ -1,6 +1,6 @@
 """What is further context worth to each way of remembering? On a language that takes long to know, and on real bytes.
 
-`ttt/context`   all peers, trained on texts of 256 tokens of `RowMixture`, read to 2 048 (2512.23675, figures 1 and 6)
+`ttt/context`   all models, trained on texts of 256 tokens of `RowMixture`, read to 2 048 (2512.23675, figures 1 and 6)
 `ttt/rates`     the learning rates they were chosen from: three seeds, short runs, the same five rates for each
 `ttt/ladder`    from TTT-KVB to TTT-E2E, step by step (section 2.4, table 1)
 `ttt/sources`   three of them on the standard library's sources
@@ -8,81 +8,73 @@
 
 import pandas as pd
 
-from lablib.core.config import grid
+from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
-from lablib.train.loop import TrainConfig
-from lablib.ttt.baselines import LADDER, PEERS, peer
-from lablib.ttt.peers import BYTES, PeerConfig, train_and_read
+from lablib.ttt.baselines import BASELINES, LADDER, baseline
+from lablib.ttt.train_and_evaluate import BYTES, RunConfig, train_and_read
 
 STEPS = 600
 LONGER = dict.fromkeys(("full attention", "hybrid 5:1"), 3 * STEPS)  # attention to all is slow to learn to copy
 RATES = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
 
 
-def context_arms(scale: str) -> list[PeerConfig]:
-    """Every peer at its best rate, five seeds."""
-    arms = [peer(scale, name, steps=LONGER.get(name, STEPS)) for name in PEERS]
+def context_arms(scale: str) -> list[RunConfig]:
+    """Every model at its best rate, five seeds."""
+    arms = [baseline(scale, name, steps=LONGER.get(name, STEPS)) for name in BASELINES]
     return at_scale(scale, arms, lab=("sliding window", "TTT-E2E"))
 
 
-def ladder_arms(scale: str) -> list[PeerConfig]:
+def ladder_arms(scale: str) -> list[RunConfig]:
     """Each step at the same budget, five seeds; the ends are those of `ttt/context`."""
-    arms = [peer(scale, name, steps=STEPS) for name in LADDER]
+    arms = [baseline(scale, name, steps=STEPS) for name in LADDER]
     return at_scale(scale, arms, lab=())
 
 
-def rates_arms(scale: str) -> list[PeerConfig]:
-    """Every kind of peer at five learning rates, 150 steps, three seeds; variants take the rate of their kind."""
-    names = [name for name in PEERS if name != "TTT-E2E, first order"]
-    arms = [peer(scale, name, steps=150, rate=rate).replace(naive_rates=()) for name in names for rate in RATES]
-    return [arm for cfg in arms for arm in grid(cfg, seed=range(3))] if scale == "full" else arms[:1]
+def rates_arms(scale: str) -> list[RunConfig]:
+    """Every kind of model at five learning rates, 150 steps, three seeds; variants take the rate of their kind."""
+    names = [name for name in BASELINES if name != "TTT-E2E, first order"]
+    arms = [baseline(scale, name, steps=150, rate=rate).replace(naive_rates=()) for name in names for rate in RATES]
+    return by_scale(scale, arms, lab=1, seeds=3)
 
 
-def sources_arms(scale: str) -> list[PeerConfig]:
+def sources_arms(scale: str) -> list[RunConfig]:
     """Sliding window, full attention (longer) and TTT-E2E on bytes, at one learning rate, five seeds."""
     arms = []
     for name in ("full attention", "sliding window", "TTT-E2E"):
         steps = 3 * 300 if name == "full attention" else 300
         wider = {"width": 64, "hidden": 102, "prime": 102, "window": 32, "vocab": BYTES}
-        sizes = {f"decoder__{field}": value for field, value in wider.items()}
+        sizes = {f"model__{field}": value for field, value in wider.items()}
         texts = {"length": 256, "read_length": 1024, "texts": 64} if scale != "smoke" else {}
-        arms.append(peer(scale, name, steps=steps, rate=1e-2, corpus="bytes", inner__chunk=32, **sizes, **texts))
+        arms.append(baseline(scale, name, steps=steps, rate=1e-2, corpus="bytes", inner__chunk=32, **sizes, **texts))
     return at_scale(scale, arms, lab=())
 
 
-def at_scale(scale: str, arms: list[PeerConfig], lab: tuple[str, ...]) -> list[PeerConfig]:
-    """Five seeds at full scale; at lab scale the named ones with one seed and a quarter of the steps; one at smoke."""
-    if scale == "full":
-        return [arm for cfg in arms for arm in grid(cfg, seed=range(5))]
-    if scale == "smoke":
-        return [arms[-1], arms[0]]
+def at_scale(scale: str, arms: list[RunConfig], lab: tuple[str, ...]) -> list[RunConfig]:
+    """Five seeds at full scale; at lab scale the named ones with one seed and a quarter of the steps; two at smoke."""
     chosen = [cfg for cfg in arms if cfg.name in lab] or arms[-1:]
-    return [cfg.replace(train=shorter(cfg.train)) for cfg in chosen]
-
-
-def shorter(train: TrainConfig) -> TrainConfig:
-    return train.replace(steps=train.steps // 4)
+    shorter = [cfg.replace(train__steps=cfg.train.steps // 4) for cfg in chosen] if scale == "lab" else []
+    return by_scale(scale, arms, lab=shorter, smoke=[arms[-1], arms[0]])
 
 
 @experiment("ttt/context", version=1, arms=context_arms)
-def context(cfg: PeerConfig) -> pd.DataFrame:
+def context(cfg: RunConfig) -> pd.DataFrame:
     """Rows with phase "train" by step, "read" by stretch of positions and mode."""
     return train_and_read(cfg)
 
 
 @experiment("ttt/ladder", version=1, arms=ladder_arms)
-def ladder(cfg: PeerConfig) -> pd.DataFrame:
+def ladder(cfg: RunConfig) -> pd.DataFrame:
     """The same as `ttt/context`."""
     return train_and_read(cfg)
 
 
 @experiment("ttt/rates", version=1, arms=rates_arms)
-def rates(cfg: PeerConfig) -> pd.DataFrame:
+def rates(cfg: RunConfig) -> pd.DataFrame:
     """The same as `ttt/context`, to choose a rate by."""
     return train_and_read(cfg)
 
 
 @experiment("ttt/sources", version=1, arms=sources_arms)
-def sources(cfg: PeerConfig) -> pd.DataFrame:
+def sources(cfg: RunConfig) -> pd.DataFrame:
     """The same as `ttt/context`, without a known best loss."""
     return train_and_read(cfg)

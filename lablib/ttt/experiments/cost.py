@@ -20,26 +20,31 @@ from torch import Generator
 from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import count_flops, forget_peak_memory, in_fresh_process, peak_memory
+from lablib.core.seeds import generator
 from lablib.data.batch import Batch
-from lablib.nn.cached import Buffer, CachedAttention, FullCache, WindowCache
-from lablib.nn.decoder import Decoder, DecoderConfig, States, state_bytes
+from lablib.nn.attention import Attention, Buffer, FullCache, WindowCache
+from lablib.nn.model import LanguageModel, LayerStates, State, state_bytes
+from lablib.nn.plan import ModelConfig
 from lablib.train.losses import next_token_loss
 from lablib.ttt.baselines import BASE
 from lablib.ttt.decode import Progress, feed
-from lablib.ttt.reading import Carry, InnerConfig, TTTModel, meta_loss
+from lablib.ttt.e2e import Carry, InnerConfig, TTTModel, meta_loss
+from lablib.ttt.train_and_evaluate import SANDWICH
 
 # MLPs as wide as the model: wider ones would hide what attention costs behind short texts
-WIDE = DecoderConfig(plan="swa swa swa swa+prime", vocab=256, width=256, hidden=256, prime=256, num_heads=4, window=128)
+WIDE = SANDWICH.replace(
+    plan="swa swa swa swa+prime", vocab=256, width=256, hidden=256, prime=256, num_heads=4, window=128
+)
 PLANS = {"full attention": "full full full full+prime", "sliding window": WIDE.plan, "TTT-E2E": WIDE.plan}
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostConfig(Config):
-    """A peer at one place of a text: `length` tokens stand before what is timed, `repeats` times; the median counts."""
+    """A model at one place of a text: `length` tokens stand before what is timed, the median of `repeats`."""
 
     name: str = "TTT-E2E"
     seed: int = 0
-    decoder: DecoderConfig = WIDE
+    model: ModelConfig = WIDE
     inner: InnerConfig = InnerConfig(chunk=128, order="first")
     length: int = 512
     repeats: int = 15
@@ -52,7 +57,7 @@ class StepConfig(Config):
     """Forward and backward on `batch` texts of `length` tokens; order "none" is the model without its inner loop."""
 
     seed: int = 0
-    decoder: DecoderConfig = BASE
+    model: ModelConfig = BASE
     order: Literal["exact", "first", "none"] = "exact"
     chunk: int = 16
     batch: int = 16
@@ -67,7 +72,7 @@ class MemoryConfig(Config):
     """An outer step on `chunks` chunks of 8 tokens; `group` chunks to a checkpoint (0: none)."""
 
     seed: int = 0
-    decoder: DecoderConfig = DecoderConfig(plan="swa+prime", width=64, hidden=64, prime=256, window=8, vocab=16)
+    model: ModelConfig = SANDWICH.replace(plan="swa+prime", width=64, hidden=64, prime=256, window=8, vocab=16)
     chunks: int = 16
     group: int = 0
     batch: int = 4
@@ -76,11 +81,11 @@ class MemoryConfig(Config):
 
 
 def cost_arms(scale: str) -> list[CostConfig]:
-    """Three peers at nine lengths, three times."""
+    """Three models at nine lengths, three times."""
     lengths = [2**i for i in range(9, 18)] if scale == "full" else [512, 4096]
     arms = []
     for name, plan in PLANS.items():
-        cfg = CostConfig.at(scale, name=name).replace(decoder__plan=plan)
+        cfg = CostConfig.at(scale, name=name).replace(model__plan=plan)
         arms += grid(cfg, length=lengths, seed=range(3 if scale == "full" else 1))
     return arms
 
@@ -105,15 +110,15 @@ def memory_arms(scale: str) -> list[MemoryConfig]:
 @experiment("ttt/cost", version=4, arms=cost_arms)
 def cost(cfg: CostConfig) -> pd.DataFrame:
     """One row: CPU seconds a token, prefilled and decoded, and the bytes kept for a text of this length."""
-    decoder = Decoder(cfg.decoder, Generator().manual_seed(cfg.seed)).eval()
-    generator = Generator().manual_seed(10_000 + cfg.seed)
-    states = states_behind(decoder, cfg.length, generator)
-    model = TTTModel(decoder, cfg.inner).eval() if cfg.name == "TTT-E2E" else None
+    base = LanguageModel(cfg.model, generator("weights", cfg.seed)).eval()
+    random = generator("training", cfg.seed)
+    states = states_behind(base, cfg.length, random)
+    model = TTTModel(base, cfg.inner).eval() if cfg.name == "TTT-E2E" else None
     size = cfg.inner.chunk
-    tokens = torch.randint(cfg.decoder.vocab, (1, size + 1), generator=generator)
+    tokens = torch.randint(cfg.model.vocab, (1, size + 1), generator=random)
     with torch.no_grad():
-        prefill = read_chunk(decoder, model, states, tokens)
-        decode = read_token(decoder, model, states, tokens)
+        prefill = read_chunk(base, model, states, tokens)
+        decode = read_token(base, model, states, tokens)
         spent = {"prefill_seconds": median_seconds(prefill, cfg.repeats) / size}
         spent["decode_seconds"] = median_seconds(decode, cfg.repeats)
         if model is not None:  # the upper blocks read a decoded chunk once more, to learn it: paid by all its tokens
@@ -122,17 +127,17 @@ def cost(cfg: CostConfig) -> pd.DataFrame:
     return pd.DataFrame([{**spent, "state_bytes": kept}])
 
 
-def states_behind(decoder: Decoder, length: int, generator: Generator) -> States:
+def states_behind(base: LanguageModel, length: int, generator: Generator) -> LayerStates:
     """Caches as they are after `length` tokens, of random numbers."""
-    heads, dim = decoder.cfg.num_heads, decoder.cfg.width // decoder.cfg.num_heads
+    heads, dim = base.cfg.num_heads, base.cfg.width // base.cfg.num_heads
     found = []
-    for block in decoder.blocks:
-        (mixer,) = (sandwich.part for sandwich in block.mixers)
-        if not isinstance(mixer, CachedAttention):
+    for block in base.blocks:
+        (mixer,) = (residual.part for residual in block.mixers)
+        if not isinstance(mixer, Attention):
             raise TypeError(f"a cache of random numbers is made for attention, not for {type(mixer).__name__}")
-        kept = length if mixer.window is None else min(length, mixer.window - 1)
+        kept = length if mixer.full else min(length, base.window - 1)
         keys, values = (torch.randn(1, heads, kept, dim, generator=generator) for _ in range(2))
-        if mixer.window is not None:
+        if not mixer.full:
             found.append([WindowCache(keys, values)])
             continue
         room = (0, 0, 0, 2048)  # as after a prefill that left room
@@ -140,10 +145,12 @@ def states_behind(decoder: Decoder, length: int, generator: Generator) -> States
     return found
 
 
-def read_chunk(decoder: Decoder, model: TTTModel | None, states: States, tokens: torch.Tensor) -> Callable[[], object]:
+def read_chunk(
+    base: LanguageModel, model: TTTModel | None, states: LayerStates, tokens: torch.Tensor
+) -> Callable[[], object]:
     """Prefill of one more chunk; with an inner loop, also the step on it."""
     if model is None:
-        return lambda: decoder.read(tokens[:, :-1], rewound(states))
+        return lambda: base.read(tokens[:, :-1], State(0, rewound(states)))
     carry = Carry(model.fast_weights(1), states[model.first :])
 
     def read_and_learn() -> object:
@@ -153,24 +160,26 @@ def read_chunk(decoder: Decoder, model: TTTModel | None, states: States, tokens:
     return read_and_learn
 
 
-def learn_chunk(model: TTTModel, states: States, tokens: torch.Tensor) -> Callable[[], object]:
+def learn_chunk(model: TTTModel, states: LayerStates, tokens: torch.Tensor) -> Callable[[], object]:
     """The step on a chunk that the lower blocks have read already."""
     hidden, _ = model.read_lower(tokens[:, :-1], states[: model.first])
     carry = Carry(model.fast_weights(1), states[model.first :])
     return lambda: model.read_chunk(carry, hidden, tokens[:, 1:], learn=True)
 
 
-def read_token(decoder: Decoder, model: TTTModel | None, states: States, tokens: torch.Tensor) -> Callable[[], object]:
+def read_token(
+    base: LanguageModel, model: TTTModel | None, states: LayerStates, tokens: torch.Tensor
+) -> Callable[[], object]:
     """One more token, whose chunk is not complete."""
     if model is None:
-        return lambda: decoder.read(tokens[:, :1], rewound(states))
+        return lambda: base.read(tokens[:, :1], State(0, rewound(states)))
     carry = Carry({name: w.detach() for name, w in model.fast_weights(1).items()}, states[model.first :])
-    nothing = tokens[:, :0], decoder.embedding.weight.new_zeros(1, 0, decoder.cfg.width)
+    nothing = tokens[:, :0], base.embedding.weight.new_zeros(1, 0, base.cfg.width)
     progress = Progress(states[: model.first], states[model.first :], carry, *nothing)
     return lambda: feed(model, progress, tokens[:, :1])
 
 
-def rewound(states: States) -> States:
+def rewound(states: LayerStates) -> LayerStates:
     """The same caches, ready to be written behind again: what was appended since is overwritten."""
     for (state,) in states:
         if isinstance(state, FullCache):
@@ -192,12 +201,12 @@ def median_seconds(call: Callable[[], object], repeats: int) -> float:
 @experiment("ttt/steps", version=1, arms=steps_arms)
 def steps(cfg: StepConfig) -> pd.DataFrame:
     """One row: median CPU seconds of a step, forward and backward, and its FLOPs."""
-    model: Decoder | TTTModel = Decoder(cfg.decoder, Generator().manual_seed(cfg.seed))
+    model: LanguageModel | TTTModel = LanguageModel(cfg.model, generator("weights", cfg.seed))
     objective = next_token_loss
     if cfg.order != "none":
         model, objective = TTTModel(model, InnerConfig(chunk=cfg.chunk, order=cfg.order)), meta_loss
-    generator = Generator().manual_seed(10_000 + cfg.seed)
-    rows = random_rows(cfg.batch, cfg.length, cfg.decoder.vocab, generator)
+    random = generator("training", cfg.seed)
+    rows = random_rows(cfg.batch, cfg.length, cfg.model.vocab, random)
 
     def step() -> None:
         objective(model, rows)[0].backward()
@@ -220,9 +229,9 @@ def memory(cfg: MemoryConfig) -> pd.DataFrame:
 def outer_step(cfg: MemoryConfig) -> dict[str, float]:
     """Forward and backward of one outer step, the second of its process."""
     torch.set_num_threads(1)
-    model = TTTModel(Decoder(cfg.decoder, Generator().manual_seed(cfg.seed)), InnerConfig(chunk=8, group=cfg.group))
+    model = TTTModel(LanguageModel(cfg.model, generator("weights", cfg.seed)), InnerConfig(chunk=8, group=cfg.group))
     for chunks in (2, cfg.chunks):
-        rows = random_rows(cfg.batch, 8 * chunks, cfg.decoder.vocab, Generator().manual_seed(10_000 + cfg.seed))
+        rows = random_rows(cfg.batch, 8 * chunks, cfg.model.vocab, generator("training", cfg.seed))
         forget_peak_memory()
         before, start = peak_memory(), time.process_time()
         meta_loss(model, rows)[0].backward()

@@ -12,16 +12,18 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import torch
-from torch import Generator, nn
+from torch import nn
 
-from lablib.core.config import grid
+from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
-from lablib.core.measure import num_parameters
+from lablib.core.seeds import generator
 from lablib.data.facts import Facts, FactsConfig
-from lablib.nn.decoder import Decoder, DecoderConfig
-from lablib.ttt.baselines import BASE, at_size, peer, size_of
-from lablib.ttt.peers import PeerConfig, build, by_sequences, step_flops, train
-from lablib.ttt.reading import TTTModel
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
+from lablib.train.evaluate import by_sequences
+from lablib.ttt.baselines import BASE, at_size, baseline, size_of
+from lablib.ttt.e2e import TTTModel
+from lablib.ttt.train_and_evaluate import RunConfig, build, spent, train
 
 NEAR, ANYWHERE = "near questions", "questions anywhere"
 TAUGHT = "near questions, then anywhere"
@@ -30,16 +32,16 @@ COUNTS = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecallConfig(PeerConfig):
-    """A peer trained on texts with facts; `asked` texts for each distance, or each number of facts."""
+class RecallConfig(RunConfig):
+    """A model trained on texts with facts; `asked` texts for each distance, or each number of facts."""
 
-    decoder: DecoderConfig = BASE.replace(vocab=FactsConfig().vocab, window=64)
+    model: ModelConfig = BASE.replace(vocab=FactsConfig().vocab, window=64)
     facts: FactsConfig = FactsConfig()
     questions: str = NEAR
     asked: int = 256
     counts: tuple[int, ...] = ()
 
-    scales: ClassVar = PeerConfig.scales | {"smoke": {**PeerConfig.scales["smoke"], "length": 64, "asked": 4}}
+    scales: ClassVar = RunConfig.scales | {"smoke": {**RunConfig.scales["smoke"], "length": 64, "asked": 4}}
 
     def __post_init__(self):
         super().__post_init__()
@@ -51,32 +53,32 @@ class RecallConfig(PeerConfig):
         return self.facts.vocab
 
 
-def recall_arm(scale: str, name: str, questions: str, *, steps: int = 400, **decoder: Any) -> RecallConfig:
-    """A peer of `lablib/ttt/baselines.py` on texts with facts, with seed 0."""
-    like = peer(scale, name, steps=2 * steps if name == "full attention" else steps, rate=1e-2)
+def recall_arm(scale: str, name: str, questions: str, *, steps: int = 400, **sizes: Any) -> RecallConfig:
+    """A model of `lablib/ttt/baselines.py` on texts with facts, with seed 0."""
+    like = baseline(scale, name, steps=2 * steps if name == "full attention" else steps, rate=1e-2)
     # a window of a quarter of the text, and chunks as long: near questions are the window's, not the inner loop's
-    sizes = {"vocab": FactsConfig().vocab, "window": 64, **decoder}
-    shape = at_size(like.decoder.replace(**sizes), size_of(BASE.replace(vocab=sizes["vocab"])))
+    sizes = {"vocab": FactsConfig().vocab, "window": 64, **sizes}
+    shape = at_size(like.model.replace(**sizes), size_of(BASE.replace(vocab=sizes["vocab"])))
     farthest = 12 if questions == NEAR else 240
     own = {
         "name": name,
         "learns": like.learns,
         "inner": like.inner.replace(chunk=64),
         "train": like.train,
-        "decoder": shape,
+        "model": shape,
     }
     return RecallConfig.at(scale, **own, questions=questions).replace(facts__farthest=farthest)
 
 
 def recall_arms(scale: str) -> list[RecallConfig]:
-    """Three peers, both kinds of questions, five seeds."""
+    """Three models, both kinds of questions, five seeds."""
     names = ("sliding window", "full attention", "TTT-E2E")
     arms = [recall_arm(scale, name, questions) for questions in (NEAR, ANYWHERE) for name in names]
-    return [arm for cfg in arms for arm in grid(cfg, seed=range(5))] if scale == "full" else [arms[2], arms[5]]
+    return by_scale(scale, arms, lab=(2, 5))
 
 
 def taught_arms(scale: str) -> list[RecallConfig]:
-    """The same peers, five seeds, trained twice as long; at smaller scales TTT-E2E alone."""
+    """The same models, five seeds, trained twice as long; at smaller scales TTT-E2E alone."""
     arms = [cfg.replace(questions=TAUGHT) for cfg in recall_arms("full") if cfg.questions == ANYWHERE]
     return arms if scale == "full" else [recall_arms(scale)[-1].replace(questions=TAUGHT)]
 
@@ -88,7 +90,7 @@ def capacity_arms(scale: str) -> list[RecallConfig]:
         cfg = recall_arm(scale, "TTT-E2E", ANYWHERE, prime=prime)
         many = {"facts__facts": 8, "counts": COUNTS} if scale != "smoke" else {"facts__facts": 2, "counts": (1, 2)}
         arms.append(cfg.replace(**many))
-    return [arm for cfg in arms for arm in grid(cfg, seed=range(3))] if scale == "full" else arms[:1]
+    return by_scale(scale, arms, lab=1, seeds=3)
 
 
 @experiment("ttt/recall", version=1, arms=recall_arms)
@@ -103,7 +105,7 @@ def taught(cfg: RecallConfig) -> pd.DataFrame:
     near = cfg.replace(questions=NEAR, facts__farthest=12)
     model = build(near)
     train(near, model, draw=Facts(near.facts))
-    table = train_and_ask(cfg, model, first_seed=40_000)
+    table = train_and_ask(cfg, model, stream="second training")
     return table.assign(train_tokens=2 * table["train_tokens"], train_flops=2 * table["train_flops"])
 
 
@@ -114,11 +116,11 @@ def capacity(cfg: RecallConfig) -> pd.DataFrame:
 
 
 def train_and_ask(
-    cfg: RecallConfig, model: Decoder | TTTModel | None = None, *, first_seed: int = 10_000
+    cfg: RecallConfig, model: LanguageModel | TTTModel | None = None, *, stream: str = "training"
 ) -> pd.DataFrame:
     """Train on texts with facts, then ask: by distance, or by number of facts where `counts` are given."""
     model = model or build(cfg)
-    table = train(cfg, model, draw=Facts(cfg.facts), first_seed=first_seed).assign(phase="train")
+    table = train(cfg, model, draw=Facts(cfg.facts), stream=stream).assign(phase="train")
     model.eval()
     rows: list[dict[str, Any]] = []
     if cfg.counts:
@@ -131,17 +133,14 @@ def train_and_ask(
                 asked = cfg.facts.replace(nearest=nearest, farthest=farthest)
                 rows.append({"phase": "recall", "nearest": nearest, "farthest": farthest, **ask(cfg, model, asked)})
     return pd.concat([table, pd.DataFrame(rows)], ignore_index=True).assign(
-        parameters=num_parameters(model),
-        fast_weights=model.num_fast if isinstance(model, TTTModel) else 0,
-        train_tokens=cfg.train.steps * cfg.train.batch * cfg.length,
-        train_flops=cfg.train.steps * step_flops(cfg, model),
+        fast_weights=model.num_fast if isinstance(model, TTTModel) else 0, **spent(cfg, model)
     )
 
 
 @torch.no_grad()
 def ask(cfg: RecallConfig, model: nn.Module, facts: FactsConfig) -> dict[str, float]:
     """Share of answers that are the most likely token, and the mean loss of the tokens that are no answers."""
-    batch = Facts(facts)(cfg.length, cfg.asked, Generator().manual_seed(30_000 + cfg.seed))
+    batch = Facts(facts)(cfg.length, cfg.asked, generator("questions", cfg.seed))
     logits = by_sequences(partial(logits_of, model, cfg.learns), batch)
     answers = batch.evidence >= 0
     hits = (logits.argmax(-1) == batch.targets)[answers].float().mean()

@@ -12,25 +12,26 @@ from typing import ClassVar
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Tensor
 
 from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
+from lablib.core.seeds import generator
 from lablib.data.languages import Language
 from lablib.ops.fast_weights import Fast
+from lablib.ttt.e2e import Carry, TTTModel
 from lablib.ttt.experiments.context import context_arms
-from lablib.ttt.peers import PeerConfig, build, train
-from lablib.ttt.reading import Carry, TTTModel
+from lablib.ttt.train_and_evaluate import RunConfig, build, train
 
 WATCHED = 3  # tokens after which the prediction is watched: the most frequent ones of the text
 
 
 @dataclass(frozen=True, kw_only=True)
 class TraceConfig(Config):
-    """`peer` reads held-out text number `seed` in chunks of `chunk` tokens, at `factor` times its own inner rate."""
+    """`run` reads held-out text number `seed` in chunks of `chunk` tokens, at `factor` times its own inner rate."""
 
     seed: int = 0
-    peer: PeerConfig = PeerConfig()
+    run: RunConfig = RunConfig()
     chunk: int = 16
     factor: float = 1.0
     length: int = 256
@@ -40,8 +41,8 @@ class TraceConfig(Config):
 
 def trace_arms(scale: str) -> list[TraceConfig]:
     """Three chunks, four multiples of the rate, three texts."""
-    peer = next(cfg for cfg in context_arms(scale) if cfg.name == "TTT-E2E")
-    cfg = TraceConfig.at(scale, peer=peer)
+    run = next(cfg for cfg in context_arms(scale) if cfg.name == "TTT-E2E")
+    cfg = TraceConfig.at(scale, run=run)
     return grid(cfg, chunk=(4, 8, 16), factor=(0.0, 0.3, 1.0, 3.0), seed=range(3)) if scale == "full" else [cfg]
 
 
@@ -52,12 +53,12 @@ def trace(cfg: TraceConfig) -> pd.DataFrame:
     `now_i_j` and `first_i_j`, the chance of j by the weights now and at first, and `seen_i_j`, how often j came after
     it so far; then the chunk's loss and the best possible one.
     """
-    model = build(cfg.peer)
-    train(cfg.peer, model)
+    model = build(cfg.run)
+    train(cfg.run, model)
     rate = float(model.rate().detach()) * cfg.factor
-    inner = cfg.peer.inner.replace(chunk=cfg.chunk, rate=rate, learned=False, order="first")
-    reader, known = TTTModel(model.decoder, inner).eval(), Language(cfg.peer.language)
-    batch = known(cfg.length, cfg.seed + 1, Generator().manual_seed(20_000 + cfg.peer.seed))
+    inner = cfg.run.inner.replace(chunk=cfg.chunk, rate=rate, learned=False, order="first")
+    reader, known = TTTModel(model.base, inner).eval(), Language(cfg.run.language)
+    batch = known(cfg.length, cfg.seed + 1, generator("held out", cfg.run.seed))
     tokens, targets = batch.tokens[cfg.seed :], batch.targets[cfg.seed :]
     best, watched = known.bayes(tokens, targets), most_frequent(tokens[0])
     with torch.no_grad():
@@ -87,7 +88,7 @@ def most_frequent(text: Tensor) -> list[int]:
 
 def predictions(model: TTTModel, weights: dict[str, Fast], text: Tensor, watched: list[int]) -> dict[str, float]:
     """The chance of each token after the end of the text and each watched token, by several fast weights."""
-    context = text[max(0, len(text) - model.decoder.cfg.window + 1) :]
+    context = text[max(0, len(text) - model.base.window + 1) :]
     rows = torch.cat([context.expand(len(watched), -1), torch.tensor(watched)[:, None]], 1)
     hidden, _ = model.read_lower(rows)
     found = {}

@@ -4,7 +4,8 @@ import pytest
 import torch
 from conftest import with_margins
 
-from lablib.nn.lm import LanguageModel, LMConfig
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
 from lablib.ops import backend
 from lablib.ops.attention import sliding_window_attention
 from lablib.ops.hsa import attend, select_chunks
@@ -46,7 +47,7 @@ def test_choosing_and_reading_are_the_same_with_their_gradients(fusion):
 
 
 def test_a_model_trains_alike_through_both():
-    cfg = LMConfig(vocab=16, width=32, num_heads=2, num_kv_heads=1, window=8, chunk=16, top_k=2)
+    cfg = ModelConfig(vocab=16, width=32, num_heads=2, num_kv_heads=1, window=8, chunk=16, top_k=2)
     model = LanguageModel(cfg, torch.Generator().manual_seed(0))
     tokens = torch.randint(16, (1, 50), generator=torch.Generator().manual_seed(1))
 

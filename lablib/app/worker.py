@@ -1,0 +1,108 @@
+"""The process that runs one notebook through papermill and says, cell by cell, how far it is."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lablib.app.quick_imports  # noqa: F401
+
+# isort: split
+import papermill
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
+
+from lablib.app.notebook import redact_notebook
+from lablib.app.processes import serve
+from lablib.core.redact import redactor, strip_ansi
+from lablib.core.store import write_atomically
+
+_LONGEST_ERROR = 600
+
+
+class OwnPython(AsyncKernelManager):
+    """A kernel in this very Python, whatever kernelspec the notebook or the machine names."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        quiet = "--IPKernelApp.log_level=40"  # else each start warns that loopback TCP is not encrypted
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", quiet]
+        return KernelSpec(argv=argv, language="python", display_name="Python of the lab")
+
+
+class Progress(NotebookExecutionManager):
+    """Papermill's bookkeeping, which keeps the notebook redacted and whole, and tells each cell."""
+
+    def __init__(self, nb, write: Callable[[dict[str, Any]], None], tell: Callable[[dict[str, Any]], None]):
+        super().__init__(nb, progress_bar=False)
+        self.write, self.tell = write, tell
+        self.code = [index for index, cell in enumerate(nb.cells) if _is_counted(cell)]
+
+    def save(self, **kwargs):
+        self.write(self.nb)
+        self.last_save_time = self.now()
+
+    def cell_start(self, cell, cell_index=None, **kwargs):
+        if cell_index in self.code:
+            self.tell({"cell": self.code.index(cell_index) + 1, "cells": len(self.code)})
+
+
+def _is_counted(cell) -> bool:
+    """Whether a person who reads the notebook would count it as a code cell: papermill's own is not in theirs."""
+    injected = "injected-parameters" in cell.metadata.get("tags", [])
+    return cell.cell_type == "code" and bool(cell.source.strip()) and not injected
+
+
+class Engine(NBClientEngine):
+    """Papermill's nbclient engine with our kernel and our bookkeeping."""
+
+    @classmethod
+    def execute_notebook(cls, nb, kernel_name, output_path=None, *, progress_bar, write, tell, **kwargs):
+        manager = Progress(nb, write, tell)
+        manager.notebook_start()
+        try:
+            cls.execute_managed_notebook(manager, kernel_name, kernel_manager_class=OwnPython, **kwargs)
+        finally:
+            manager.notebook_complete()
+        return manager.nb
+
+
+def run(job: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> int:
+    """Run the job's notebook; the exit code says how it ended, a last message says why."""
+    notebook, output = Path(job["notebook"]), Path(job["output"])
+    folders = {output.parent: ".", output.parent.parent: "runs", notebook.parent: "."}
+    clean = redactor(folders=folders)
+
+    def write(nb: dict[str, Any]) -> None:
+        text = json.dumps(redact_notebook(json.loads(json.dumps(nb)), clean), indent=1, ensure_ascii=False)
+        write_atomically(output, (text + "\n").encode("utf-8", "backslashreplace"))  # half a surrogate pair is no UTF-8
+
+    papermill_engines.register("lab", Engine)
+    options = {"engine_name": "lab", "kernel_name": "python3", "language": "python", "cwd": str(notebook.parent)}
+    options |= {"progress_bar": False, "log_output": False, "start_timeout": 120, "store_widget_state": False}
+    path = str(notebook).replace("{", "{{").replace("}", "}}")  # papermill formats its paths
+    try:  # no path to write to: our engine writes
+        papermill.execute_notebook(path, None, job["parameters"], write=write, tell=tell, **options)
+    except Exception as error:
+        killed = isinstance(error, DeadKernelError) or "Kernel died" in str(error)
+        tell({"status": "killed" if killed else "failed", "error": _line(error, clean)})
+        return 1
+    tell({"status": "ok", "error": None})
+    return 0
+
+
+def _line(error: Exception, clean: Callable[[str], str]) -> str:
+    """One short line: the cell's own exception, or that the kernel died."""
+    if isinstance(error, DeadKernelError):
+        return "the kernel died (killed, or out of memory)"
+    own = isinstance(error, papermill.PapermillExecutionError)
+    text = f"{error.ename}: {error.evalue}" if own else f"{type(error).__name__}: {error}"
+    text = " ".join(clean(strip_ansi(text)).split())
+    return text if len(text) <= _LONGEST_ERROR else text[:_LONGEST_ERROR] + " ..."
+
+
+if __name__ == "__main__":
+    serve(run)

@@ -1,0 +1,270 @@
+"""The claims of notebook 02: warm-ups, lengths, fine-tuning, steered curricula, needles in long inputs."""
+
+from collections.abc import Callable, Iterator
+from numbers import Real
+
+import pandas as pd
+
+from lablib.core import tables
+from lablib.core.claims import Check, Claim, above, below, includes_zero, within
+from lablib.core.stats import Interval, rank_correlation
+from lablib.longcontext import curricula, recall
+
+FAR, MILLION, SIXTEEN = 16_384, 1 << 20, 1 << 24
+NARROW, SCRATCH, WARM = "narrow throughout", "wide from scratch", "short and dense, then wide"
+COPY, SLOWLY, ANEW = "self-copy, then wide", "short and dense, then slowly wide", f"{WARM} with a new schedule"
+LONG_ROWS, FOLLOWS = f"{WARM} with a third of long rows", "window widens while retrieval holds"
+BY_NEED = "lengths by need"
+
+
+def _recall(table: pd.DataFrame, first: str, second: str) -> Interval:
+    return curricula.against(table, "exact", FAR, first, second)
+
+
+def _loss(table: pd.DataFrame, first: str, second: str) -> Interval:
+    return curricula.against(table, "local_loss", FAR, first, second)
+
+
+def _rescued(table: pd.DataFrame) -> Iterator[Check]:
+    paid, gained = _loss(table, SCRATCH, WARM), _loss(table, NARROW, SCRATCH)
+    yield above("recall", _recall(table, SCRATCH, WARM))
+    yield Check(
+        0 < paid.estimate < -0.12 * gained.estimate, f"local loss {paid:.3f} of {-gained.estimate:.3f}", paid.seeds
+    )
+
+
+WARM_UP = (
+    Claim(
+        "Does the seesaw have two sides?", "yes",
+        lambda t: [below("recall", _recall(t, NARROW, SCRATCH), -0.5),
+                   below("local loss", _loss(t, NARROW, SCRATCH), -0.45, ".3f")],
+        "wide from scratch less narrow",
+    ),
+    Claim("Does a short and dense start rescue the wide window?", "yes, for a tenth of the local gain", _rescued,
+          "less wide from scratch"),
+    Claim(
+        "Does self-copy do as well?", "in recall; it does not learn the local rule",
+        lambda t: [includes_zero("recall", _recall(t, WARM, COPY)),
+                   above("local loss", _loss(t, WARM, COPY), 0.3, ".3f")],
+        "less the short and dense start",
+    ),
+    Claim(
+        "Does a slow transition cost anything?", "a little local loss",
+        lambda t: [above("recall", _recall(t, WARM, SLOWLY), -0.03),
+                   above("local loss", _loss(t, WARM, SLOWLY), spec=".3f")],
+        "less the transition at once",
+    ),
+    Claim(
+        "Does a new schedule at the transition undo the warm-up?", "open: the interval of recall includes 0",
+        lambda t: [includes_zero("recall", _recall(t, WARM, ANEW)),
+                   below("local loss", _loss(t, WARM, ANEW), spec=".3f")],
+        "less the transition within one schedule",
+    ),
+)  # fmt: skip
+
+
+# ---- the second phase, the grid, lengths, ingredients
+
+
+def _decay(measure: str, **bounds: tuple[Real, Real]) -> Callable[[pd.DataFrame], Iterator[Check]]:
+    """Checks that each recipe's change of a measure, from the transition to the end, lies within bounds."""
+
+    def checks(table: pd.DataFrame) -> Iterator[Check]:
+        lost = curricula.decay(table, measure).set_index("recipe")
+        for name, (low, high) in bounds.items():
+            yield within(name, tables.interval(lost.loc[name], "difference"), low, high)
+
+    return checks
+
+
+def _copy_fades(table: pd.DataFrame) -> Iterator[Check]:
+    row = curricula.decay(table, "recall_4096").set_index("recipe").loc[COPY]
+    yield includes_zero(f"{row['first']:.2f} to {row['last']:.2f},", tables.interval(row, "difference"))
+    yield Check(row["first"] < 0.5, "", row["seeds"])
+
+
+def _long_rows(table: pd.DataFrame) -> Iterator[Check]:
+    yield from _decay("recall_4096", **{LONG_ROWS: (-0.06, 0.06)})(table)
+    loss = tables.difference(curricula.outcomes(table, FAR, near=64), "local_loss", WARM, LONG_ROWS, by="recipe")
+    yield within("local loss", loss, -0.01, 0.01, ".3f")
+
+
+def _grid(table: pd.DataFrame) -> Iterator[Check]:
+    grid = curricula.by_recipe(table, FAR).set_index("recipe")
+    for name, recalls, losses in (
+        ("10%", (0, 0.5), (0, 2.3)),
+        ("60%", (0.99, 1), (2.7, 3)),
+        ("40%", (0.95, 1), (0, 2.35)),
+    ):
+        row = grid.loc[f"{name} of the steps with window 8, top-k {'4' if name == '40%' else 'dense'}"]
+        holds = recalls[0] <= row["exact"] <= recalls[1] and losses[0] < row["local_loss"] < losses[1]
+        yield Check(holds, f"{row.name}: recall {row['exact']:.2f}, local loss {row['local_loss']:.2f}", row["seeds"])
+
+
+def _lengths(table: pd.DataFrame) -> Iterator[Check]:
+    by = ["recipe", "curriculum.optim.lr"]
+    means = curricula.by_recipe(table, 65_536, tuple(by)).set_index(by)
+    long = means.loc["long from the beginning"]
+    for way in ("short throughout", "curriculum"):
+        lower = (long["high"] < means.loc[way, "low"].reindex(long.index)).all()
+        yield Check(lower, f"{way} {means.loc[way, 'exact'].max():.2f}", int(means["seeds"].min()))
+    yield Check(len(long) == 4, f"long from the beginning {long['exact'].max():.2f}", int(long["seeds"].min()))
+
+
+def _ingredients(table: pd.DataFrame) -> Iterator[Check]:
+    recalls = curricula.outcomes(table, FAR).groupby("recipe")["exact"]
+    low, keys = recalls.min(), "two-token keys, {} landmarks"
+    dense, near, plain = (low[n] for n in ("dense top-k", "needles near their question", "sparse, needles anywhere"))
+    said = f"lowest seed: sparse, anywhere {plain:.2f}, near {near:.2f}, dense {dense:.2f}"
+    yield Check(dense < 0.3 < 0.6 < near < plain, said, int(recalls.size().min()))
+    mean, encoded = low[keys.format("mean")], low[keys.format("encoded")]
+    yield Check(
+        mean > encoded > 0.9, f"two-token keys {mean:.2f} (mean), {encoded:.2f} (encoded)", int(recalls.size().min())
+    )
+
+
+AFTERMATH = (
+    Claim("Does a long second phase undo the short and dense start?", "yes",
+          _decay("recall_4096", **{WARM: (-1, -0.5)}), "recall at 4K"),
+    Claim("And self-copy?", "not shown: little recall was left at the transition", _copy_fades, "recall at 4K"),
+    Claim("Does a third of long rows keep it, at the same local loss?", "yes", _long_rows, "recall at 4K"),
+)  # fmt: skip
+GRID = (Claim("How long must the warm-up be?", "between a tenth and 60 % of the steps", _grid),)
+LENGTHS = (
+    Claim("Do long rows from the beginning teach less than short ones, at each of four rates?", "yes", _lengths,
+          "recall at 64K at the best rate"),
+)  # fmt: skip
+INGREDIENTS = (
+    Claim("What do near needles, dense top-k, mean landmarks change?", "how many seeds learn", _ingredients),
+)
+
+
+# ---- fine-tuning
+
+
+def _short_rows_near(table: pd.DataFrame) -> Iterator[Check]:
+    near = curricula.by_recipe(table, FAR, near=64).set_index("recipe")
+    short, third = near.loc["short rows"], near.loc["a third of long rows"]
+    said = f"short rows answered {short['accuracy']:.2f}, at 16K {short['exact']:.2f} against {third['exact']:.2f}"
+    yield Check(short["accuracy"] > 0.99 and short["exact"] < 0.8 < 0.99 < third["exact"], said, short["seeds"])
+    yield Check(abs(short["local_loss"] - third["local_loss"]) < 0.02, "", short["seeds"])
+
+
+def _unlearnt(table: pd.DataFrame) -> Iterator[Check]:
+    row = curricula.by_recipe(table, FAR, near=64).set_index("recipe").loc["short rows, no needles"]
+    said = f"{row['accuracy']:.2f} of the questions at 64 tokens, {row['exact']:.2f} at 16K"
+    yield Check(max(row["accuracy"], row["exact"]) < 0.1, said, row["seeds"])
+
+
+KEPT = dict.fromkeys(
+    (
+        "a tenth of long rows",
+        "a third of long rows",
+        "after long rows: a third of long rows",
+        "narrow window, short rows",
+    ),
+    (-0.05, 0.06),
+)
+FINE_TUNING = (
+    Claim("Does fine-tuning on short rows harm recall at 16K?", "yes",
+          _decay("recall_16384", **dict.fromkeys(("short rows", "after long rows: short rows"), (-1, 0)))),
+    Claim("Do long rows, or a narrow window, prevent it?", "yes", _decay("recall_16384", **KEPT)),
+    Claim("Would one see it on the short rows?", "no", _short_rows_near, "the local loss is the same, too"),
+    Claim("Do rows without needles unlearn the task?", "yes, near and far", _unlearnt),
+)  # fmt: skip
+
+
+# ---- curricula that follow the model: the warm-up's table, or that of the lengths, beside the steered one
+
+
+def _monitors(table: pd.DataFrame) -> Iterator[Check]:
+    arms = curricula.outcomes(table, FAR).set_index(["recipe", "seed"])
+    for name in ("monitor holds the window", "monitor raises retrieval"):
+        gain = arms.loc[name, "exact"] - arms.loc[ANEW, "exact"]
+        said = f"{name}: {gain.max():+.2f} in seed {gain.idxmax()}, {(gain == 0).sum()} seeds unchanged"
+        yield Check((gain == 0).sum() == 4 and gain.max() > 0.05, said, len(gain))
+    held = arms.loc["monitor holds the window"].loc[0]
+    yield Check(
+        held["exact"] == 1 and held["local_loss"] > 2.7, f"local loss there {held['local_loss']:.2f}", len(gain)
+    )
+
+
+def _balance(table: pd.DataFrame) -> Iterator[Check]:
+    arms = curricula.outcomes(table, FAR)
+    arms = arms.assign(weaker=curricula.balanced(arms))
+    for share in ("25%", "50%", "75%"):
+        fixed = f"reasoning {share}"
+        yield includes_zero(f"less {share}", tables.difference(arms, "weaker", fixed, "reasoning by need", by="recipe"))
+
+
+STEERED = (
+    Claim(
+        "Does a window that follows the model do as well as the best plan?", "in recall; no lower local loss is shown",
+        lambda t: [above("recall", _recall(t, WARM, FOLLOWS), -0.05),
+                   includes_zero("local loss", _loss(t, WARM, FOLLOWS), ".3f")],
+    ),
+    Claim("Do the monitors help?", "in the one seed in which they sound", _monitors),
+)  # fmt: skip
+STEERED_LENGTHS = (
+    Claim(
+        "Do steered lengths come up to short rows?", "not by need; open for the bandit",
+        lambda t: [below("by need", _recall(t, "short throughout", BY_NEED)),
+                   includes_zero("by a bandit", _recall(t, "short throughout", "lengths by a bandit")),
+                   includes_zero("by need less random lengths", _recall(t, "random lengths", BY_NEED))],
+        "recall at 16K, one rate",
+    ),
+)  # fmt: skip
+BALANCE = (Claim("Does reasoning by need beat a fixed share?", "not shown", _balance, "the weaker of two recalls"),)
+
+
+# ---- needles far away
+
+
+def _reached(task: str, **lowest: Real) -> Callable[[pd.DataFrame], Iterator[Check]]:
+    """Checks that the whole readers answer at least so much of a task, in both haystacks: `at_65536=0.85`."""
+
+    def checks(table: pd.DataFrame) -> Iterator[Check]:
+        rows = recall.recall_table(table)
+        rows = rows[(rows["reader"] == "whole training") & (rows["task"] == task)]
+        for name, level in lowest.items():
+            here = rows[rows["length"] == int(name.removeprefix("at_"))]
+            said = f"{' and '.join(f'{share:.3f}' for share in here['exact'])} at {int(name.removeprefix('at_')):,}"
+            yield Check(here["exact"].min() >= level, said, int(here["seeds"].min()))
+
+    return checks
+
+
+def _growing(table: pd.DataFrame) -> Iterator[Check]:
+    rows = recall.recall_by_length(table).query("reader == 'whole training' and task == 'growing distractors'")
+    for check, haystack in ((below, "synthetic"), (includes_zero, "text")):
+        lost = tables.difference(rows[rows["haystack"] == haystack], "exact", 4096, MILLION, by="length")
+        yield check(haystack, lost)
+
+
+def _cost(table: pd.DataFrame) -> Iterator[Check]:
+    rows = table[table["length"] == SIXTEEN]
+    seconds, megabytes, question = (rows[f].max() for f in ("encode_seconds", "peak_megabytes", "question_seconds"))
+    said = f"at most {seconds:.0f} s and {megabytes:.0f} MB; a question {1e3 * question:.0f} ms"
+    yield Check(seconds < 300 and megabytes < 4000 and question < 2, said, rows["seed"].nunique())
+
+
+def _foretold(table: pd.DataFrame) -> Iterator[Check]:
+    held = recall.misses(table).query("length > 4096")
+    weak, missed, seeds = held[held["reader"] != "whole training"], held[held["missed"] > 0], held["seed"].nunique()
+    whole = missed[missed["reader"] == "whole training"]["inside"]
+    order = rank_correlation(weak["pareto_miss"], weak["miss"])
+    yield Check(order > 0.8 and weak["miss"].min() > 0, f"rank correlation of weaker readers {order:.2f}", seeds)
+    said = f"inside the interval {held['inside'].sum()} of {len(held)}"
+    said += f"; of those with a miss {missed['inside'].sum()} of {len(missed)}"
+    yield Check(missed["inside"].mean() < 0.8, f"{said}, whole training {whole.sum()} of {len(whole)}", seeds)
+
+
+LONG_INPUTS = (
+    Claim("Is one needle found in a million tokens, and in sixteen million?", "yes, in noise and in text",
+          _reached("one needle", at_1048576=0.99, at_16777216=0.95)),
+    Claim("Are two of six needles told apart at 64K?", "yes", _reached("six needles, two asked", at_65536=0.85)),
+    Claim("Do distractors that grow with the input cost recall?", "in noise; in text it is not shown", _growing,
+          "a million tokens less 4K"),
+    Claim("Are sixteen million tokens read in minutes and kept in 4 GB?", "yes", _cost, repeated=True),
+    Claim("Were the misses foretold?", "their order, not their number", _foretold, "one haystack a case: too narrow"),
+)  # fmt: skip

@@ -1,0 +1,271 @@
+"""A training recipe measured: a curriculum and what steers it, then the model asked near and far.
+
+What the experiments of notebook 02 share. Each is a list of recipes; a recipe has a name, and the arms of one name
+differ in the seed alone.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lablib.core.config import Config
+from lablib.core.seeds import generator, seed_of
+from lablib.core.weights_cache import weights_place
+from lablib.data.retrieval import RetrievalConfig
+from lablib.longcontext.ablation import windows_cut, without_retrieval
+from lablib.longcontext.adaptive import AdaptiveMix, AdaptiveWindow, LengthBandit
+from lablib.longcontext.curriculum import train_curriculum
+from lablib.longcontext.monitor import SeesawMonitor
+from lablib.longcontext.retrieval_loss import with_retrieval_loss
+from lablib.longcontext.rows import CHAINS, Rows
+from lablib.longcontext.seesaw import ask
+from lablib.longcontext.stages import KINDS, Curriculum, Mix, Stage
+from lablib.nn.model import LanguageModel
+from lablib.nn.plan import ModelConfig
+from lablib.train.evaluate import accuracy, budget, forward_flops
+from lablib.train.hooks import Hook
+from lablib.train.losses import cross_entropy
+from lablib.train.schedule import ScheduleConfig
+
+TRAINING = 1  # version of the training here: raise it when the trained weights change
+LOCAL = RetrievalConfig(copy_probability=0.5)  # one needle a row; half of the noise repeats what stood 24 tokens before
+TWO_SIDED = Mix(retrieval=0.5, plain=0.5)  # half of the loss asks for needles, half for the next token
+Steering = Literal["none", "mix", "window", "bandit", "monitor holds", "monitor raises"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeConfig(Config):
+    """One model trained by a recipe, and asked at long lengths (in tokens).
+
+    retrieval_loss    the share of the direct retrieval loss (0: none)
+    steering          what acts beside the stages, every `probe_every` steps; `windows` are those of "window"
+    probe_lengths     the lengths at which retrieval is watched during training, `probe_questions` at each
+    per_token         needles of a training row in proportion to its length (else the same number in every row)
+    needles           in the haystack of a question at long lengths, one of them asked for
+    ask_top_k         chunks read when asked, each in turn (empty: as at the end of the training)
+    """
+
+    recipe: str = "one stage"
+    seed: int = 0
+    curriculum: Curriculum = Curriculum()
+    model: ModelConfig = ModelConfig(vocab=LOCAL.vocab)
+    data: RetrievalConfig = LOCAL
+    retrieval_loss: float = 0.0
+    steering: Steering = "none"
+    windows: tuple[int, ...] = (8, 16, 32, 64)
+    probe_every: int = 120
+    probe_lengths: tuple[int, ...] = (64, 4096)
+    probe_questions: int = 50
+    lengths: tuple[int, ...] = (64, 1024, 16_384, 65_536)
+    per_token: bool = False
+    needles: int = 1
+    ask_top_k: tuple[int, ...] = ()
+    haystacks: int = 4
+    questions: int = 50  # on each haystack
+
+    scales: ClassVar = {
+        "smoke": {
+            "curriculum": Curriculum(stages=(Stage(start=0, stop=16),), tokens=256, log_every=2),
+            "probe_every": 2,
+            "probe_lengths": (64, 128),
+            "probe_questions": 4,
+            "lengths": (64, 256),
+            "haystacks": 1,
+            "questions": 4,
+        },
+        "lab": {"haystacks": 2, "questions": 25, "lengths": (64, 4096, 16_384)},
+        "full": {},
+    }
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.model.vocab != self.data.vocab:
+            raise ValueError(f"model.vocab is {self.model.vocab}, but the data has {self.data.vocab} token ids")
+        if self.probe_every % self.curriculum.log_every:
+            raise ValueError(
+                f"probe_every is {self.probe_every}, but a row is logged every {self.curriculum.log_every} steps only; "
+                "set it to a multiple"
+            )
+        if min(self.lengths + self.probe_lengths) < self.data.length:
+            raise ValueError(f"lengths {self.lengths} and {self.probe_lengths} begin below {self.data.length} tokens")
+        _check_rows(self)
+
+
+def _check_rows(cfg: RecipeConfig) -> None:
+    """Every row of every stage can be drawn: refused now, not when a late stage begins."""
+    rows = Rows(cfg.data, per_token=cfg.per_token)
+    for number, stage in enumerate(cfg.curriculum.stages):
+        for length in stage.lengths:
+            if cfg.curriculum.tokens % length:
+                raise ValueError(
+                    f"stages[{number}].lengths has {length}, which does not divide the {cfg.curriculum.tokens} tokens "
+                    "of a batch; batches would differ in tokens"
+                )
+            try:
+                rows.needles(length)
+                if stage.mix.copied:
+                    rows.needles(length // 2)
+                if stage.mix.reasoning:
+                    rows.needles(length).replace(**CHAINS)
+            except ValueError as error:
+                raise ValueError(f"stages[{number}] has rows of {length} tokens: {error}") from error
+
+
+def stages_to(total: int, *parts: tuple[float, dict[str, Any]]) -> tuple[Stage, ...]:
+    """Stages over `total` steps: each part is its share of them and its fields."""
+    ends = np.cumsum([0.0] + [share for share, _ in parts])
+    if not math.isclose(ends[-1], 1):
+        raise ValueError(f"the shares {[share for share, _ in parts]} sum to {ends[-1]:g}, not to 1")
+    steps = [round(total * end) for end in ends]
+    return tuple(
+        Stage(start=begin, stop=end, **fields) for (_, fields), begin, end in zip(parts, steps, steps[1:], strict=False)
+    )
+
+
+def curriculum_at(scale: str, total: int, *parts: tuple[float, dict[str, Any]], **fields: Any) -> Curriculum:
+    """The curriculum of a recipe: `total` steps at full and lab scale, a handful at smoke scale."""
+    if scale != "smoke":
+        return Curriculum(stages=stages_to(total, *parts), **fields)
+    brief = tuple((share, {**part, **_brief(**part)}) for share, part in parts)
+    longest = max(max(part["lengths"]) for _, part in brief)
+    schedule = fields.get("schedule", ScheduleConfig()).replace(warmup=2)
+    quick = {"tokens": max(256, longest), "log_every": 2, "schedule": schedule}
+    return Curriculum(stages=stages_to(16, *brief), **{**fields, **quick})
+
+
+def _brief(transition_steps: int = 0, lengths: tuple[int, ...] = (64,), **_: Any) -> dict[str, Any]:
+    """A part of a recipe for the few steps of the smoke scale."""
+    return {"transition_steps": min(transition_steps, 2), "lengths": tuple(min(length, 128) for length in lengths)}
+
+
+def train_and_ask(cfg: RecipeConfig) -> pd.DataFrame:
+    """The table of one recipe: phase "train" by step, "heldout" by length of the training, "test" by length.
+
+    A run whose loss is no longer finite is a result, not an error: its rows say `diverged` 1 and hold no answers.
+    """
+    model, rows = LanguageModel(cfg.model, generator("weights", cfg.seed)), Rows(cfg.data, per_token=cfg.per_token)
+    place = weights_place("longcontext/recipe", TRAINING, cfg.replace(lengths=(64,), haystacks=1, questions=1).digest())
+    try:
+        table = train_curriculum(
+            model,
+            cfg.curriculum,
+            rows,
+            generator("training", cfg.seed),
+            hooks=steering(cfg, rows),
+            checkpoint=place,
+            objective=with_retrieval_loss(cfg.retrieval_loss),
+        )
+    except FloatingPointError:
+        return pd.DataFrame([{"phase": "test", "length": length, "diverged": 1.0} for length in cfg.lengths])
+    return measured(model, cfg, table.assign(phase="train"))
+
+
+def measured(model: LanguageModel, cfg: RecipeConfig, *tables: pd.DataFrame) -> pd.DataFrame:
+    """The tables of a training (the last one by logged step), the model asked near and far, and what it took."""
+    flops = train_flops(model, cfg, tables[-1])
+    columns = budget(model, tokens=cfg.curriculum.steps * cfg.curriculum.tokens, flops=flops)
+    columns |= {"diverged": 0.0, "train_answers": train_answers(cfg)}
+    return pd.concat([*tables, ask_everything(model.eval(), cfg)], ignore_index=True).assign(**columns)
+
+
+def steering(cfg: RecipeConfig, rows: Rows) -> list[Hook]:
+    """The hooks of a recipe: what steers, and the monitor, which watches every run."""
+    seed, every = seed_of("probe", cfg.seed), cfg.probe_every
+    steers: dict[str, list[Hook]] = {
+        "mix": [AdaptiveMix(rows, every, seed)],
+        "window": [AdaptiveWindow(rows, cfg.windows, every, seed)],
+        "bandit": [LengthBandit(rows, every, seed)],
+    }
+    act = {"monitor holds": "hold", "monitor raises": "raise"}.get(cfg.steering, "warn")
+    monitor = SeesawMonitor(rows, cfg.probe_lengths, every, seed, questions=cfg.probe_questions, act=act)
+    return [*steers.get(cfg.steering, []), monitor]
+
+
+def ask_everything(model: LanguageModel, cfg: RecipeConfig) -> pd.DataFrame:
+    """Held-out rows of every training length, and questions at every length, by the chunks that may be read."""
+    trained = sorted({length for stage in cfg.curriculum.stages for length in stage.lengths})
+    rows: list[dict[str, Any]] = [{"phase": "heldout", "length": n, **answered_near(model, cfg, n)} for n in trained]
+    window, own = model.window, model.top_k
+    for top_k in cfg.ask_top_k or (own,):
+        model.set_reading(window, top_k)
+        rows += [
+            {"phase": "test", "length": n, "asked_top_k": top_k, **answered_far(model, cfg, n)} for n in cfg.lengths
+        ]
+    model.set_reading(window, own)
+    return pd.DataFrame(rows)
+
+
+@torch.no_grad()
+def answered_near(model: LanguageModel, cfg: RecipeConfig, length: int) -> dict[str, float]:
+    """At a training length: loss of the next token on plain rows; accuracy of answers, also of each circuit alone.
+
+    `window_alone` is the model without retrieval, `hsa_alone` with its windows cut to one chunk.
+    """
+    random, rows, found = generator("held out", cfg.seed), Rows(cfg.data, per_token=cfg.per_token), []
+    for _ in range(2 * cfg.haystacks):
+        plain = rows.source("plain", length)(max(1, 2048 // length), random)
+        row = {"local_loss": float(cross_entropy(model(plain.tokens), plain.targets, plain.weight))}
+        asked = rows.source("retrieval", length)(32, random)
+        with without_retrieval(model):
+            row["window_alone"] = accuracy(model(asked.tokens), asked, asked.weight > 0)
+        with windows_cut(model, model.cfg.chunk):
+            row["hsa_alone"] = accuracy(model(asked.tokens), asked, asked.weight > 0)
+        row["accuracy"] = accuracy(model(asked.tokens), asked, asked.weight > 0)
+        if asks_chains(cfg):
+            chains = rows.source("chains", length)(32, random)
+            row["accuracy_reasoning"] = accuracy(model(chains.tokens), chains, chains.weight > 0)
+        found.append(row)
+    return {name: float(np.mean([row[name] for row in found])) for name in found[0]}
+
+
+def answered_far(model: LanguageModel, cfg: RecipeConfig, length: int) -> dict[str, float]:
+    """Exact recall at a length and how often the needle's chunk is chosen; chains too, where they were trained."""
+    found = {"state_bytes": float(model.cfg.replace(window=model.window).state_bytes(length))}
+    found["exact"], found["chunk_recall"] = _answers(model, cfg, cfg.data, length, cfg.needles)
+    if asks_chains(cfg):
+        found["exact_reasoning"], _ = _answers(model, cfg, cfg.data.replace(**CHAINS), length, CHAINS["num_pairs"])
+    return found
+
+
+def _answers(
+    model: LanguageModel, cfg: RecipeConfig, data: RetrievalConfig, length: int, needles: int
+) -> tuple[float, float]:
+    random = generator("questions", cfg.seed)
+    found = ask(model, data, length, cfg.haystacks, cfg.questions, random, num_needles=needles)
+    chosen = found["chunk_recall"][found["visible"] > 0]
+    return float(found["hit"].mean()), float(chosen.mean()) if len(chosen) else math.nan
+
+
+def asks_chains(cfg: RecipeConfig) -> bool:
+    """Whether any stage trains on chains."""
+    return any(stage.mix.reasoning > 0 for stage in cfg.curriculum.stages)
+
+
+def train_answers(cfg: RecipeConfig) -> float:
+    """Questions in the training as the stages draw them; NaN where something else decides what is drawn."""
+    if cfg.steering in ("mix", "bandit", "monitor raises"):
+        return math.nan
+    rows, total = Rows(cfg.data, per_token=cfg.per_token), 0.0
+    for stage in cfg.curriculum.stages:
+        shares = dict(zip(KINDS, np.array(stage.mix.weights) / sum(stage.mix.weights), strict=True))
+        for length, weight in zip(stage.lengths, np.array(stage.weights) / sum(stage.weights), strict=True):
+            a_row = shares["retrieval"] * rows.needles(length).num_pairs + shares["reasoning"]
+            total += weight * (stage.stop - stage.start) * (cfg.curriculum.tokens // length) * a_row
+    return total
+
+
+@torch.no_grad()
+def train_flops(model: LanguageModel, cfg: RecipeConfig, table: pd.DataFrame) -> float:
+    """FLOPs of the training, counted at the window, top-k and length of each logged step; backward twice forward."""
+    before, total = (model.window, model.top_k), 0.0
+    kinds = table.groupby(["window", "top_k", "row_length"]).size()
+    for (window, top_k, length), number in kinds.items():
+        model.set_reading(int(window), int(top_k))
+        flops = forward_flops(model, cfg.curriculum.tokens // int(length), int(length))
+        total += 3 * number / len(table) * cfg.curriculum.steps * flops
+    model.set_reading(*before)
+    return total

@@ -1,0 +1,51 @@
+"""The one table of initial values.
+
+    embedding, landmark token   normal, std 1            output maps (out, down)  normal, std 1 / sqrt(2 layers fan_in)
+    gains of norms, skips       1                        other maps and kernels   normal, std 1 / sqrt(fan_in)
+    biases                      0                        inner rates              as configured
+    decay rates                 log-uniform in [1, 16]   steps of recurrences     log-uniform in [0.001, 0.1]
+
+(decay rates and steps as published: arXiv 2405.21060, 2412.06464). With retrieval_init "identity" the retrieval query,
+the landmark map, and the encoder's value and output maps start as the identity, so a chunk scores by the likeness of
+its mean to the query. "identity-read" adds the value and output maps of the reads, so a read starts as a mean of hidden
+states.
+"""
+
+import math
+
+import torch
+from torch import Generator, nn
+
+from lablib.nn.hsa import ChunkEncoder, SparseAttention
+
+
+def initialise(model: nn.Module, depth: int, retrieval_init: str, generator: Generator) -> None:
+    """Draw every parameter of a model of `depth` layers, in the order of their names."""
+    for name, parameter in model.named_parameters():
+        leaf = name.split(".")[-2]
+        if name.endswith("log_rate") and parameter.ndim:
+            nn.init.uniform_(parameter, 0, math.log(16), generator=generator)
+        elif name.endswith("step_bias"):
+            step = torch.empty_like(parameter).uniform_(math.log(1e-3), math.log(0.1), generator=generator).exp()
+            parameter.data = step + torch.log(-torch.expm1(-step))  # softplus(bias) = step
+        elif leaf == "embedding" or name == "encoder.token":
+            nn.init.normal_(parameter, generator=generator)
+        elif name.endswith(".bias"):
+            nn.init.zeros_(parameter)
+        elif parameter.ndim >= 2:
+            scale = 1 / math.sqrt(2 * depth) if leaf in ("out", "down") else 1.0
+            nn.init.normal_(parameter, std=scale / math.sqrt(parameter.shape[-1]), generator=generator)
+    if retrieval_init != "ordinary":
+        for linear in _retrieval_path(model, read=retrieval_init == "identity-read"):
+            nn.init.eye_(linear.weight)
+
+
+def _retrieval_path(model: nn.Module, *, read: bool) -> list[nn.Linear]:
+    """The maps that start as the identity; with `read` also those of the reads."""
+    found: list[nn.Linear] = []
+    for module in model.modules():
+        if isinstance(module, SparseAttention):
+            found += [module.retriever.query, *([module.out] if read else [])]
+        if isinstance(module, ChunkEncoder):
+            found += [module.to_landmark, module.mix["value"], module.mix["out"], *([module.to_value] if read else [])]
+    return found

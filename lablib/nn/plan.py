@@ -1,0 +1,171 @@
+"""A model as a value, and the grammar of its plan: one word a layer, in order of depth.
+
+The plan `swa memory swa+hsa` is the smallest HSA-UltraLong (arXiv 2511.23319, section 3.1).
+
+A word is parts joined by `+`: mixers, then at most one `prime`, then at most one MLP.
+
+    swa       sliding-window attention with RoPE          full        full causal attention with RoPE
+    full-nope the same without positions (NoPE)           hsa         hierarchical sparse attention on the memory
+    mamba2    Mamba-2                                     delta       Gated DeltaNet
+    kvb       TTT by key-value binding                    kvb-simple  its simplified form (arXiv 2512.23675, eq. 9)
+    prime     a second MLP before the first: the place of fast weights (arXiv 2512.23675, section 2.3)
+    mlp       gated MLP, also where a word names none     relu2       MLP without a gate, squared ReLU
+    no-mlp    the layer is its mixers alone
+
+`mlp` as a whole word is an MLP alone. `mlp:96`, `relu2:96` and `prime:96` give a width. `3*swa` is three layers that
+share their weights. The word `memory` (once, below the first hsa) is no layer: the hidden states there are encoded in
+chunks, and all hsa layers above read them.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+from lablib.core.config import Config, later
+from lablib.ops.hsa import Fusion
+
+ATTENTION = ("swa", "full", "full-nope")
+MIXERS = (*ATTENTION, "hsa", "mamba2", "delta", "kvb", "kvb-simple")
+MLPS = ("mlp", "relu2")
+PARTS = (*MIXERS, "prime", *MLPS, "no-mlp")
+
+
+class Layer(NamedTuple):
+    """One word. `prime` is the width of the second MLP or None, `mlp` the kind and width of the first or None."""
+
+    mixers: tuple[str, ...]
+    prime: int | None
+    mlp: tuple[str, int] | None
+    times: int = 1  # layers in a row with these weights
+
+
+class Plan(NamedTuple):
+    """The layers, and how many of the words stand below the memory (None: there is no memory)."""
+
+    layers: tuple[Layer, ...]
+    memory_above: int | None
+
+    @property
+    def depth(self) -> int:
+        """Layers that a token passes; layers that share weights count each."""
+        return sum(layer.times for layer in self.layers)
+
+    def count(self, *mixers: str) -> int:
+        """How many layers have one of these mixers."""
+        return sum(layer.times * len(set(mixers) & set(layer.mixers)) for layer in self.layers)
+
+
+def parse(plan: str, hidden: int, prime: int) -> Plan:
+    """The plan in words as layers; `hidden` and `prime` are the widths where a word gives none. ValueError if bad."""
+    words = plan.split()
+    layers = tuple(_layer(plan, word, hidden, prime) for word in words if word != "memory")
+    if not layers:
+        raise ValueError(f"plan {plan!r} has no layer; expected words such as swa, of {', '.join(PARTS)}")
+    above = words.index("memory") if "memory" in words else None
+    reads = ["hsa" in layer.mixers for layer in layers]
+    if words.count("memory") != int(any(reads)) or any(reads[:above]):
+        raise ValueError(f"plan {plan!r} needs one `memory` below its first hsa layer, and none without hsa")
+    return Plan(layers, above)
+
+
+def _layer(plan: str, word: str, hidden: int, prime: int) -> Layer:
+    times, _, rest = word.rpartition("*")
+    parts = [part.partition(":") for part in rest.split("+")]
+    names = [name for name, _, _ in parts]
+    if unknown := [name for name in names if name not in PARTS]:
+        raise ValueError(f"plan {plan!r} has the unknown parts {unknown}; expected {', '.join(PARTS)}, memory")
+    mixers = tuple(name for name in names if name in MIXERS)
+    last = [part for part in parts if part[0] not in MIXERS]
+    kinds = [name for name, _, _ in last if name != "prime"]
+    order = [*mixers, *(["prime"] if "prime" in names else []), *kinds]
+    widths = {name: width for name, colon, width in parts if colon}
+    numbers = [*widths.values(), *([times] if "*" in word else [])]
+    sized = all(number.isdigit() and int(number) > 0 for number in numbers)
+    if names != order or len(kinds) > 1 or names == ["no-mlp"] or not sized or set(widths) - {"prime", *MLPS}:
+        raise ValueError(
+            f"plan {plan!r}: {word!r} is no layer; expected mixers, then prime, then one of {', '.join(MLPS)}, no-mlp, "
+            "widths as in mlp:96, and repeats as in 3*swa"
+        )
+    kind = kinds[0] if kinds else "mlp"
+    mlp = None if kind == "no-mlp" else (kind, int(widths.get(kind, hidden)))
+    second = int(widths.get("prime", prime)) if "prime" in names else None
+    return Layer(mixers, second, mlp, int(times or 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Config):
+    """A model. Lengths in tokens, `top_k` in chunks.
+
+    norm      "pre": before each part of a layer; "sandwich": before and after
+    hidden    width of the MLPs (None: twice the width), `prime` of the second MLPs
+    chunk     tokens of a chunk: of HSA, of the recurrences, of binding
+    bypass    an HSA read reaches the MLP only, not the residual stream (arXiv 2510.17196)
+    hsa_rope  rotate the HSA read by absolute positions: a contrast
+    state     size of Mamba-2's state, in `groups` of heads         bind_rate  first inner rate of binding
+    """
+
+    plan: str = "swa memory swa+hsa"
+    vocab: int = 64
+    width: int = 32
+    num_heads: int = 2
+    num_kv_heads: int = 1  # of HSA; each retrieves its own top-k
+    window: int = 8
+    chunk: int = 8
+    top_k: int = 4
+    fusion: Fusion = "softmax"
+    landmark: Literal["encoded", "mean"] = "encoded"
+    bypass: bool = True
+    hsa_rope: bool = False
+    retrieval_init: Literal["identity", "identity-read", "ordinary"] = "identity"
+    theta: float = 10_000.0
+    norm: Literal["pre", "sandwich"] = later("pre")
+    hidden: int | None = later(None)
+    prime: int = later(64)
+    state: int = later(16)
+    groups: int = later(1)
+    bind_rate: float = later(0.1)
+    bind_clip: float = later(1.0)
+    bias: bool = later(False)  # in the maps of attention and MLPs
+
+    def __post_init__(self):
+        super().__post_init__()
+        sizes = ("width", "num_heads", "num_kv_heads", "window", "chunk", "top_k", "vocab", "prime", "state", "groups")
+        if small := [name for name in sizes if getattr(self, name) < 1] + ["hidden"] * (self.mlp_width < 1):
+            raise ValueError(f"{', '.join(small)} must be at least 1; got {[getattr(self, name) for name in small]}")
+        _ = self.layers  # a bad plan is refused now
+        heads = self.num_heads
+        if self.width % heads or heads % self.num_kv_heads or heads % self.groups or self.width // heads % 2:
+            raise ValueError(
+                f"width {self.width} must be a multiple of num_heads {heads} with an even quotient, and num_heads a "
+                f"multiple of num_kv_heads {self.num_kv_heads} and of groups {self.groups}"
+            )
+        if self.retrieval_init == "identity-read" and self.num_kv_heads != heads:
+            raise ValueError(
+                f"an identity read needs as many key-value heads as heads; got {self.num_kv_heads} and {heads}"
+            )
+        if not (math.isfinite(self.bind_rate) and self.bind_rate >= 0 and self.bind_clip > 0 and self.theta > 1):
+            raise ValueError(
+                f"bind_rate={self.bind_rate}, bind_clip={self.bind_clip}, theta={self.theta}: expected a finite rate "
+                ">= 0, a clip above 0 and theta above 1"
+            )
+
+    @cached_property
+    def layers(self) -> Plan:
+        """The plan, parsed."""
+        return parse(self.plan, self.mlp_width, self.prime)
+
+    @property
+    def mlp_width(self) -> int:
+        return 2 * self.width if self.hidden is None else self.hidden
+
+    def state_bytes(self, length: int) -> int:
+        """Bytes (float32) of key-value caches (a whole window each) and chunk store behind `length` tokens.
+
+        For plans of attention and HSA, at lengths that nobody wants to read for it; else see `state_bytes`.
+        """
+        kv_width = self.num_kv_heads * (self.width // self.num_heads)
+        tokens = self.layers.count("swa") * min(self.window, length) + self.layers.count("full", "full-nope") * length
+        per_chunk = self.width + 2 * self.chunk * kv_width  # landmarks, then keys and values
+        store = 0 if self.layers.memory_above is None else length // self.chunk * per_chunk
+        return 4 * (tokens * 2 * self.width + store)

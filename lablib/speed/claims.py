@@ -1,0 +1,85 @@
+"""The claims of notebook 07: what the benchmark of a CPU and the compiler say."""
+
+from collections.abc import Callable, Iterator
+from numbers import Real
+
+import pandas as pd
+
+from lablib.core.claims import Check, Claim
+from lablib.speed import summaries
+
+WINDOW, CHUNKS, CHOICE, FORWARD = "sliding window", "chosen chunks", "selection", "forward"
+TOKENS = (1024, 4096, 16_384)
+
+
+def _times(table: pd.DataFrame, operator: str, provider: str, mode: str = FORWARD) -> dict[int, float]:
+    """Seconds of a provider over those of causal attention, by tokens, where it was timed."""
+    found = {n: summaries.over(table, "causal SDPA", operator=operator, mode=mode, tokens=n) for n in TOKENS}
+    return {n: ratios[provider] for n, ratios in found.items() if provider in ratios}
+
+
+def _window(provider: str, bounds: dict[int, tuple[Real, Real]]) -> Callable[[pd.DataFrame], Iterator[Check]]:
+    """Checks that a provider of the window takes so many times the seconds of causal attention, in both modes."""
+
+    def checks(table: pd.DataFrame) -> Iterator[Check]:
+        for mode in (FORWARD, "forward and backward"):
+            times = _times(table, WINDOW, provider, mode)
+            holds = all(bounds[tokens][0] < times[tokens] < bounds[tokens][1] for tokens in bounds)
+            said = ", ".join(f"{value:.2g} at {tokens:,}" for tokens, value in times.items())
+            yield Check(holds, f"{mode} {said}", table["seed"].nunique())
+
+    return checks
+
+
+def _floor(table: pd.DataFrame) -> Iterator[Check]:
+    rows = summaries.beside_the_floor(table).query("provider == 'banded'")
+    most = rows["times the floor"].max()
+    yield Check(len(rows) == 6 and most < 4, f"at most {most:.1f} times", table["seed"].nunique())
+
+
+def _gathered(table: pd.DataFrame) -> Iterator[Check]:
+    times, definition = (_times(table, CHUNKS, name) for name in ("gathered", "the definition"))
+    shape = table.query("operator == @CHUNKS and mode == @FORWARD and `shape.time` == 16384").iloc[0]
+    causal = 4 * shape["shape.heads"] * shape["shape.dim"] * 16_384 * 16_385 / 2
+    said = ", ".join(f"{value:.2g} at {tokens:,}" for tokens, value in times.items())
+    yield Check(min(times.values()) > 2 and shape["flops"] < causal / 8, said, table["seed"].nunique())
+    more = times[1024] / definition[1024]
+    yield Check(more > 5, f"over the definition {more:.0f} at 1,024", table["seed"].nunique())
+
+
+def _selection(table: pd.DataFrame) -> Iterator[Check]:
+    medians = table[table["mode"] == FORWARD].groupby(["operator", "provider", "shape.time"])["seconds"].median()
+    ours, matrix = medians[CHOICE, "block by block"], medians[CHOICE, "the definition"]
+    reading = (ours / medians[CHUNKS, "gathered"])[list(TOKENS)].max()
+    slower = (ours / matrix)[list(TOKENS)]
+    yield Check(reading < 0.05, f"at most {reading:.1%} of the reading", table["seed"].nunique())
+    said = f"{slower.min():.1f} to {slower.max():.1f} times the plain matrix"
+    yield Check(slower.min() > 1, said, table["seed"].nunique())
+
+
+def _right(table: pd.DataFrame) -> Iterator[Check]:
+    error = table.loc[table["same_work"], "error"].max()
+    repeats = table.groupby(["operator", "provider", "mode", "shape.time"])["seed"].nunique()
+    yield Check(error < 1e-5 and repeats.eq(3).all(), f"largest error {error:.0e}", int(repeats.min()))
+
+
+def _compiled(table: pd.DataFrame) -> Iterator[Check]:
+    facts, seeds = ["wgmma", "mma", "registers", "shared", "ptx_lines"], table["seed"].nunique()
+    same = table.groupby(["kernel", "dim"])[facts].nunique().eq(1).all(axis=None)
+    yield Check(same and (table["wgmma"] + table["mma"] > 0).all(), f"{table['kernel'].nunique()} kernels", seeds)
+    said = f"most registers {table['registers'].max():g} of 255, largest spill {table['stack'].max():g} bytes"
+    yield Check(not table["stack"].any(), said, seeds)
+
+
+BENCH = (
+    Claim("Do the blocks of a window beat causal attention?", "from 4,096 tokens on",
+          _window("banded", {1024: (1, 9), 4096: (0, 1), 16_384: (0, 0.5)}), "seconds over causal", repeated=True),
+    Claim("Does a dense mask?", "no", _window("SDPA with a dense mask", {1024: (1, 99), 4096: (1, 99)}), repeated=True),
+    Claim("Does the definition?", "no", _window("the definition", {1024: (1, 99), 4096: (1, 99)}), repeated=True),
+    Claim("Do the blocks stay near the floor?", "within a few times", _floor, repeated=True),
+    Claim("Do chunks gathered token by token beat causal attention?", "no", _gathered,
+          "with an eighth of the arithmetic at 16,384", repeated=True),
+    Claim("Is the selection cheap?", "beside the reading; not beside the plain matrix", _selection, repeated=True),
+    Claim("Was each provider right before it was timed?", "yes", _right, repeated=True),
+)  # fmt: skip
+COMPILED = (Claim("Do all kernels use tensor cores without spills?", "yes", _compiled, "not run there", repeated=True),)

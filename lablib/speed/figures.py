@@ -1,0 +1,97 @@
+"""The figures of notebook 07: table in, plotly figure out, no torch."""
+
+import inspect
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from lablib.speed.tiles import EDGE, FULL, SKIPPED, Tiling, Walker, tile_kinds, useful_share, walk
+from lablib.viz.chart import Axis, Chart, Curve, Panel, Reference, dress, figure
+from lablib.viz.style import AMBER, BLUE, GRID, PINK, listing
+
+MODE = "forward and backward"
+LIMITS = {"registers": ("registers a thread", 255), "shared": ("KiB of shared memory", 227)}
+
+
+@figure
+def bench_figure(table: pd.DataFrame) -> Chart:
+    """FLOP/s over FLOPs a byte, a panel an operator, a mark a provider and shape, larger for longer texts.
+
+    FLOPs and bytes are the operator's own, so that a provider that does other or more work lies lower. The roof is the
+    machine: its copy, then its matrix product, both measured in the same processes (Roofline, CACM 2009).
+    """
+    operators = table["operator"].unique()
+    x, y = Axis("intensity", "FLOPs a byte", "log"), Axis("speed", "FLOP/s (log scale)", "log")
+    panels, best = [], {}
+    for operator in operators:
+        rows = table[table["operator"] == operator]
+        rows = rows[rows["mode"] == (MODE if (rows["mode"] == MODE).any() else "forward")]
+        marks = rows.assign(intensity=rows["flops"] / rows["bytes"], speed=rows["flops"] / rows["seconds"])
+        flops, moved = rows["flops_per_second"].median(), rows["bytes_per_second"].median()
+        ends = np.geomspace(min(marks["intensity"].min(), flops / moved) / 2, marks["intensity"].max() * 2, 60)
+        roof = Curve(list(ends), list(np.minimum(flops, moved * ends)), "the machine")
+        panels.append(
+            Panel(rows=marks, kind="points", x=x, y=y, by="provider", size="shape.time", title=operator, curves=[roof])
+        )
+        best[operator] = (marks["speed"] / np.minimum(flops, moved * marks["intensity"])).max()
+    return Chart(
+        panels=panels,
+        title="At most " + listing([f"{share:.0%} of the roof ({name})" for name, share in best.items()]),
+        source=f"{table['device'].iloc[0]}, {table['dtype'].iloc[0]}; {MODE} where there is one; dotted: the roof",
+    )  # fmt: skip
+
+
+gpu_figure = bench_figure
+
+
+@figure
+def compiled_figure(table: pd.DataFrame) -> Chart:
+    """Registers a thread and shared memory by kernel, compiled for sm_90 in bf16; dotted the limit."""
+    rows = table.assign(shared=table["shared"] / 1024, name=table["kernel"] + ", " + table["dim"].astype(str))
+    names = tuple(rows["name"].unique())
+    spilling = rows.loc[rows["stack"] > 0, "name"].nunique()
+    return Chart(
+        panels=[
+            Panel(
+                rows=rows,
+                kind="bars",
+                x=Axis(measure, title),
+                y=Axis("name", ticks=names),
+                references=[Reference(limit, "limit", "x")],
+            )
+            for measure, (title, limit) in LIMITS.items()
+        ],
+        title=f"{spilling} of {len(names)} kernels spill registers",
+    )
+
+
+def tiles_figure(cut: Tiling, walker: Walker, program: int) -> go.Figure:
+    """Tiles of queries down, tiles of keys to the right; framed is what one program visits."""
+    kinds = tile_kinds(cut)
+    program = min(program, kinds.shape[0 if walker == "queries" else 1] - 1)
+    visited = walk(cut, walker, program)
+    loaded, masked = int((kinds != SKIPPED).sum()), int((kinds == EDGE).sum())
+    paint = [GRID, AMBER, BLUE]
+    heat = {
+        "type": "heatmap", "z": kinds, "x": np.arange(kinds.shape[1]) * cut.keys, "showlegend": False,
+        "y": np.arange(kinds.shape[0]) * cut.queries, "showscale": False, "zmin": SKIPPED, "zmax": FULL, "xgap": 1,
+        "ygap": 1, "colorscale": [[(i + j) / 3, paint[i]] for i in range(3) for j in (0, 1)],
+        "hovertemplate": "queries from %{y}, keys from %{x}<extra></extra>",
+    }  # fmt: skip
+    along, across = (visited, [program] * len(visited)) if walker == "queries" else ([program] * len(visited), visited)
+    frames = {
+        "type": "scatter", "x": [place * cut.keys for place in along], "y": [place * cut.queries for place in across],
+        "mode": "markers", "marker": {"symbol": "square-open", "size": 14, "color": PINK, "line": {"width": 2}},
+        "showlegend": False,
+    }  # fmt: skip
+    layout = {
+        "xaxis": {"title": {"text": "first key of the tile"}},
+        "yaxis": {"title": {"text": "first query of the tile"}, "autorange": "reversed"},
+    }
+    return dress(
+        [heat, frames], layout, height=400, lines=3, title=f"{loaded} of {kinds.size} tiles loaded, {masked} masked",
+        source=f"blue: all pairs visible, amber: masked; {useful_share(cut):.0%} of loaded pairs are of use; framed: "
+        f"what program {program} visits",
+        caption=inspect.getdoc(tiles_figure),
+    )  # fmt: skip

@@ -1,1 +1,0 @@
-"""Figures of notebook 07; no torch here."""
