@@ -28,9 +28,8 @@ def find_notebooks(names: Sequence[str]) -> list[Path]:
     if not found:
         raise BadInput(f"there is no notebook in {os.path.relpath(NOTEBOOKS)}; name one by its path")
     stems = [path.stem for path in found]
-    for path in found:
-        if stems.count(path.stem) > 1:
-            raise BadInput(f"two of the notebooks are called {path.stem}; run them one after the other")
+    if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
+        raise BadInput(f"two of the notebooks are called {twice}; run them one after the other")
     return found
 
 
@@ -72,9 +71,8 @@ def chosen_scale(option: str | None, parameters: dict[str, str]) -> str:
     try:
         return resolve_scale(chosen)
     except ValueError as error:
-        raise BadInput(
-            f"{error}" if chosen is None else f"--scale is {chosen!r}; expected smoke, lab or full"
-        ) from None
+        words = f"{error}" if chosen is None else f"--scale is {chosen!r}; expected smoke, lab or full"
+        raise BadInput(words) from None
 
 
 def checked_workers(workers: int | None) -> int:
@@ -94,19 +92,19 @@ def checked_timeout(timeout: float | None, scale: str) -> float:
     return timeout or DEADLINES[scale]
 
 
-def checked_out(out: Path) -> Path:
-    """The folder of the runs, which need not exist yet; BadInput where it can never be one."""
-    check_folder("--out", out)
-    return out
-
-
-def check_folder(asked: str, folder: Path) -> None:
-    """BadInput where nothing can ever be kept in the folder: better now than after the first arm."""
-    place = next(place for place in [folder, *folder.absolute().parents] if os.path.exists(place))
+def check_folder(asked: str, folder: Path) -> Path:
+    """The folder, which need not exist yet; BadInput where nothing can ever be kept in it: better now than late."""
+    place = existing(folder)
     if not place.is_dir():
         raise BadInput(f"{asked} {folder}: {place.name} is a file; name a folder")
     if not os.access(place, os.W_OK | os.X_OK):
         raise BadInput(f"{asked} {folder}: {place.name} cannot be written; name a folder that can")
+    return folder
+
+
+def existing(folder: Path) -> Path:
+    """The nearest place on the way to a folder that is there, be it a folder or a file in the way."""
+    return next(place for place in [folder.absolute(), *folder.absolute().parents] if os.path.exists(place))
 
 
 def check_notebooks(
@@ -132,18 +130,6 @@ def check_notebooks(
 
 
 def _declarations(path: Path) -> tuple[Notebook, dict[str, Parameter]]:
-    notebook = _valid(path)
-    tagged = [cell for cell in notebook["cells"] if "parameters" in tags(cell)]
-    if len(tagged) != 1 or tagged[0]["cell_type"] != "code":
-        found = "no code cell" if len(tagged) < 2 else f"{len(tagged)} cells"
-        raise BadInput(f"{path.name} has {found} tagged `parameters`; tag exactly one, with lines such as {EXAMPLE}")
-    try:
-        return notebook, declared(source(tagged[0]))
-    except SyntaxError as error:
-        raise BadInput(f"{path.name}: its parameters cell is not plain Python (line {error.lineno}); mend it") from None
-
-
-def _valid(path: Path) -> Notebook:
     import nbformat
 
     notebook = load(path)
@@ -154,7 +140,14 @@ def _valid(path: Path) -> Notebook:
     except nbformat.ValidationError as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"{path.name} is not a valid notebook ({reason}); save it again in JupyterLab") from None
-    return notebook
+    tagged = [cell for cell in notebook["cells"] if "parameters" in tags(cell)]
+    if len(tagged) != 1 or tagged[0]["cell_type"] != "code":
+        found = "no code cell" if len(tagged) < 2 else f"{len(tagged)} cells"
+        raise BadInput(f"{path.name} has {found} tagged `parameters`; tag exactly one, with lines such as {EXAMPLE}")
+    try:
+        return notebook, declared(source(tagged[0]))
+    except SyntaxError as error:
+        raise BadInput(f"{path.name}: its parameters cell is not plain Python (line {error.lineno}); mend it") from None
 
 
 def to_resume(state: RunState) -> list[NotebookRun]:
@@ -173,8 +166,5 @@ def to_resume(state: RunState) -> list[NotebookRun]:
 def missing_notes(checked: Sequence[NotebookRun], parameters: dict[str, str]) -> list[str]:
     """A line for each parameter that some of the notebooks do not have, and so do not heed."""
     without = {name: [run.name for run in checked if name not in run.parameters] for name in parameters}
-    return [
-        f"note: {name} is no parameter of {', '.join(lack)}"
-        for name, lack in without.items()
-        if lack and name != "scale"
-    ]
+    lacking = ((name, lack) for name, lack in without.items() if lack and name != "scale")
+    return [f"note: {name} is no parameter of {', '.join(lack)}" for name, lack in lacking]

@@ -178,7 +178,7 @@ def report_(identity: str, images: bool, out: Path) -> int:
     """Build report.html of a run again (`last`: the newest)."""
     from lablib.app import checks, drawing, run_state
 
-    return _report(run_state.find(checks.checked_out(out), identity), out, drawing.still if images else None)
+    return _report(run_state.find(checks.check_folder("--out", out), identity), out, drawing.still if images else None)
 
 
 @main.command()

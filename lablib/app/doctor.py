@@ -1,24 +1,30 @@
 """`lab doctor`: what works on this machine, in red, yellow and green, and how to mend the rest."""
 
 import dataclasses
-import importlib.metadata
 import importlib.util
 import os
+import platform
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
+from lablib.app.checks import existing
+from lablib.core.provenance import package_version, provenance
 from lablib.core.store import PROJECT, lab_home
 
 GREEN, YELLOW, RED = "ok", "note", "broken"
 GIB = 2**30
 ORACLES = ("pytest", "beartype", "nbval", "import-linter", "ruff", "pyyaml", "datasets")  # for `make test` only
-OPTIONAL = ("triton", "kaleido", "playwright", *ORACLES)
+# what needs a package that the lab does without
+OPTIONAL = dict.fromkeys(ORACLES, "only `make test` needs it; make setup") | {
+    "triton": "the kernels' notebook needs it (Linux)",
+    "kaleido": "only `lab record --images` needs it",
+    "playwright": "only `make test-browser` needs it, and installs it",
+}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -32,22 +38,15 @@ class Finding:
     mend: str = ""
 
 
+def _judged(state: str, subject: str, found: str, mend: str) -> Finding:
+    """A finding that says how to mend it only where it is not well."""
+    return Finding(state, subject, found, "" if state == GREEN else mend)
+
+
 def examine(out: Path) -> list[Finding]:
     """All findings; a look that itself fails is a finding too."""
-    looks: list[Callable[[], Iterable[Finding]]] = [
-        _python,
-        _packages,
-        _cores,
-        _memory,
-        lambda: _disk(out),
-        _checkout,
-        lambda: _writable("own store", lab_home()),
-        lambda: _writable("runs", out),
-        _corpus,
-        _accelerators,
-        _operators,
-        _browser,
-    ]
+    folders = (lambda: _disk(out), lambda: _writable("own store", lab_home()), lambda: _writable("runs", out))
+    looks = (_python, _packages, _cores, _memory, *folders, _checkout, _corpus, _accelerators, _operators, _browser)
     findings: list[Finding] = []
     for look in looks:
         try:
@@ -59,9 +58,8 @@ def examine(out: Path) -> list[Finding]:
 
 
 def _python() -> Iterable[Finding]:
-    version = ".".join(map(str, sys.version_info[:3]))
-    good = sys.version_info >= (3, 11)
-    yield Finding(GREEN if good else RED, "python", version, "" if good else "the lab needs 3.11 or newer; make setup")
+    state = GREEN if sys.version_info >= (3, 11) else RED
+    yield _judged(state, "python", platform.python_version(), "the lab needs 3.11 or newer; make setup")
     if sys.prefix == sys.base_prefix and "CONDA_PREFIX" not in os.environ:
         yield Finding(YELLOW, "environment", "not a virtual environment", "make setup; then .venv/bin/lab")
 
@@ -73,93 +71,64 @@ def _packages() -> Iterable[Finding]:
         yield Finding(YELLOW, "packages", "no constraints.txt to compare with", "run the lab from its own checkout")
         return
     same = 0
-    for line in constraints.read_text().splitlines():
-        match = re.fullmatch(r"([\w.-]+)==([\w.+!-]+)", line.split("#")[0].strip())
-        if match is None:
-            continue
-        name, tested = match.groups()
-        try:
-            installed = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            yield _absent(name)
-            continue
-        if installed.partition("+")[0] == tested:
+    for name, tested in re.findall(r"^\s*([\w.-]+)==([\w.+!-]+)\s*(?:#.*)?$", constraints.read_text(), re.MULTILINE):
+        installed = package_version(name)
+        if installed is None:
+            state = YELLOW if name in OPTIONAL else RED
+            yield Finding(state, name, "not installed", OPTIONAL.get(name, "make setup"))
+        elif installed.partition("+")[0] == tested:
             same += 1
         else:
             yield Finding(YELLOW, name, f"{installed}; tested with {tested}", "make setup brings the tested version")
     yield Finding(GREEN, "packages", f"{same} at the tested versions")
 
 
-def _absent(name: str) -> Finding:
-    if name not in OPTIONAL:
-        return Finding(RED, name, "not installed", "make setup")
-    why = {
-        "triton": "the kernels' notebook needs it (Linux)",
-        "kaleido": "only `lab record --images` needs it",
-        "playwright": "only `make test-browser` needs it, and installs it",
-    }
-    return Finding(YELLOW, name, "not installed", why.get(name, "only `make test` needs it; make setup"))
-
-
 def _cores() -> Iterable[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    mend = "" if cores > 1 else "the lab scale takes twice as long; begin with --scale smoke"
-    yield Finding(GREEN if cores > 1 else YELLOW, "cores", str(cores), mend)
+    mend = "the lab scale takes twice as long; begin with --scale smoke"
+    yield _judged(GREEN if cores > 1 else YELLOW, "cores", str(cores), mend)
+
+
+def _free(subject: str, free: int, enough: float, least: float, mend: str) -> Finding:
+    """Free bytes held against two sizes in GiB: below `enough` is a note, below `least` broken."""
+    state = GREEN if free >= enough * GIB else YELLOW if free >= least * GIB else RED
+    return _judged(state, subject, f"{free / GIB:.1f} GiB free", mend)
 
 
 def _memory() -> Iterable[Finding]:
     import psutil
 
-    free = psutil.virtual_memory().available / GIB
-    state = GREEN if free >= 4 else YELLOW if free >= 2 else RED
-    mend = "" if state == GREEN else "close other programs, or run with --workers 1"
-    yield Finding(state, "memory", f"{free:.1f} GiB free", mend)
+    yield _free("memory", psutil.virtual_memory().available, 4.0, 2.0, "close other programs, or run with --workers 1")
 
 
 def _disk(out: Path) -> Iterable[Finding]:
-    for subject, folder in (("disk", _existing(out)), ("disk for temporary files", Path(tempfile.gettempdir()))):
-        free = shutil.disk_usage(folder).free / GIB
-        state = GREEN if free >= 2 else YELLOW if free >= 0.2 else RED
-        yield Finding(state, subject, f"{free:.1f} GiB free", "" if state == GREEN else "make room; old runs may go")
+    for subject, folder in (("disk", existing(out)), ("disk for temporary files", Path(tempfile.gettempdir()))):
+        yield _free(subject, shutil.disk_usage(folder).free, 2.0, 0.2, "make room; old runs may go")
 
 
 def _checkout() -> Iterable[Finding]:
-    mend = "numbers will not say which code made them; git clone the lab"
-    if shutil.which("git") is None:
-        yield Finding(YELLOW, "git", "not installed", mend)
-        return
-    asked = ["git", "-C", str(PROJECT), "rev-parse", "--short=12", "HEAD"]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=20)
-    if done.returncode == 0:
-        yield Finding(GREEN, "git", f"commit {done.stdout.strip()}")
-    else:
-        yield Finding(YELLOW, "git", "not a checkout with a commit", mend)
+    commit, mend = provenance()["commit"], "numbers will not say which code made them; git clone the lab"
+    why = "not a checkout with a commit" if shutil.which("git") else "not installed"
+    yield _judged(GREEN if commit else YELLOW, "git", f"commit {commit}" if commit else why, mend)
 
 
 def _writable(subject: str, folder: Path) -> Iterable[Finding]:
     """Whether files can be made there, tried for real in the nearest folder that exists."""
-    place = _existing(folder)
     shown = os.path.relpath(folder)
     try:
-        with tempfile.TemporaryFile(dir=place) as file:
+        with tempfile.TemporaryFile(dir=existing(folder)) as file:
             file.write(b"lab")
         yield Finding(GREEN, subject, f"{shown} can be written")
     except OSError as error:
         yield Finding(RED, subject, f"{shown}: {error.strerror}", "name another folder (LAB_HOME, --out), or mend it")
 
 
-def _existing(folder: Path) -> Path:
-    """The nearest place on the way to a folder that is there, be it a folder or a file in the way."""
-    return next(place for place in [folder.absolute(), *folder.absolute().parents] if os.path.exists(place))
-
-
 def _corpus() -> Iterable[Finding]:
     """The text corpus is the standard library's own sources, which some distributions leave out."""
     count = sum(1 for _ in Path(sysconfig.get_path("stdlib")).glob("*.py"))  # its top level: enough to know
-    mend = "" if count > 100 else "install a whole Python (its .py sources are the text that models are trained on)"
-    yield Finding(
-        GREEN if count > 100 else RED, "corpus", f"{count} sources at the top level of the standard library", mend
-    )
+    found = f"{count} sources at the top level of the standard library"
+    mend = "install a whole Python (its .py sources are the text that models are trained on)"
+    yield _judged(GREEN if count > 100 else RED, "corpus", found, mend)
 
 
 def _accelerators() -> Iterable[Finding]:
@@ -167,12 +136,10 @@ def _accelerators() -> Iterable[Finding]:
         return
     import torch
 
-    if torch.cuda.is_available():
-        yield Finding(GREEN, "GPU", torch.cuda.get_device_name(0))
-    else:
-        yield Finding(GREEN, "GPU", "none, and none is needed")
-    if importlib.util.find_spec("triton") is not None:
-        yield Finding(GREEN, "triton", importlib.metadata.version("triton"))
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none, and none is needed"
+    yield Finding(GREEN, "GPU", gpu)
+    if triton := package_version("triton"):
+        yield Finding(GREEN, "triton", triton)
 
 
 def _operators() -> Iterable[Finding]:
@@ -188,9 +155,5 @@ def _operators() -> Iterable[Finding]:
 
 def _browser() -> Iterable[Finding]:
     found = next((name for name in BROWSERS if shutil.which(name)), None)
-    mend = (
-        ""
-        if found
-        else "only `lab record --images` and `make test-browser` need one; apt install chromium, or set BROWSER_PATH"
-    )
-    yield Finding(GREEN if found else YELLOW, "browser for images and tests", found or "none", mend)
+    mend = "only `lab record --images` and `make test-browser` need one; apt install chromium, or set BROWSER_PATH"
+    yield _judged(GREEN if found else YELLOW, "browser for images and tests", found or "none", mend)

@@ -37,21 +37,20 @@ def new_run(
     given = checks.assignments(parameters)
     scale = checks.chosen_scale(scale, given)
     budget, deadline = checks.checked_workers(workers), checks.checked_timeout(timeout, scale)
-    out = checks.checked_out(out)
-    checks.check_folder("LAB_HOME", lab_home())
+    for asked, place in (("--out", out), ("LAB_HOME", lab_home())):
+        checks.check_folder(asked, place)
     checked = checks.check_notebooks(checks.find_notebooks(names), scale, given)
     facts = provenance() | {name: package_version(name) for name in TOOLS}
     del facts["finished"]  # the run has times of its own
-    fields = {"scale": scale, "parameters": given, "workers": budget, "timeout": deadline, "provenance": facts}
     folder = new_folder(out)
-    placed = [_placed(run, folder) for run in checked]
-    state = RunState(folder=folder, notebooks=placed, started=now(), **fields)
-    return state, checks.missing_notes(checked, given)
+    asked = {"scale": scale, "parameters": given, "workers": budget, "timeout": deadline, "provenance": facts}
+    notebooks = [_placed(run, folder) for run in checked]
+    return RunState(folder=folder, notebooks=notebooks, started=now(), **asked), checks.missing_notes(checked, given)
 
 
 def old_run(identity: str, *, workers: int | None, timeout: float | None, out: Path) -> RunState:
     """A kept run whose missing and failed notebooks wait again, with the parameters and the scale it had."""
-    state = find(checks.checked_out(out), identity)
+    state = find(checks.check_folder("--out", out), identity)
     lacking = checks.to_resume(state)
     state.workers = checks.checked_workers(state.workers if workers is None else workers)
     state.timeout = checks.checked_timeout(state.timeout if timeout is None else timeout, state.scale)
@@ -151,16 +150,14 @@ def _run(state: RunState, run: NotebookRun, places: int, stop: threading.Event) 
     try:
         child = _start(state, run, places)
     except OSError as error:
-        run.error = f"could not be started: {error.strerror}"
-        run.status = "failed"
+        run.error, run.status = f"could not be started: {error.strerror}", "failed"
         return
     status, error = _watch(state, run, child, stop)
     said = [line.strip() for line in strip_ansi(child.close()).splitlines() if line.strip()]
     if error is None and status != "ok":
         error = redactor()(said[-1] if said else "its process ended without a word")
     run.error, run.finished = error, now()
-    run.wall_seconds = round(time.monotonic() - child.started, 1)
-    run.cpu_seconds = round(child.cpu_seconds, 1)
+    run.wall_seconds, run.cpu_seconds = round(time.monotonic() - child.started, 1), round(child.cpu_seconds, 1)
     run.status = status
 
 
