@@ -53,9 +53,8 @@ def _largest(pairs: Sequence[tuple[Any, Any]]) -> str:
     sizes = [abs(one - two) for one, two in pairs if _is_number(one) and _is_number(two)]
     if sizes:
         return f"largest difference {max(sizes):.3g}"
-    return ", ".join(
-        f"{'nothing' if cell is None else cell} {when}" for cell, when in zip(pairs[0], ("before", "now"), strict=True)
-    )
+    before, now = ("nothing" if cell is None else cell for cell in pairs[0])
+    return f"{before} before, {now} now"
 
 
 def _is_number(value: Any) -> bool:

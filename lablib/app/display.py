@@ -35,9 +35,8 @@ class Display:
     def __init__(self, runs: Sequence[NotebookRun], console: Console | None = None):
         self.console = console or Console(highlight=False)
         words = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
-        self.live = Progress(
-            BarColumn(12), words, console=self.console, auto_refresh=False, disable=not self.console.is_terminal
-        )
+        how = {"console": self.console, "auto_refresh": False, "disable": not self.console.is_terminal}
+        self.live = Progress(BarColumn(12), words, **how)
         for _ in runs:
             self.live.add_task("", start=False, total=1)
         self.tasks = list(zip(runs, self.live.tasks, strict=True))
@@ -66,10 +65,8 @@ class Display:
 
     def _draw(self, run: NotebookRun, task: Task, text: str) -> None:
         done = run.cell - 1 if run.status == "running" else run.cell  # the cell it has reached is not done
-        style = STYLES.get(run.status, "dim")
-        self.live.update(
-            task.id, description=f"[{style}]{escape(text)}", completed=max(done, 0), total=max(run.cells, 1)
-        )
+        words = f"[{STYLES.get(run.status, 'dim')}]{escape(text)}"
+        self.live.update(task.id, description=words, completed=max(done, 0), total=max(run.cells, 1))
 
     def _print_news(self, run: NotebookRun, text: str) -> None:
         state, (said, when) = f"{run.status} {run.cell}", self.said.get(run.name, ("waiting 0", 0.0))

@@ -126,16 +126,10 @@ def start(
     own = {MARK: mark, "PYTHONPATH": path, "JUPYTER_RUNTIME_DIR": str(folder / "jupyter")}
     own |= {"IPYTHONDIR": str(folder / "ipython"), "LAB_MESSAGES": str(writing)}
     with (folder / "terminal.txt").open("wb") as terminal:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=terminal if quiet else None,
-            stderr=terminal if quiet else None,
-            pass_fds=[writing],
-            cwd=code,
-            env={**environ, **own},
-            start_new_session=True,
-        )
+        output = terminal if quiet else None
+        streams = {"stdin": subprocess.PIPE, "stdout": output, "stderr": output, "pass_fds": [writing]}
+        place = {"cwd": code, "env": {**environ, **own}, "start_new_session": True}
+        process = subprocess.Popen([sys.executable, "-m", module], **streams, **place)
     os.close(writing)
     with contextlib.suppress(BrokenPipeError):  # it died at once: `ended` will say so
         process.stdin.write(json.dumps(job).encode() + b"\n")
@@ -143,8 +137,12 @@ def start(
     return Child(mark, process, reading, folder)
 
 
-def _begin() -> tuple[dict[str, Any], Callable[[dict[str, Any]], None]]:
-    """In the child: its job, and the function that sends a message up. From here on it dies with its parent."""
+def serve(work: Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], int]) -> None:
+    """In the child: do the job by `work(job, tell)`, and end with the exit code that it returns.
+
+    `tell` sends a message up. What is refused as BadInput is told as `refused`, with exit code 2. From the start of
+    the job on the child dies with its parent.
+    """
     job = json.loads(sys.stdin.buffer.readline())
     descriptor = int(os.environ.pop("LAB_MESSAGES"))
     os.set_inheritable(descriptor, False)
@@ -155,15 +153,6 @@ def _begin() -> tuple[dict[str, Any], Callable[[dict[str, Any]], None]]:
     def tell(message: dict[str, Any]) -> None:
         os.write(descriptor, json.dumps(message).encode() + b"\n")
 
-    return job, tell
-
-
-def serve(work: Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], int]) -> None:
-    """In the child: do the job, told by `work(job, tell)`, and end with the exit code that it returns.
-
-    What it refuses as BadInput is told as `refused`, with exit code 2.
-    """
-    job, tell = _begin()
     try:
         code = work(job, tell)
     except BadInput as error:

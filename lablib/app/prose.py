@@ -9,10 +9,8 @@ import bleach
 from markupsafe import Markup
 from nbconvert.filters.markdown_mistune import InvalidNotebook, IPythonRenderer, MarkdownWithMath
 
-TAGS = (
-    "a b blockquote br caption code col colgroup dd del details div dl dt em figcaption h1 h2 h3 h4 h5 h6 hr i img ins"
-)
-TAGS += " kbd li ol p pre s small span strong sub summary sup table tbody td tfoot th thead tr u ul"
+TAGS = "a b blockquote br caption code col colgroup dd del details div dl dt em figcaption h1 h2 h3 h4 h5 h6 hr i img"
+TAGS += " ins kbd li ol p pre s small span strong sub summary sup table tbody td tfoot th thead tr u ul"
 ATTRIBUTES = frozenset(["alt", "class", "colspan", "rowspan", "scope", "span", "start", "title"])
 # dropped with what is inside; bleach makes the rest harmless, whatever this expression misses
 _SILENT = re.compile(

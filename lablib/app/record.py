@@ -100,7 +100,5 @@ def worktree(project: Path, commit: str = "HEAD") -> Iterator[Path]:
 def _git(project: Path, *arguments: str) -> str:
     # a commit hook that calls `lab record` would hand its own repository on
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = subprocess.run(
-        ["git", *arguments], cwd=project, env=environ, capture_output=True, text=True, check=True, timeout=120
-    )
-    return done.stdout
+    how = {"capture_output": True, "text": True, "check": True, "timeout": 120}
+    return subprocess.run(["git", *arguments], cwd=project, env=environ, **how).stdout

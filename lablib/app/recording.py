@@ -28,9 +28,8 @@ def record_all(job: dict[str, Any]) -> int:
     chosen = choose(all_experiments(), job["experiments"])
     for experiment in chosen:
         if experiment.needs_gpu and not has_gpu():
-            print(
-                f"{experiment.name}: needs a GPU, and there is none here; what is recorded stays as it is", flush=True
-            )
+            words = "needs a GPU, and there is none here; what is recorded stays as it is"
+            print(f"{experiment.name}: {words}", flush=True)
             continue
         if not job["partial"]:
             compute_missing(experiment, record, workers=job["workers"], live=job["live"])
@@ -71,9 +70,9 @@ def compute_missing(experiment: Experiment, record: Record, *, workers: int, liv
     missing = [cfg for cfg in experiment.arms("full") if experiment.digest(cfg) not in recorded]
     if not missing:
         return
-    doubtful = [cfg for cfg in missing if (arm := experiment.stored(cfg)) is not None and not from_commit(arm)]
-    for cfg in doubtful:
-        Store(lab_home()).path(experiment.name, experiment.digest(cfg)).unlink()
+    for cfg in missing:
+        if (arm := experiment.stored(cfg)) is not None and not from_commit(arm):
+            Store(lab_home()).path(experiment.name, arm.digest).unlink()
     try:
         show = progress_line(experiment.name, live=live)
         run_all(experiment, missing, in_process=workers == 1 or experiment.needs_gpu, progress=show)
@@ -99,11 +98,9 @@ def write(experiment: Experiment, record: Record) -> bool:
         for ending in (".csv", ".jsonl"):
             (record.root / f"{experiment.name}{ending}").unlink(missing_ok=True)
     missing = len(set(wanted)) - len(merged)
-    print(
-        f"{experiment.name}: {len(merged)} arms recorded, {len(fresh)} of them new, {missing} missing"
-        + (f"; dropped, as no longer asked for: {', '.join(dropped)}" if dropped else ""),
-        flush=True,
-    )
+    gone = f"; dropped, as no longer asked for: {', '.join(dropped)}" if dropped else ""
+    counts = f"{len(merged)} arms recorded, {len(fresh)} of them new, {missing} missing"
+    print(f"{experiment.name}: {counts}{gone}", flush=True)
     return missing == 0
 
 
@@ -134,14 +131,11 @@ def keep_checkpoint(arm: Arm, results: Path) -> Arm:
     if place is not None and facts.get("keep_checkpoint"):
         source = lab_home() / place
         source = source / "model.safetensors" if source.is_dir() else source
+        named = f"arm {arm.digest} of {arm.experiment}: its checkpoint"
         if not source.is_file():
-            raise BadInput(
-                f"arm {arm.digest} of {arm.experiment}: its checkpoint is gone; delete the arm in .lab/record"
-            )
+            raise BadInput(f"{named} is gone; delete the arm in .lab/record")
         if source.stat().st_size >= LARGEST_CHECKPOINT:
-            raise BadInput(
-                f"the checkpoint of {arm.digest} ({arm.experiment}) is over 1 MB; do not set keep_checkpoint"
-            )
+            raise BadInput(f"{named} is over 1 MB; do not set keep_checkpoint")
         facts["checkpoint"] = f"checkpoints/{arm.digest}.safetensors"
         target = results / facts["checkpoint"]
         target.parent.mkdir(parents=True, exist_ok=True)

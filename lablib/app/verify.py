@@ -67,9 +67,8 @@ def verify_all(job: dict[str, Any]) -> int:
     counts = ", ".join(f"{found.count(verdict)} {verdict}" for verdict in (EQUAL, DRAW, DIFFERENT))
     print(f"{len(found)} arms: {counts}", flush=True)
     if DRAW in found:
-        print(
-            "whether a change of the code changed a number, `lab verify --against COMMIT` tells to the bit", flush=True
-        )
+        words = "whether a change of the code changed a number, `lab verify --against COMMIT` tells to the bit"
+        print(words, flush=True)
     return int(DIFFERENT in found)
 
 
