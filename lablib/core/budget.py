@@ -33,8 +33,4 @@ def budget(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def spent(arms: pd.DataFrame) -> dict[str, int | float]:
     """How many arms, the CPU seconds of the longest, the CPU minutes of all."""
     seconds = arms["cpu_seconds"]
-    return {
-        "arms": len(arms),
-        "CPU-s an arm (most)": round(seconds.max()),
-        "CPU-min": round(seconds.sum() / 60, 1),
-    }
+    return {"arms": len(arms), "CPU-s an arm (most)": round(seconds.max()), "CPU-min": round(seconds.sum() / 60, 1)}

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin,
 
 SCALES = ("smoke", "lab", "full")
 C = TypeVar("C", bound="Config")
+_MISSING = dataclasses.MISSING
 _NEUTRAL = "neutral"  # where a field's metadata hold its neutral value
 
 
@@ -27,16 +28,14 @@ def resolve_scale(scale: str | None = None) -> str:
     return chosen
 
 
-def later(default: Any, *, neutral: Any = dataclasses.MISSING) -> Any:
+def later(default: Any, *, neutral: Any = _MISSING) -> Any:
     """A field that was added to a config class after arms were recorded: `width: int = later(8, neutral=4)`.
 
     `neutral` is the value at which the code does what it did before the field existed; without it, the default. At
     that value the field is no part of the identity, so the recorded arms keep their digests. The field may hold a
     config, and its neutral value may be one, or None.
     """
-    return dataclasses.field(
-        default=default, metadata={_NEUTRAL: default if neutral is dataclasses.MISSING else neutral}
-    )
+    return dataclasses.field(default=default, metadata={_NEUTRAL: default if neutral is _MISSING else neutral})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,9 +53,9 @@ class Config:
     def __post_init__(self):
         for name, hint, _ in _fields(type(self)):
             value = getattr(self, name)
-            if not _matches(value, hint):
+            if (same := _fitted(value, hint)) is _MISSING:
                 raise TypeError(f"{type(self).__name__}.{name} is {value!r}; expected {_spell(hint)}")
-            if (same := _floats(value, hint)) is not value:  # 1 == 1.0, so both must have one digest
+            if same is not value:  # 1 == 1.0, so both must have one digest
                 object.__setattr__(self, name, same)
 
     @classmethod
@@ -80,9 +79,8 @@ class Config:
         for name, inner in nested.items():
             part = own.get(name, getattr(self, name))
             if not isinstance(part, Config):
-                raise TypeError(
-                    f"{type(self).__name__}.{name} is {part!r}, no config: it has no field {next(iter(inner))!r}"
-                )
+                words = f"is {part!r}, no config: it has no field {next(iter(inner))!r}"
+                raise TypeError(f"{type(self).__name__}.{name} {words}")
             own[name] = part.replace(**inner)
         return dataclasses.replace(self, **own)
 
@@ -181,51 +179,36 @@ def _fields(kind: type[Config]) -> tuple[tuple[str, Any, Any], ...]:
     """Name, type and neutral value of each field; `MISSING` where the field has been there from the beginning."""
     hints, found = get_type_hints(kind), []
     for field in dataclasses.fields(kind):
-        hint, neutral = hints[field.name], field.metadata.get(_NEUTRAL, dataclasses.MISSING)
-        if neutral is not dataclasses.MISSING:
-            if not _matches(neutral, hint):
-                raise TypeError(
-                    f"the neutral value of {kind.__name__}.{field.name} is {neutral!r}; expected {_spell(hint)}"
-                )
-            neutral = _floats(neutral, hint)
+        hint, neutral = hints[field.name], field.metadata.get(_NEUTRAL, _MISSING)
+        if neutral is not _MISSING:
+            words = f"the neutral value of {kind.__name__}.{field.name} is {neutral!r}; expected {_spell(hint)}"
+            if (neutral := _fitted(neutral, hint)) is _MISSING:
+                raise TypeError(words)
         found.append((field.name, hint, neutral))
     return tuple(found)
 
 
-def _matches(value: Any, hint: Any) -> bool:
+def _fitted(value: Any, hint: Any) -> Any:
+    """The value, with whole numbers made floats where the hint says float, or `MISSING` where it does not fit."""
     origin, args = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return True
-    if origin is Literal:
-        return any(value == arg and type(value) is type(arg) for arg in args)
     if origin in (Union, UnionType):
-        return any(_matches(value, arg) for arg in args)
+        return next((same for arg in args if (same := _fitted(value, arg)) is not _MISSING), _MISSING)
     if origin is tuple:
         items = args[:1] * len(value) if isinstance(value, tuple) and args[-1] is Ellipsis else args
-        return (
-            isinstance(value, tuple)
-            and len(value) == len(items)
-            and all(_matches(v, t) for v, t in zip(value, items, strict=True))
-        )
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
-
-
-def _floats(value: Any, hint: Any) -> Any:
-    """The value with whole numbers made floats where the hint says float, also inside tuples and unions."""
-    origin, args = get_origin(hint), get_args(hint)
-    if hint is float:
-        return float(value)
-    if origin in (Union, UnionType):
-        return next(_floats(value, arg) for arg in args if _matches(value, arg))
-    if origin is tuple:
-        items = args[:1] * len(value) if args[-1] is Ellipsis else args
-        same = tuple(_floats(v, t) for v, t in zip(value, items, strict=True))
+        if not isinstance(value, tuple) or len(value) != len(items):
+            return _MISSING
+        same = tuple(map(_fitted, value, items))
+        if any(item is _MISSING for item in same):
+            return _MISSING
         return same if any(a is not b for a, b in zip(same, value, strict=True)) else value
-    return value
+    if hint in (int, float):
+        fits = isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+        return _MISSING if not fits else float(value) if hint is float else value
+    if origin is Literal:
+        fits = any(value == arg and type(value) is type(arg) for arg in args)
+    else:
+        fits = hint is Any or isinstance(value, hint)
+    return value if fits else _MISSING
 
 
 def _spell(hint: Any) -> str:

@@ -68,9 +68,8 @@ def show_solution(one: Exercise) -> None:
     """Display the hint and the solution in a notebook, both folded. ValueError for an exercise without a solution."""
     from IPython.display import display
 
-    folded = (
-        f"<details><summary>Solution</summary><pre><code>{html.escape(solution_source(one))}</code></pre></details>"
-    )
+    code = html.escape(solution_source(one))
+    folded = f"<details><summary>Solution</summary><pre><code>{code}</code></pre></details>"
     if one.hint:
         folded = f"<details><summary>Hint</summary>{html.escape(one.hint)}</details>\n{folded}"
     display({"text/html": folded, "text/plain": f"{one.title}: the solution is folded"}, raw=True)

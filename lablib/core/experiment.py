@@ -96,12 +96,12 @@ class Experiment:
         """The committed full-scale arms of this version, as one table in the order of `arms`; empty where none is."""
         record = record or Record()
         configs = {self.digest(cfg): cfg.flat() for cfg in self.arms("full")}
-        kept = [
-            line for line in record.headers(self.name) if line["version"] == self.version and line["status"] == "ok"
-        ]
-        others = {line["digest"]: line["config"] for line in kept if line["digest"] not in configs}
-        digests = {line["digest"] for line in kept}
-        chosen = {digest: cfg for digest, cfg in (configs | others).items() if digest in digests}
+        kept = {
+            line["digest"]: line["config"]
+            for line in record.headers(self.name)
+            if line["version"] == self.version and line["status"] == "ok"
+        }
+        chosen = {digest: configs.get(digest, kept[digest]) for digest in configs | kept if digest in kept}
         return record.joined(self.name, chosen)
 
 
@@ -163,10 +163,8 @@ def run_all(
         if arm.status != "ok":
             failed.append(arm)
     if failed:
-        raise ArmsFailed(
-            f"{len(failed)} of {len(missing)} arms of {experiment.name} failed, the others are kept. "
-            f"First: {failed[0].error} ({failed[0].config})"
-        )
+        words = f"{len(failed)} of {len(missing)} arms of {experiment.name} failed, the others are kept."
+        raise ArmsFailed(f"{words} First: {failed[0].error} ({failed[0].config})")
     return pd.concat([experiment.stored(cfg).joined("own") for cfg in arms], ignore_index=True)
 
 
@@ -192,10 +190,8 @@ def _over(executor: Executor, experiment: Experiment, missing: Sequence[Config],
             yield future.result()
     except BrokenExecutor as broken:
         worker_pool.cache_clear()
-        raise ArmsFailed(
-            "a worker process died (killed, or out of memory); finished arms are kept: "
-            "run again, with a smaller LAB_WORKERS if memory is short"
-        ) from broken
+        why = "a worker process died (killed, or out of memory); finished arms are kept"
+        raise ArmsFailed(f"{why}: run again, with a smaller LAB_WORKERS if memory is short") from broken
     finally:
         for future in futures:
             future.cancel()

@@ -27,10 +27,7 @@ _CPU_ATTENTION = {
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 # the limit and the use of memory in the two versions of control groups
-_LIMITS = (
-    ("memory.max", "memory.current"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-)
+_LIMITS = {"memory.max": "memory.current", "memory/memory.limit_in_bytes": "memory/memory.usage_in_bytes"}
 
 
 def num_parameters(model: nn.Module) -> int:
@@ -63,12 +60,16 @@ def cpu_seconds() -> Iterator[list[float]]:
 
 def peak_memory() -> int:
     """The most bytes this process has held in memory since it began."""
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux: ru_maxrss also counts the parent's memory, as it was when this process was started
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
+    if Path("/proc/self/status").exists():  # Linux, where ru_maxrss counts the parent's memory at the start too
+        return _listed_bytes("/proc/self/status", "VmHWM")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _listed_bytes(file: str, name: str) -> int:
+    """A size that Linux lists in KiB by that name. StopIteration where it does not."""
+    line = next(line for line in Path(file).read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024
 
 
 def forget_peak_memory() -> bool:
@@ -88,9 +89,8 @@ def available_memory() -> int:
     page, total = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
     limits = [page * total]
     with contextlib.suppress(OSError, StopIteration):
-        line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
-        limits.append(int(line.split()[1]) * 1024)
-    for limit, used in _LIMITS:
+        limits.append(_listed_bytes("/proc/meminfo", "MemAvailable"))
+    for limit, used in _LIMITS.items():
         with contextlib.suppress(OSError, ValueError):  # not there, or `max`: no limit
             group = CONTROL_GROUPS
             held = dict(line.split() for line in (group / used).with_name("memory.stat").read_text().splitlines())

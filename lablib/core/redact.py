@@ -30,7 +30,7 @@ def redactor(*, folders: Mapping[Path, str] | None = None, environ: Mapping[str,
     shown |= {str(folder): name for folder, name in (folders or {}).items()}
     shown |= {os.path.realpath(folder): name for folder, name in shown.items()}
     replace_folder = _replacer({folder: name for folder, name in shown.items() if len(folder) > 1})
-    replace_secret = _blank(_secrets(os.environ if environ is None else environ))
+    replace_secret = _blank(os.environ if environ is None else environ)
     return lambda text: replace_secret(replace_folder(text))
 
 
@@ -58,15 +58,9 @@ def _replacer(shown: dict[str, str]) -> Callable[[str], str]:
     return lambda text: pattern.sub(put, text) if "/" in text else text
 
 
-def _secrets(environ: Mapping[str, str]) -> dict[str, str]:
-    return {
-        value: name
-        for name, value in environ.items()
-        if _SECRET.search(name.upper()) and len(value) >= _SHORTEST_SECRET
-    }
-
-
-def _blank(secrets: dict[str, str]) -> Callable[[str], str]:
+def _blank(environ: Mapping[str, str]) -> Callable[[str], str]:
+    named = {value: name for name, value in environ.items() if _SECRET.search(name.upper())}
+    secrets = {value: name for value, name in named.items() if len(value) >= _SHORTEST_SECRET}
     if not secrets:
         return lambda text: text
     pattern = re.compile("|".join(map(re.escape, sorted(secrets, key=len, reverse=True))))
