@@ -118,7 +118,13 @@ def ask(
 def exact_and_chunks(answers: dict[str, np.ndarray]) -> dict[str, float]:
     """Exact recall of what `ask` returned, and how often a chunk that can be chosen is (NaN where none can)."""
     chosen = answers["chunk_recall"][answers["visible"] > 0]
-    return {"exact": float(answers["hit"].mean()), "chunk_recall": float(chosen.mean()) if len(chosen) else math.nan}
+    return {"exact": mean_of(answers["hit"]), "chunk_recall": mean_of(chosen)}
+
+
+def mean_of(values: np.ndarray) -> float:
+    """The mean of the values that are known; NaN where none is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def describe_selection(
