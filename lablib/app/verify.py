@@ -66,6 +66,10 @@ def verify_all(job: dict[str, Any]) -> int:
     found = [one for experiment, arms in picked for one in _verify(experiment, record, arms, job)]
     counts = ", ".join(f"{found.count(verdict)} {verdict}" for verdict in (EQUAL, DRAW, DIFFERENT))
     print(f"{len(found)} arms: {counts}", flush=True)
+    if DRAW in found:
+        print(
+            "whether a change of the code changed a number, `lab verify --against COMMIT` tells to the bit", flush=True
+        )
     return int(DIFFERENT in found)
 
 
@@ -145,7 +149,9 @@ def _spell(instructions: dict[str, str | None] | None) -> str:
     if instructions is None:
         return "not named"
     held = [f"{name} {instructions[name] or 'any'}" for name in ("torch", "mkl", "onednn")]
-    return f"{', '.join(held)} of {instructions['processor'] or 'unknown'}"
+    flags = instructions["processor"].split()
+    widest = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "neither AVX2 nor AVX-512"
+    return f"{', '.join(held)} on a processor with {widest}"
 
 
 if __name__ == "__main__":

@@ -73,6 +73,6 @@ def forward_flops(model: nn.Module, rows: int, length: int) -> int:
         return count_flops(lambda: model(tokens))
 
 
-def budget(model: nn.Module, *, tokens: int, flops: float) -> dict[str, float]:
+def budget(model: nn.Module, *, tokens: int, flops: float | int) -> dict[str, float | int]:
     """The columns that say what a training took: parameters, training tokens and training FLOPs."""
     return {"parameters": num_parameters(model), "train_tokens": tokens, "train_flops": flops}

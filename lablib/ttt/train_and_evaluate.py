@@ -202,7 +202,7 @@ def check_leak(losses: Tensor, best: Tensor, name: str) -> None:
         )
 
 
-def spent(cfg: RunConfig, model: LanguageModel | TTTModel) -> dict[str, float]:
+def spent(cfg: RunConfig, model: LanguageModel | TTTModel) -> dict[str, float | int]:
     """The budget columns of a training."""
     tokens, flops = cfg.train.steps * cfg.train.batch * cfg.length, cfg.train.steps * step_flops(cfg, model)
     return budget(model, tokens=tokens, flops=flops)

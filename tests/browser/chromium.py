@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+PATIENCE = 900_000  # milliseconds: the last resort against hanging, whatever else the machine does
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 NONE = "no Chromium on this machine (looked for " + ", ".join(NAMES) + "): apt install chromium, or set CHROME"
 QUIET = (
@@ -38,7 +39,7 @@ def chromium(path: str) -> Iterator:
     from playwright.sync_api import sync_playwright  # here: the tests are collected without it too
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+        browser = playwright.chromium.launch(executable_path=path, args=QUIET, timeout=PATIENCE)
         try:
             yield browser
         finally:
@@ -54,6 +55,7 @@ class Watch:
     def __init__(self, context, home: str | None = None):
         self.home = home
         self.troubles: list[str] = []
+        context.set_default_timeout(PATIENCE)
         context.on("console", self._console)
         context.on("weberror", lambda raised: self._raised(str(raised.error)))
         context.on("request", lambda request: self._request(request.url))

@@ -14,6 +14,12 @@ from lablib.core.store import PROJECT
 PHOTOGRAPHS = PROJECT / ".lab" / "browser"
 
 
+def pytest_sessionstart(session):
+    """Take the photographs of earlier tests away, before any of the processes takes one."""
+    if not hasattr(session.config, "workerinput") and why_not() is None:
+        shutil.rmtree(PHOTOGRAPHS, ignore_errors=True)
+
+
 def pytest_collection_modifyitems(items):
     if reason := why_not():
         for item in items:
@@ -50,8 +56,7 @@ def report(smoke_run) -> Path:
 
 
 @pytest.fixture(scope="session")
-def photographs(browser) -> Path:
-    """An empty folder that is kept after the tests, for people to look into."""
-    shutil.rmtree(PHOTOGRAPHS, ignore_errors=True)
-    PHOTOGRAPHS.mkdir(parents=True)
+def photographs() -> Path:
+    """A folder that is kept after the tests, for people to look into."""
+    PHOTOGRAPHS.mkdir(parents=True, exist_ok=True)
     return PHOTOGRAPHS

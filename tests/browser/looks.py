@@ -3,7 +3,6 @@
 from pathlib import Path
 
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
-PATIENCE = 20_000  # milliseconds
 SCROLLER = ".jp-WindowedPanel-outer"
 END = "() => Math.max(...[...document.querySelectorAll('.jp-Cell')].map(cell => cell.getBoundingClientRect().bottom))"
 WIDTHS = """() => JSON.stringify([...document.querySelectorAll('.js-plotly-plot .main-svg, .jp-Cell')].map(
@@ -20,7 +19,7 @@ def dress(page, theme: str, width: int) -> None:
     """Give the page a theme and a width; in a narrow one the side bar is folded away."""
     page.evaluate("theme => { window.jupyterapp.commands.execute('apputils:change-theme', {theme}) }", THEMES[theme])
     light = str(theme == "light").lower()
-    page.wait_for_function("light => document.body.dataset.jpThemeLight === light", arg=light, timeout=PATIENCE)
+    page.wait_for_function("light => document.body.dataset.jpThemeLight === light", arg=light)
     page.evaluate(f"() => window.jupyterapp.shell.{'collapseLeft' if width < 1000 else 'expandLeft'}()")
     page.set_viewport_size({"width": width, "height": 1000})
     _rest(page)
@@ -55,7 +54,7 @@ def photograph(page, folder: Path, height: int, piece: int = 1100) -> None:
 def _rest(page) -> None:
     """Wait until cells and figures have the sizes that they will keep."""
     before = None
-    for _ in range(40):
+    for _ in range(1200):
         page.wait_for_timeout(250)
         before, last = page.evaluate(WIDTHS), before
         if before == last:

@@ -15,7 +15,7 @@ from pathlib import Path
 from lablib.core.store import PROJECT
 
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-START_SECONDS = 120
+PATIENCE = 900  # seconds: the last resort against hanging
 NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}  # the server would ask the network
 
 
@@ -69,7 +69,7 @@ def _environment(folder: Path) -> dict[str, str]:
 def _answering(process: subprocess.Popen, folder: Path) -> Server:
     """Wait for the file in which the server says its address and token."""
     facts = folder / "runtime" / f"jpserver-{process.pid}.json"
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         with suppress(FileNotFoundError, json.JSONDecodeError):  # not there yet, or half written
             found = json.loads(facts.read_text())
@@ -81,7 +81,7 @@ def _answering(process: subprocess.Popen, folder: Path) -> Server:
 def _stop(process: subprocess.Popen) -> None:
     process.send_signal(signal.SIGTERM)  # it shuts its kernels down itself
     with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=20)
+        process.wait(timeout=20)  # then it is killed
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

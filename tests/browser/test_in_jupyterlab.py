@@ -11,7 +11,7 @@ import pytest
 from browser.chromium import Watch
 from browser.live_notebook import LiveNotebook, complaints, said
 from browser.looks import dress, photograph_notebook, too_wide
-from browser.server import NOTEBOOKS
+from browser.server import NOTEBOOKS, PATIENCE
 
 WIDE, NARROW, NARROWEST = 1300, 800, 480
 STUB = re.compile(r"^( *)(?:return \.\.\.|tl\.store\(out, \.\.\.\)).*$", re.MULTILINE)
@@ -122,4 +122,4 @@ def test_nothing_but_tables_is_wider_than_its_place(live, photographs, theme, wi
 @pytest.mark.parametrize("address", ["http://{home}/api/contents", "http://{home}/api/contents?token=wrong"])
 def test_the_server_answers_nobody_without_its_token(server, address):
     with pytest.raises(urllib.error.HTTPError, match="403"):
-        urllib.request.urlopen(address.format(home=server.home), timeout=20)
+        urllib.request.urlopen(address.format(home=server.home), timeout=PATIENCE)

@@ -8,7 +8,7 @@ import torch
 from torch import Generator
 
 from lablib.core.experiment import all_experiments
-from lablib.longcontext import recipes
+from lablib.longcontext import train_and_evaluate as runs
 from lablib.longcontext.experiments import finetuning as tuning
 from lablib.longcontext.experiments.lengths import way
 from lablib.longcontext.experiments.warmup import RECIPES, SELF_COPY, WIDE, recipe
@@ -64,7 +64,7 @@ def test_a_table_has_the_training_held_out_rows_and_questions_and_is_the_same_tw
 
 def test_a_finished_training_is_not_repeated_for_other_questions(monkeypatch):
     first = train_and_ask(smoke())
-    monkeypatch.setattr(recipes.Rows, "__call__", lambda *call: pytest.fail("trained again"))
+    monkeypatch.setattr(runs.Rows, "__call__", lambda *call: pytest.fail("trained again"))
     other = train_and_ask(smoke(questions=6, lengths=(64,)))
     assert other["loss"].dropna().tolist() == first["loss"].dropna().tolist()
 
@@ -95,7 +95,7 @@ def test_every_way_of_steering_runs_and_leaves_its_trace(steering):
     assert table.loc[table["phase"] == "train", trace].notna().any()
     cfg = smoke(steering=steering)
     acts = {"monitor holds": "hold", "monitor raises": "raise"}
-    assert recipes.steering(cfg, recipes.Rows(cfg.data))[-1].act == acts.get(steering, "warn")
+    assert runs.steering(cfg, runs.Rows(cfg.data))[-1].act == acts.get(steering, "warn")
 
 
 def test_questions_in_the_training_are_counted_by_stage():
@@ -172,7 +172,7 @@ def test_every_stage_of_every_arm_can_draw_its_rows(experiment):
         if key in seen:
             continue
         seen.add(key)
-        rows = recipes.Rows(cfg.data, per_token=cfg.per_token)
+        rows = runs.Rows(cfg.data, per_token=cfg.per_token)
         for stage in cfg.curriculum.stages:
             rows.kind_weights = list(stage.mix.weights)
             for length in stage.lengths:

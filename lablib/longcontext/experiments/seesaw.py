@@ -185,7 +185,7 @@ def train_and_test(cfg: SeesawConfig) -> pd.DataFrame:
     return table
 
 
-def spent(model: LanguageModel, cfg: SeesawConfig) -> dict[str, float]:
+def spent(model: LanguageModel, cfg: SeesawConfig) -> dict[str, float | int]:
     """The budget columns of the first training of an arm."""
     rows = cfg.train.steps * cfg.train.batch
     flops = 3 * cfg.train.steps * forward_flops(model, cfg.train.batch, cfg.data.length)

@@ -27,7 +27,7 @@ def cost_figure(table: pd.DataFrame) -> Chart:
     slopes = growth(table).set_index("work")["exponent"]
     return Chart(
         panels=[Panel(rows=table, x=LENGTH, y=Axis("work_seconds", "CPU seconds (log scale)", "log"), by="work")],
-        title=f"Time grows with length to the power {slopes.max():.1f}: {slopes.idxmax()}",
+        title=f"The time of {slopes.idxmax()} grows with length to the power {slopes.max():.1f}",
         source="one thread",
         caption="CPU seconds to read an input once. Exponents fitted on the longer half: "
         + ", ".join(f"{work} {slope:.2f}" for work, slope in slopes.items())
