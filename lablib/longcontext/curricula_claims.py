@@ -195,7 +195,8 @@ def _reached(task: str, lowest: dict[int, Real]) -> Checks:
     """Checks that the whole readers answer at least so much of a task at these lengths, in both haystacks."""
 
     def checks(table: pd.DataFrame) -> Iterator[Check]:
-        rows = recall.recall_table(table).query("reader == 'whole training' and task == @task")
+        rows = recall.recall_table(table)
+        rows = rows[(rows["reader"] == "whole training") & (rows["task"] == task)]
         for length, level in lowest.items():
             here = rows[rows["length"] == length]
             said = f"{' and '.join(f'{share:.3f}' for share in here['exact'])} at {length:,}"
