@@ -57,6 +57,13 @@ class Config:
                 raise TypeError(f"{type(self).__name__}.{name} is {value!r}; expected {_spell(hint)}")
             if same is not value:  # 1 == 1.0, so both must have one digest
                 object.__setattr__(self, name, same)
+        for wrong, message in self.faults():
+            if wrong:
+                raise ValueError(message)
+
+    def faults(self) -> Iterable[tuple[Any, str]]:
+        """What a subclass checks beyond the types: whether a value is wrong, and the message that refuses it."""
+        return ()
 
     @classmethod
     def at(cls: type[C], scale: str, **changes: Any) -> C:

@@ -1,7 +1,7 @@
 """Which circuit answers: a trained model with its retrieval, or its windows, taken away at test time."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Generator, nn
 
 from lablib.data.questions import draw_questions
 from lablib.data.retrieval import RetrievalConfig
-from lablib.longcontext.seesaw import answer_questions
+from lablib.longcontext.seesaw import ask, hooked
 from lablib.nn.hsa import SparseAttention
 from lablib.nn.model import LanguageModel
 from lablib.train.hooks import Hook
@@ -18,12 +18,7 @@ from lablib.train.hooks import Hook
 @contextmanager
 def without_retrieval(model: nn.Module) -> Iterator[None]:
     """Inside the block every HSA layer reads zeros."""
-    layers = [module for module in model.modules() if isinstance(module, SparseAttention)]
-    with ExitStack() as hooks:
-        for layer in layers:
-            hooks.enter_context(
-                layer.register_forward_hook(lambda module, given, out: (torch.zeros_like(out[0]), None))
-            )
+    with hooked(model, SparseAttention, lambda module, given, out: (torch.zeros_like(out[0]), None)):
         yield
 
 
@@ -55,7 +50,8 @@ class Circuits(Hook):
     def at_eval(self, step: int, model: LanguageModel, row: dict[str, Any]) -> None:
         if (step + 1) % self.every:
             return
-        row["whole"], row["far"] = self.near_share(model), self.far_share(model)
+        far = ask(model, self.data, self.far, self.haystacks, self.questions, Generator().manual_seed(self.seed))
+        row["whole"], row["far"] = self.near_share(model), sum(far["hit"].tolist()) / len(far["hit"])
         with without_retrieval(model):
             row["window_alone"] = self.near_share(model)
         with windows_cut(model, model.cfg.chunk):
@@ -69,11 +65,4 @@ class Circuits(Hook):
             asked = draw_questions(self.data, self.data.length, self.questions, generator)
             inputs = torch.cat([asked.planted(i) for i in range(self.questions)])
             hits += (model(inputs)[:, -1].argmax(-1) == asked.answers[:, -1]).tolist()
-        return sum(hits) / len(hits)
-
-    def far_share(self, model: LanguageModel) -> float:
-        """Exact recall at the length `far`."""
-        generator, hits = Generator().manual_seed(self.seed), []
-        for _ in range(self.haystacks):
-            hits += answer_questions(model, self.data, self.far, self.questions, generator)["hit"]
         return sum(hits) / len(hits)

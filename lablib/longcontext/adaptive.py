@@ -11,15 +11,24 @@ from typing import Any
 import torch
 from torch import Generator
 
+from lablib.data.batch import Batch
 from lablib.longcontext.ablation import windows_cut
 from lablib.longcontext.rows import Rows
-from lablib.longcontext.stages import KINDS
+from lablib.longcontext.stages import ASKED, KINDS
 from lablib.nn.model import LanguageModel
 from lablib.train.evaluate import accuracy
 from lablib.train.hooks import Hook
 from lablib.train.losses import cross_entropy
 
-ASKED = ("retrieval", "reasoning")  # the kinds with a question in each row
+
+def asked_kinds(rows: Rows) -> list[str]:
+    """The kinds with a question in each row that have a weight."""
+    return [kind for kind, weight in zip(KINDS, rows.kind_weights, strict=True) if kind in ASKED and weight]
+
+
+def answered(model: LanguageModel, rows: Batch) -> float:
+    """Share of the positions that count at which the model is right."""
+    return accuracy(model(rows.tokens), rows, rows.weight > 0)
 
 
 class AdaptiveMix(Hook):
@@ -30,6 +39,8 @@ class AdaptiveMix(Hook):
     that neither is left behind and rows without a question keep their share.
     """
 
+    kept = ("accuracy",)
+
     def __init__(self, rows: Rows, every: int, seed: int, *, floor: float = 0.1, batch: int = 64):
         if not 0 < floor <= 1:
             raise ValueError(f"floor is {floor}; expected more than 0, up to 1: what is learnt must stay in the mix")
@@ -37,65 +48,39 @@ class AdaptiveMix(Hook):
         self.accuracy: dict[str, float] = {}  # by "kind length"
 
     def before_step(self, step: int, model: LanguageModel) -> None:
-        self.rows.length_weights = self.over_lengths()
-        self.rows.kind_weights = self.over_kinds()
-
-    def over_lengths(self) -> list[float]:
-        """The stage's weights of lengths, times the need of each."""
-        needs = [self.need(self.asked_kinds(), [length]) for length in self.rows.lengths]
-        return [weight * need for weight, need in zip(self.rows.length_weights, needs, strict=True)]
-
-    def over_kinds(self) -> list[float]:
-        """The stage's weights of kinds; those of the kinds with a question shared out anew by need."""
-        before = dict(zip(KINDS, self.rows.kind_weights, strict=True))
-        wanted = {kind: before[kind] * self.need([kind], self.rows.lengths) for kind in self.asked_kinds()}
+        rows, asked, before = self.rows, asked_kinds(self.rows), dict(zip(KINDS, self.rows.kind_weights, strict=True))
+        needs = [self.need(asked, [length]) for length in rows.lengths]
+        rows.length_weights = [weight * need for weight, need in zip(rows.length_weights, needs, strict=True)]
+        wanted = {kind: before[kind] * self.need([kind], rows.lengths) for kind in asked}
         scale = sum(before[kind] for kind in wanted) / sum(wanted.values()) if wanted else 1.0
-        return [wanted.get(kind, before[kind] / scale) * scale for kind in KINDS]
+        rows.kind_weights = [wanted.get(kind, before[kind] / scale) * scale for kind in KINDS]
 
     def need(self, kinds: Sequence[str], lengths: Sequence[int]) -> float:
         """floor + (1 - mean accuracy); 1 + floor where nothing was measured yet."""
         seen = [self.accuracy.get(f"{kind} {length}", 0.0) for kind in kinds for length in lengths]
         return self.floor + 1 - (sum(seen) / len(seen) if seen else 0.0)
 
-    def asked_kinds(self) -> list[str]:
-        return [kind for kind, weight in zip(KINDS, self.rows.kind_weights, strict=True) if kind in ASKED and weight]
-
     @torch.no_grad()
     def at_eval(self, step: int, model: LanguageModel, row: dict[str, Any]) -> None:
         if (step + 1) % self.every:
             return
-        for kind in self.asked_kinds():
+        for kind in asked_kinds(self.rows):
+            measured = "chains" if kind == "reasoning" else kind
             for length in self.rows.lengths:
-                measured = "chains" if kind == "reasoning" else kind
                 rows = self.rows.source(measured, length)(self.batch, Generator().manual_seed(self.seed + length))
-                share = accuracy(model(rows.tokens), rows, rows.weight > 0)
-                self.accuracy[f"{kind} {length}"] = row[f"accuracy_{kind}_{length}"] = share
-
-    def state(self) -> dict[str, Any]:
-        return {"accuracy": self.accuracy}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.accuracy = dict(state["accuracy"])
+                self.accuracy[f"{kind} {length}"] = row[f"accuracy_{kind}_{length}"] = answered(model, rows)
 
 
 class AdaptiveWindow(Hook):
     """Widens the windows step by step over `windows` (tokens), only while retrieval holds, else goes one step back.
 
     `every` so many steps it looks at the share of questions that HSA alone answers: the same rows with all windows
-    cut to a chunk. At `enough` or more the windows take the next width, below `little` the one before.
+    cut to a chunk. At 0.95 or more the windows take the next width, below 0.8 the one before.
     """
 
-    def __init__(
-        self,
-        rows: Rows,
-        windows: Sequence[int],
-        every: int,
-        seed: int,
-        *,
-        enough: float = 0.95,
-        little: float = 0.8,
-        batch: int = 64,
-    ):
+    kept = ("place",)
+
+    def __init__(self, rows: Rows, windows: Sequence[int], every: int, seed: int, *, enough=0.95, little=0.8, batch=64):
         if not windows or list(windows) != sorted(set(windows)) or windows[0] < 1:
             raise ValueError(f"windows is {list(windows)}; expected rising widths of at least 1 token")
         if not 0 <= little <= enough <= 1:
@@ -116,12 +101,6 @@ class AdaptiveWindow(Hook):
         step_by = (alone >= self.enough) - (alone < self.little)
         self.place = min(max(self.place + step_by, 0), len(self.windows) - 1)
 
-    def state(self) -> dict[str, Any]:
-        return {"place": self.place}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.place = state["place"]
-
 
 class LengthBandit(Hook):
     """An automatic curriculum over lengths: Exp3 with learning progress as the reward (after arXiv 1704.03003).
@@ -130,6 +109,8 @@ class LengthBandit(Hook):
     on rows of that length, never trained on, has fallen meanwhile, clipped to [-1, 1]; the weight of the length is
     multiplied by exp(rate * reward / probability). `explore` is the share of draws that ignore the weights.
     """
+
+    kept = ("logits", "drawn", "loss_before")
 
     def __init__(self, rows: Rows, every: int, seed: int, *, rate: float = 0.3, explore: float = 0.2, batch: int = 64):
         if not (rate > 0 and 0 < explore <= 1):
@@ -163,21 +144,14 @@ class LengthBandit(Hook):
         reward = min(max(progress, -1.0), 1.0)
         share = self.probabilities()[self.rows.lengths.index(self.drawn)]
         self.logits[str(self.drawn)] = self.logits.get(str(self.drawn), 0.0) + self.rate * reward / share
-        for length, probability in zip(self.rows.lengths, self.probabilities(), strict=True):
-            row[f"probability_{length}"] = probability
+        names = [f"probability_{length}" for length in self.rows.lengths]
+        row |= zip(names, self.probabilities(), strict=True)
 
     @torch.no_grad()
     def loss(self, model: LanguageModel, length: int) -> float:
         """On rows of the kinds with a question, as the stage weighs them; NaN where it has none."""
-        asked = [kind for kind, weight in zip(KINDS, self.rows.kind_weights, strict=True) if kind in ASKED and weight]
         losses = []
-        for kind in asked:
+        for kind in asked_kinds(self.rows):
             rows = self.rows.source(kind, length)(self.batch, Generator().manual_seed(self.seed))
             losses.append(float(cross_entropy(model(rows.tokens), rows.targets, rows.weight)))
         return sum(losses) / len(losses) if losses else math.nan
-
-    def state(self) -> dict[str, Any]:
-        return {"logits": self.logits, "drawn": self.drawn, "loss_before": self.loss_before}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.logits, self.drawn, self.loss_before = dict(state["logits"]), state["drawn"], state["loss_before"]

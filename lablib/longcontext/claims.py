@@ -87,14 +87,10 @@ SEESAW = (
     Claim("Does recall fall from window to window?", "yes", _trend, "56 and 64 hardly differ"),
     Claim("Does the wide model at least choose the right chunk?", "mostly, by a smaller margin", _chosen),
     Claim("Does less gradient reach HSA with the wide window?", "yes", _gradient, "norms; AdamW rescales each step"),
-    Claim(
-        "Has the wide window the lower loss where a rule lies 24 tokens back?", "yes",
-        lambda t: [below("wide less narrow (nats)", _apart(t, "loss", 64, **TOKENS), spec=".3f")],
-    ),
-    Claim(
-        "And on real text, in rows of 64 bytes?", "no, the narrow one",
-        lambda t: [above("wide less narrow (nats)", _apart(t, "loss", 64, **TEXT), spec=".3f")],
-    ),
+    Claim("Has the wide window the lower loss where a rule lies 24 tokens back?", "yes",
+          lambda t: [below("wide less narrow (nats)", _apart(t, "loss", 64, **TOKENS), spec=".3f")]),
+    Claim("And on real text, in rows of 64 bytes?", "no, the narrow one",
+          lambda t: [above("wide less narrow (nats)", _apart(t, "loss", 64, **TEXT), spec=".3f")]),
     Claim("Does anything but HSA answer far beyond its reach?", "no", _controls, "chance is 0.06"),
     Claim("Does the ranking survive each change of the model or the rows?", "yes", _ablations),
 )  # fmt: skip
@@ -114,9 +110,8 @@ def _circuit(table: pd.DataFrame) -> Iterator[Check]:
     found = robustness.circuits(table)
     for group, circuit in zip(ENDS, ("HSA", "windows"), strict=True):
         right = found.loc[found["group"] == group, "circuit"] == circuit
-        yield Check(
-            right.all(), f"{group}: {circuit} in {right.sum() // 2} of {len(right) // 2} seeds", len(right) // 2
-        )
+        seeds = len(right) // 2
+        yield Check(right.all(), f"{group}: {circuit} in {right.sum() // 2} of {seeds} seeds", seeds)
 
 
 def _cut(table: pd.DataFrame) -> Iterator[Check]:
@@ -130,10 +125,8 @@ def _cut(table: pd.DataFrame) -> Iterator[Check]:
 RACE = (
     Claim("Which model learns the task first?", "the wide one", _first),
     Claim("Which part answers at 64 tokens?", "HSA in the narrow model, the windows in the wide one", _circuit),
-    Claim(
-        "Does twice as much further training help the wide model?", "no",
-        lambda t: [below("recall at 4K", robustness.gained(t, ENDS[1]), 0.05)],
-    ),
+    Claim("Does twice as much further training help the wide model?", "no",
+          lambda t: [below("recall at 4K", robustness.gained(t, ENDS[1]), 0.05)]),
     Claim("Can the weights of the wide model still learn to retrieve?", "yes, with windows cut to 8", _cut),
 )  # fmt: skip
 
@@ -171,15 +164,12 @@ def _every_kind(table: pd.DataFrame) -> Iterator[Check]:
 
 TUNING = (Claim("Was the wide model badly tuned?", "no", _tuning, "recall at 16K; rates over a factor of four"),)
 HARDER = (
-    Claim(
-        "Does a model trained on one needle a row find the one that is asked for?", "no, it finds a needle",
-        _ends("one needle", one_needle=(0.99, 1), one_distractor=(0.4, 0.6), growing_distractors=(0, 0.1)),
-    ),
+    Claim("Does a model trained on one needle a row find the one that is asked for?", "no, it finds a needle",
+          _ends("one needle", one_needle=(0.99, 1), one_distractor=(0.4, 0.6), growing_distractors=(0, 0.1))),
     Claim("Does one trained on six needles match keys?", "yes", _ends("six needles", growing_distractors=(0.85, 1))),
-    Claim(
-        "Does another form of the needle cost recall?", "hardly, after one needle a row",
-        _ends("one needle", no_marker=(0.98, 1), a_gap_in_the_needle=(0.98, 1)), "after six needles it costs a tenth",
-    ),
+    Claim("Does another form of the needle cost recall?", "hardly, after one needle a row",
+          _ends("one needle", no_marker=(0.98, 1), a_gap_in_the_needle=(0.98, 1)),
+          "after six needles it costs a tenth"),
     Claim("Does the wide window retrieve less after every kind of rows?", "after three kinds of four", _every_kind),
     Claim("Does the wide window retrieve anything from real text?", "no, it is near chance (0.06)",
           _ends("one needle in real text", ENDS[1], one_needle=(0, 0.15))),

@@ -16,57 +16,48 @@ COPY, SLOWLY, ANEW = "self-copy, then wide", "short and dense, then slowly wide"
 LONG_ROWS, FOLLOWS = f"{WARM} with a third of long rows", "window widens while retrieval holds"
 BY_NEED = "lengths by need"
 
-
-def _recall(table: pd.DataFrame, first: str, second: str) -> Interval:
-    return curricula.against(table, "exact", FAR, first, second)
+Checks = Callable[[pd.DataFrame], Iterator[Check]]
 
 
-def _loss(table: pd.DataFrame, first: str, second: str) -> Interval:
-    return curricula.against(table, "local_loss", FAR, first, second)
+def _recall(table: pd.DataFrame, first: str, second: str, measure: str = "exact") -> Interval:
+    return curricula.against(table, measure, FAR, first, second)
+
+
+def _less(first: str, second: str, recall: tuple, loss: tuple) -> Checks:
+    """Checks the recipe `second` less `first`: recall at 16K and local loss, each by a check and its level."""
+
+    def checks(table: pd.DataFrame) -> Iterator[Check]:
+        yield recall[0]("recall", _recall(table, first, second), *recall[1:])
+        yield loss[0]("local loss", _recall(table, first, second, "local_loss"), *loss[1:], spec=".3f")
+
+    return checks
 
 
 def _rescued(table: pd.DataFrame) -> Iterator[Check]:
-    paid, gained = _loss(table, SCRATCH, WARM), _loss(table, NARROW, SCRATCH)
+    paid, gained = (_recall(table, *pair, "local_loss") for pair in ((SCRATCH, WARM), (NARROW, SCRATCH)))
     yield above("recall", _recall(table, SCRATCH, WARM))
-    yield Check(
-        0 < paid.estimate < -0.12 * gained.estimate, f"local loss {paid:.3f} of {-gained.estimate:.3f}", paid.seeds
-    )
+    said = f"local loss {paid:.3f} of {-gained.estimate:.3f}"
+    yield Check(0 < paid.estimate < -0.12 * gained.estimate, said, paid.seeds)
 
 
 WARM_UP = (
-    Claim(
-        "Does the seesaw have two sides?", "yes",
-        lambda t: [below("recall", _recall(t, NARROW, SCRATCH), -0.5),
-                   below("local loss", _loss(t, NARROW, SCRATCH), -0.45, ".3f")],
-        "wide from scratch less narrow",
-    ),
+    Claim("Does the seesaw have two sides?", "yes", _less(NARROW, SCRATCH, (below, -0.5), (below, -0.45)),
+          "wide from scratch less narrow"),
     Claim("Does a short and dense start rescue the wide window?", "yes, for a tenth of the local gain", _rescued,
           "less wide from scratch"),
-    Claim(
-        "Does self-copy do as well?", "in recall; it does not learn the local rule",
-        lambda t: [includes_zero("recall", _recall(t, WARM, COPY)),
-                   above("local loss", _loss(t, WARM, COPY), 0.3, ".3f")],
-        "less the short and dense start",
-    ),
-    Claim(
-        "Does a slow transition cost anything?", "a little local loss",
-        lambda t: [above("recall", _recall(t, WARM, SLOWLY), -0.03),
-                   above("local loss", _loss(t, WARM, SLOWLY), spec=".3f")],
-        "less the transition at once",
-    ),
-    Claim(
-        "Does a new schedule at the transition undo the warm-up?", "open: the interval of recall includes 0",
-        lambda t: [includes_zero("recall", _recall(t, WARM, ANEW)),
-                   below("local loss", _loss(t, WARM, ANEW), spec=".3f")],
-        "less the transition within one schedule",
-    ),
+    Claim("Does self-copy do as well?", "in recall; it does not learn the local rule",
+          _less(WARM, COPY, (includes_zero,), (above, 0.3)), "less the short and dense start"),
+    Claim("Does a slow transition cost anything?", "a little local loss",
+          _less(WARM, SLOWLY, (above, -0.03), (above,)), "less the transition at once"),
+    Claim("Does a new schedule at the transition undo the warm-up?", "open: the interval of recall includes 0",
+          _less(WARM, ANEW, (includes_zero,), (below,)), "less the transition within one schedule"),
 )  # fmt: skip
 
 
 # ---- the second phase, the grid, lengths, ingredients
 
 
-def _decay(measure: str, **bounds: tuple[Real, Real]) -> Callable[[pd.DataFrame], Iterator[Check]]:
+def _decay(measure: str, **bounds: tuple[Real, Real]) -> Checks:
     """Checks that each recipe's change of a measure, from the transition to the end, lies within bounds."""
 
     def checks(table: pd.DataFrame) -> Iterator[Check]:
@@ -91,13 +82,10 @@ def _long_rows(table: pd.DataFrame) -> Iterator[Check]:
 
 def _grid(table: pd.DataFrame) -> Iterator[Check]:
     grid = curricula.by_recipe(table, FAR).set_index("recipe")
-    for name, recalls, losses in (
-        ("10%", (0, 0.5), (0, 2.3)),
-        ("60%", (0.99, 1), (2.7, 3)),
-        ("40%", (0.95, 1), (0, 2.35)),
-    ):
-        row = grid.loc[f"{name} of the steps with window 8, top-k {'4' if name == '40%' else 'dense'}"]
-        holds = recalls[0] <= row["exact"] <= recalls[1] and losses[0] < row["local_loss"] < losses[1]
+    bounds = {("10%", "dense"): (0, 0.5, 0, 2.3), ("60%", "dense"): (0.99, 1, 2.7, 3), ("40%", "4"): (0.95, 1, 0, 2.35)}
+    for (share, top_k), (low, high, least, most) in bounds.items():
+        row = grid.loc[f"{share} of the steps with window 8, top-k {top_k}"]
+        holds = low <= row["exact"] <= high and least < row["local_loss"] < most
         yield Check(holds, f"{row.name}: recall {row['exact']:.2f}, local loss {row['local_loss']:.2f}", row["seeds"])
 
 
@@ -113,14 +101,12 @@ def _lengths(table: pd.DataFrame) -> Iterator[Check]:
 
 def _ingredients(table: pd.DataFrame) -> Iterator[Check]:
     recalls = curricula.outcomes(table, FAR).groupby("recipe")["exact"]
-    low, keys = recalls.min(), "two-token keys, {} landmarks"
+    low, seeds = recalls.min(), int(recalls.size().min())
     dense, near, plain = (low[n] for n in ("dense top-k", "needles near their question", "sparse, needles anywhere"))
     said = f"lowest seed: sparse, anywhere {plain:.2f}, near {near:.2f}, dense {dense:.2f}"
-    yield Check(dense < 0.3 < 0.6 < near < plain, said, int(recalls.size().min()))
-    mean, encoded = low[keys.format("mean")], low[keys.format("encoded")]
-    yield Check(
-        mean > encoded > 0.9, f"two-token keys {mean:.2f} (mean), {encoded:.2f} (encoded)", int(recalls.size().min())
-    )
+    yield Check(dense < 0.3 < 0.6 < near < plain, said, seeds)
+    mean, encoded = (low[f"two-token keys, {landmarks} landmarks"] for landmarks in ("mean", "encoded"))
+    yield Check(mean > encoded > 0.9, f"two-token keys {mean:.2f} (mean), {encoded:.2f} (encoded)", seeds)
 
 
 AFTERMATH = (
@@ -134,9 +120,8 @@ LENGTHS = (
     Claim("Do long rows from the beginning teach less than short ones, at each of four rates?", "yes", _lengths,
           "recall at 64K at the best rate"),
 )  # fmt: skip
-INGREDIENTS = (
-    Claim("What do near needles, dense top-k, mean landmarks change?", "how many seeds learn", _ingredients),
-)
+CHANGES = "What do near needles, dense top-k, mean landmarks change?"
+INGREDIENTS = (Claim(CHANGES, "how many seeds learn", _ingredients),)
 
 
 # ---- fine-tuning
@@ -156,15 +141,8 @@ def _unlearnt(table: pd.DataFrame) -> Iterator[Check]:
     yield Check(max(row["accuracy"], row["exact"]) < 0.1, said, row["seeds"])
 
 
-KEPT = dict.fromkeys(
-    (
-        "a tenth of long rows",
-        "a third of long rows",
-        "after long rows: a third of long rows",
-        "narrow window, short rows",
-    ),
-    (-0.05, 0.06),
-)
+LONG = ("a tenth of long rows", "a third of long rows", "after long rows: a third of long rows")
+KEPT = dict.fromkeys((*LONG, "narrow window, short rows"), (-0.05, 0.06))
 FINE_TUNING = (
     Claim("Does fine-tuning on short rows harm recall at 16K?", "yes",
           _decay("recall_16384", **dict.fromkeys(("short rows", "after long rows: short rows"), (-1, 0)))),
@@ -183,10 +161,8 @@ def _monitors(table: pd.DataFrame) -> Iterator[Check]:
         gain = arms.loc[name, "exact"] - arms.loc[ANEW, "exact"]
         said = f"{name}: {gain.max():+.2f} in seed {gain.idxmax()}, {(gain == 0).sum()} seeds unchanged"
         yield Check((gain == 0).sum() == 4 and gain.max() > 0.05, said, len(gain))
-    held = arms.loc["monitor holds the window"].loc[0]
-    yield Check(
-        held["exact"] == 1 and held["local_loss"] > 2.7, f"local loss there {held['local_loss']:.2f}", len(gain)
-    )
+    exact, loss = arms.loc[("monitor holds the window", 0), ["exact", "local_loss"]]
+    yield Check(exact == 1 and loss > 2.7, f"local loss there {loss:.2f}", len(gain))
 
 
 def _balance(table: pd.DataFrame) -> Iterator[Check]:
@@ -198,21 +174,16 @@ def _balance(table: pd.DataFrame) -> Iterator[Check]:
 
 
 STEERED = (
-    Claim(
-        "Does a window that follows the model do as well as the best plan?", "in recall; no lower local loss is shown",
-        lambda t: [above("recall", _recall(t, WARM, FOLLOWS), -0.05),
-                   includes_zero("local loss", _loss(t, WARM, FOLLOWS), ".3f")],
-    ),
+    Claim("Does a window that follows the model do as well as the best plan?",
+          "in recall; no lower local loss is shown", _less(WARM, FOLLOWS, (above, -0.05), (includes_zero,))),
     Claim("Do the monitors help?", "in the one seed in which they sound", _monitors),
 )  # fmt: skip
 STEERED_LENGTHS = (
-    Claim(
-        "Do steered lengths come up to short rows?", "not by need; open for the bandit",
-        lambda t: [below("by need", _recall(t, "short throughout", BY_NEED)),
-                   includes_zero("by a bandit", _recall(t, "short throughout", "lengths by a bandit")),
-                   includes_zero("by need less random lengths", _recall(t, "random lengths", BY_NEED))],
-        "recall at 16K, one rate",
-    ),
+    Claim("Do steered lengths come up to short rows?", "not by need; open for the bandit",
+          lambda t: [below("by need", _recall(t, "short throughout", BY_NEED)),
+                     includes_zero("by a bandit", _recall(t, "short throughout", "lengths by a bandit")),
+                     includes_zero("by need less random lengths", _recall(t, "random lengths", BY_NEED))],
+          "recall at 16K, one rate"),
 )  # fmt: skip
 BALANCE = (Claim("Does reasoning by need beat a fixed share?", "not shown", _balance, "the weaker of two recalls"),)
 
@@ -220,15 +191,15 @@ BALANCE = (Claim("Does reasoning by need beat a fixed share?", "not shown", _bal
 # ---- needles far away
 
 
-def _reached(task: str, **lowest: Real) -> Callable[[pd.DataFrame], Iterator[Check]]:
-    """Checks that the whole readers answer at least so much of a task, in both haystacks: `at_65536=0.85`."""
+def _reached(task: str, lowest: dict[int, Real]) -> Checks:
+    """Checks that the whole readers answer at least so much of a task at these lengths, in both haystacks."""
 
     def checks(table: pd.DataFrame) -> Iterator[Check]:
         rows = recall.recall_table(table)
         rows = rows[(rows["reader"] == "whole training") & (rows["task"] == task)]
-        for name, level in lowest.items():
-            here = rows[rows["length"] == int(name.removeprefix("at_"))]
-            said = f"{' and '.join(f'{share:.3f}' for share in here['exact'])} at {int(name.removeprefix('at_')):,}"
+        for length, level in lowest.items():
+            here = rows[rows["length"] == length]
+            said = f"{' and '.join(f'{share:.3f}' for share in here['exact'])} at {length:,}"
             yield Check(here["exact"].min() >= level, said, int(here["seeds"].min()))
 
     return checks
@@ -261,8 +232,8 @@ def _foretold(table: pd.DataFrame) -> Iterator[Check]:
 
 LONG_INPUTS = (
     Claim("Is one needle found in a million tokens, and in sixteen million?", "yes, in noise and in text",
-          _reached("one needle", at_1048576=0.99, at_16777216=0.95)),
-    Claim("Are two of six needles told apart at 64K?", "yes", _reached("six needles, two asked", at_65536=0.85)),
+          _reached("one needle", {MILLION: 0.99, SIXTEEN: 0.95})),
+    Claim("Are two of six needles told apart at 64K?", "yes", _reached("six needles, two asked", {65_536: 0.85})),
     Claim("Do distractors that grow with the input cost recall?", "in noise; in text it is not shown", _growing,
           "a million tokens less 4K"),
     Claim("Are sixteen million tokens read in minutes and kept in 4 GB?", "yes", _cost, repeated=True),

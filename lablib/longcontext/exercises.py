@@ -1,5 +1,6 @@
 """The exercises of notebooks 00, 01 and 02: solutions, and checks that guess the mistake."""
 
+import functools
 import math
 
 import torch
@@ -13,16 +14,14 @@ def pairs(length: int, window: int) -> int:
 
 
 @exercise(
-    "Exercise (pairs in a window)",
-    solution=pairs,
+    "Exercise (pairs in a window)", solution=pairs,
     hint="Row i (from 0) has i + 1 pairs until that reaches the window.",
-)
+)  # fmt: skip
 def check_pairs(answer) -> None:
     """`answer(length, window)`: query-key pairs of causal attention in a sliding window."""
     for length, window in ((6, 3), (10, 1), (4, 9), (100, 10)):
         found = attempt(answer, length, window)
-        expected = pairs(length, window)
-        if found == expected:
+        if found == pairs(length, window):
             continue
         if found == length * window:
             raise Mistake("Almost: the first rows have fewer tokens before them than the window holds.")
@@ -37,23 +36,21 @@ def reach(layers: int, window: int) -> int:
 
 
 @exercise(
-    "Exercise 1 (stacked reach)",
-    solution=reach,
+    "Exercise 1 (stacked reach)", solution=reach,
     hint="One layer hears of window - 1 earlier positions. The earliest of them heard of as many more.",
-)
+)  # fmt: skip
 def check_reach(answer) -> None:
     """`answer(layers, window)`: how many positions back the top layer can hear of."""
     for layers, window in ((1, 1), (1, 8), (2, 8), (4, 512)):
-        found, expected = attempt(answer, layers, window), reach(layers, window)
-        if found == expected:
+        found = attempt(answer, layers, window)
+        if found == reach(layers, window):
             continue
         if found == layers * window:
             raise Mistake("A window of w holds w positions, the token's own among them: how many lie before it?")
         if found == window - 1:
             raise Mistake("That is one layer. What does the layer below the key you read already know?")
-        raise Mistake(
-            f"For {layers} layers of window {window} you say {found}; count on paper for 2 layers of window 3."
-        )
+        here = f"{layers} layers of window {window}"
+        raise Mistake(f"For {here} you say {found}; count on paper for 2 layers of window 3.")
 
 
 def visible(position: int, chunk: int, size: int) -> bool:
@@ -62,28 +59,23 @@ def visible(position: int, chunk: int, size: int) -> bool:
 
 
 @exercise(
-    "Exercise 2 (when is a chunk visible?)",
-    solution=visible,
+    "Exercise 2 (when is a chunk visible?)", solution=visible,
     hint="The encoder reads a chunk in both directions. A token inside the chunk would see its own future.",
-)
+)  # fmt: skip
 def check_visible(answer) -> None:
     """`answer(position, chunk, size)`: may the token at `position` read chunk number `chunk`?"""
-    for size in (4, 8):
-        for position in range(4 * size):
-            for chunk in range(4):
-                found, expected = attempt(answer, position, chunk, size), visible(position, chunk, size)
-                if bool(found) == expected:
-                    continue
-                if found and chunk == position // size:
-                    raise Mistake(
-                        f"Token {position} would read chunk {chunk}, its own, of size {size}. The chunk is encoded in "
-                        "both directions: its landmark knows tokens that are still to come."
-                    )
-                if found:
-                    raise Mistake(
-                        f"Token {position} would read chunk {chunk} of size {size}, which lies in its future."
-                    )
-                raise Mistake(f"Token {position} may read chunk {chunk} of size {size}: all of it lies in the past.")
+    for size, position, chunk in [(n, i, chunk) for n in (4, 8) for i in range(4 * n) for chunk in range(4)]:
+        found = attempt(answer, position, chunk, size)
+        if bool(found) == visible(position, chunk, size):
+            continue
+        if found and chunk == position // size:
+            raise Mistake(
+                f"Token {position} would read chunk {chunk}, its own, of size {size}. The chunk is encoded in "
+                "both directions: its landmark knows tokens that are still to come."
+            )
+        if found:
+            raise Mistake(f"Token {position} would read chunk {chunk} of size {size}, which lies in its future.")
+        raise Mistake(f"Token {position} may read chunk {chunk} of size {size}: all of it lies in the past.")
 
 
 def score_gradient(weights: torch.Tensor, outputs: torch.Tensor, upstream: torch.Tensor) -> torch.Tensor:
@@ -93,23 +85,20 @@ def score_gradient(weights: torch.Tensor, outputs: torch.Tensor, upstream: torch
 
 
 @exercise(
-    "Exercise 3 (the gradient of a score)",
-    solution=score_gradient,
+    "Exercise 3 (the gradient of a score)", solution=score_gradient,
     hint="It stands above, in the cell with by_hand. What is the fused output in terms of weights and outputs?",
-)
+)  # fmt: skip
 def check_score_gradient(answer) -> None:
     """`answer(weights, outputs, upstream)`: d loss / d scores for weights = softmax(scores), O = sum w_c O_c."""
     generator = torch.Generator().manual_seed(3)
-    scores = torch.randn(4, generator=generator, dtype=torch.float64, requires_grad=True)
-    outputs = torch.randn(4, 6, generator=generator, dtype=torch.float64)
-    upstream = torch.randn(6, generator=generator, dtype=torch.float64)
+    draw = functools.partial(torch.randn, generator=generator, dtype=torch.float64)
+    scores, outputs, upstream = draw(4, requires_grad=True), draw(4, 6), draw(6)
     weights = scores.softmax(0)
     (expected,) = torch.autograd.grad(((weights @ outputs) * upstream).sum(), scores)
     found = attempt(answer, weights.detach(), outputs, upstream)
     if not isinstance(found, torch.Tensor) or found.shape != expected.shape:
-        raise Mistake(
-            f"Expected a tensor of shape (4,), one number a chunk; got {getattr(found, 'shape', type(found))}."
-        )
+        got = getattr(found, "shape", type(found))
+        raise Mistake(f"Expected a tensor of shape (4,), one number a chunk; got {got}.")
     direct = outputs @ upstream
     if torch.allclose(found, expected):
         return
@@ -127,10 +116,9 @@ def slope(step: int, start: int, steps: int, before: int, after: int) -> int:
 
 
 @exercise(
-    "Exercise 1 (a slope between two windows)",
-    solution=slope,
+    "Exercise 1 (a slope between two windows)", solution=slope,
     hint="Clip the share (step - start + 1) / (steps + 1) to [0, 1].",
-)
+)  # fmt: skip
 def check_slope(answer) -> None:
     """`answer(step, start, steps, before, after)`: the window at `step` on a linear slope of `steps` steps.
 
@@ -140,8 +128,7 @@ def check_slope(answer) -> None:
     for start, steps, before, after in ((100, 10, 8, 64), (0, 4, 8, 16), (50, 5, 64, 8)):
         for step in range(start + steps + 3):
             found = attempt(answer, step, start, steps, before, after)
-            expected = slope(step, start, steps, before, after)
-            if found == expected:
+            if found == slope(step, start, steps, before, after):
                 continue
             if not isinstance(found, int):
                 raise Mistake(f"A window is a whole number of tokens; at step {step} you say {found!r}. Round it.")
@@ -161,10 +148,9 @@ def alarm(recalls: list[float], drop: float) -> bool:
 
 
 @exercise(
-    "Exercise 2 (has retrieval faded?)",
-    solution=alarm,
+    "Exercise 2 (has retrieval faded?)", solution=alarm,
     hint="The better of the last two must still be too low. What if there is nothing before them?",
-)
+)  # fmt: skip
 def check_alarm(answer) -> None:
     """`answer(recalls, drop)`: True if both of the last two lie more than `drop` below the best of those before."""
     cases = [
@@ -181,9 +167,7 @@ def check_alarm(answer) -> None:
         found = attempt(answer, list(recalls), drop)
         if bool(found) == alarm(recalls, drop) and found is not None:
             continue
-        if found:
-            raise Mistake(f"False alarm at {recalls} with drop {drop}: this is {what}.")
-        raise Mistake(f"No alarm at {recalls} with drop {drop}: this is {what}.")
+        raise Mistake(f"{'False' if found else 'No'} alarm at {recalls} with drop {drop}: this is {what}.")
 
 
 def miss(tail: float, chunks: int, top_k: int) -> float:
@@ -193,26 +177,23 @@ def miss(tail: float, chunks: int, top_k: int) -> float:
 
 
 @exercise(
-    "Exercise 3 (the chance of a miss)",
-    solution=miss,
+    "Exercise 3 (the chance of a miss)", solution=miss,
     hint="One minus the chance of 0, 1, ... top_k - 1 higher scores; of i it is exp(-m) m^i / i!.",
-)
+)  # fmt: skip
 def check_miss(answer) -> None:
     """`answer(tail, chunks, top_k)`: the chance that at least `top_k` of so many noise chunks score higher.
 
     Each does with probability `tail`, independently; their number is Poisson with mean tail * chunks.
     """
     for tail, chunks, top_k in ((1e-3, 512, 1), (1e-3, 512, 4), (1e-6, 2**21, 4), (1e-3, 8192, 4)):
-        found, mean = attempt(answer, tail, chunks, top_k), tail * chunks
-        missed = miss(tail, chunks, top_k)
-        if isinstance(found, int | float) and math.isclose(found, missed, rel_tol=0.02, abs_tol=1e-9):
+        found, missed = attempt(answer, tail, chunks, top_k), miss(tail, chunks, top_k)
+        close = functools.partial(math.isclose, found if isinstance(found, int | float) else math.nan, rel_tol=0.02)
+        if close(missed, abs_tol=1e-9):
             continue
-        if isinstance(found, int | float) and math.isclose(found, 1 - missed, rel_tol=0.02):
+        if close(1 - missed):
             raise Mistake("That is the chance of finding it. A miss is the rest.")
-        if top_k > 1 and isinstance(found, int | float) and math.isclose(found, 1 - math.exp(-mean), rel_tol=0.02):
-            raise Mistake(
-                f"One chunk with a higher score is not enough: the needle is missed when {top_k} of them are."
-            )
+        if top_k > 1 and close(1 - math.exp(-tail * chunks)):
+            raise Mistake(f"One chunk with a higher score is not enough: the needle is missed when {top_k} are.")
         raise Mistake(
             f"With a tail of {tail:g}, {chunks} chunks and top-k {top_k} you say {found}. How many higher scores do "
             "you expect, and how many can the needle bear?"

@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 
 from lablib.data.questions import Questions, draw_questions, stratum_of
 from lablib.data.retrieval import RetrievalConfig
-from lablib.longcontext.seesaw import watch_retrieval
+from lablib.longcontext.seesaw import hooked, watch_retrieval
 from lablib.nn.hsa import Retriever
 from lablib.nn.model import LanguageModel
 from lablib.nn.streaming import Stream, encode, planted, read
@@ -66,16 +66,10 @@ def by_depth(answers: Answers, strata: int) -> list[dict[str, float]]:
     for part in range(strata):
         mine = Answers(*(x[stratum == part] for x in answers))
         missed, visible = int((mine.visible & ~mine.found).sum()), int(mine.visible.sum())
-        rows.append(
-            {
-                "depth": (part + 0.5) / strata,
-                "exact": float(mine.hit.all(dim=1).float().mean()),
-                "chunk_recall": 1 - missed / visible if visible else math.nan,
-                "missed": missed,
-                "visible": visible,
-                "asked": len(mine.hit),
-            }
-        )
+        found = {"exact": float(mine.hit.all(dim=1).float().mean())}
+        found["chunk_recall"] = 1 - missed / visible if visible else math.nan
+        counts = {"missed": missed, "visible": visible, "asked": len(mine.hit)}
+        rows.append({"depth": (part + 0.5) / strata} | found | counts)
     return rows
 
 
@@ -91,14 +85,9 @@ class ScoreSample(NamedTuple):
 
 @torch.no_grad()
 def sample_scores(
-    model: LanguageModel,
-    cfg: RetrievalConfig,
-    length: int,
-    haystacks: int,
-    number: int,
-    generator: Generator,
+    model: LanguageModel, cfg: RetrievalConfig, length: int, haystacks: int, number: int, generator: Generator,
     text: Tensor | None = None,
-) -> ScoreSample:
+) -> ScoreSample:  # fmt: skip
     """Scores of `number` questions on each of several haystacks of `length` tokens, in the last HSA layer.
 
     The chunks of one haystack are noise to the questions of all of them.
@@ -110,11 +99,8 @@ def sample_scores(
         stream = encode(model, questions.haystack)
         asked = planted(model, stream, questions.haystack, questions.starts, questions.plants)
         calls: list[Tensor] = []
-        handle = retriever.register_forward_pre_hook(lambda module, call, into=calls: into.append(call[0]))
-        try:
+        with hooked(model, Retriever, lambda module, call, out, into=calls: into.append(call[0])):
             read(model, asked, questions.tails, keep=1)
-        finally:
-            handle.remove()
         query = retriever.queries(calls[-1])[:, 0, -1]
         # chunks that are still open, and seen by none, have no patch: they make no needle here
         of_needle = asked.patches.chunks == questions.evidence // model.cfg.chunk

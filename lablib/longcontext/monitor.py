@@ -14,8 +14,8 @@ from torch import Generator, Tensor, nn
 
 from lablib.data.batch import Batch
 from lablib.longcontext.rows import Rows, at_length
-from lablib.longcontext.seesaw import answer_questions, gradient_norm
-from lablib.longcontext.stages import KINDS
+from lablib.longcontext.seesaw import answer_questions, path_gradients
+from lablib.longcontext.stages import ASKED, KINDS
 from lablib.nn.attention import Attention
 from lablib.nn.hsa import SparseAttention
 from lablib.nn.model import LanguageModel
@@ -50,16 +50,15 @@ def watch_shares(model: LanguageModel) -> Iterator[list[float]]:
     def keep(module: nn.Module, given: Any, out: tuple[Tensor, Any]) -> None:
         norms[module] = out[0].detach().norm(dim=-1)
 
-    def finish(module: nn.Module, given: Any, out: Tensor) -> None:
+    def finish(*call: Any) -> None:
         pairs = [(norms[parts[SparseAttention]], norms[parts[Attention]]) for parts in layers]
         found = [(hsa / (hsa + swa)).mean() for hsa, swa in pairs]
         shares.append(float(torch.stack(found).mean()) if found else math.nan)
 
     with ExitStack() as hooks:
         hooks.enter_context(model.register_forward_hook(finish))
-        for parts in layers:
-            for kind in (SparseAttention, Attention):
-                hooks.enter_context(parts[kind].register_forward_hook(keep))
+        for part in [parts[kind] for parts in layers for kind in (SparseAttention, Attention)]:
+            hooks.enter_context(part.register_forward_hook(keep))
         yield shares
 
 
@@ -76,17 +75,12 @@ class SeesawMonitor(Hook):
     touched, so a monitor that only warns changes nothing.
     """
 
+    kept = ("recalls", "windows", "held", "raised")
+
     def __init__(
-        self,
-        rows: Rows,
-        lengths: Sequence[int],
-        every: int,
-        seed: int,
-        *,
-        questions: int = 50,
-        act: Literal["warn", "hold", "raise"] = "warn",
-        tell: Callable[[str], None] | None = None,
-    ):
+        self, rows: Rows, lengths: Sequence[int], every: int, seed: int, *, questions: int = 50,
+        act: Literal["warn", "hold", "raise"] = "warn", tell: Callable[[str], None] = lambda line: None,
+    ):  # fmt: skip
         if act not in ("warn", "hold", "raise"):
             raise ValueError(f"act is {act!r}; expected warn, hold or raise")
         self.rows, self.lengths, self.every, self.seed = rows, tuple(lengths), every, seed
@@ -103,9 +97,7 @@ class SeesawMonitor(Hook):
             self.rows.kind_weights = raised(self.rows.kind_weights, self.raised)
 
     def after_backward(self, step: int, model: LanguageModel, batch: Batch, logits: Tensor, row: dict) -> None:
-        path = model.hsa_parameters()
-        hsa = gradient_norm(list(path.values()))
-        other = gradient_norm([p for name, p in model.named_parameters() if name not in path])
+        hsa, other = path_gradients(model)
         row["global_grad"] = hsa / (hsa + other) if hsa + other > 0 else math.nan
 
     def at_eval(self, step: int, model: LanguageModel, row: dict[str, Any]) -> None:
@@ -129,11 +121,11 @@ class SeesawMonitor(Hook):
         elif self.act == "raise":
             self.raised = min(2 * self.raised, 8.0)
             line += f"; rows that need retrieval are drawn {self.raised:g} times as often"
-        if self.tell is not None:
-            self.tell(line)
+        self.tell(line)
 
     @torch.no_grad()
     def global_share(self, model: LanguageModel) -> float:
+        """The share of HSA in the output of the attentions, on rows that need retrieval."""
         batch = self.rows.source("retrieval", max(self.rows.lengths))(16, Generator().manual_seed(self.seed))
         with watch_shares(model) as shares:
             model(batch.tokens)
@@ -146,15 +138,7 @@ class SeesawMonitor(Hook):
         hits = answer_questions(model, data, length, self.questions, generator, self.rows.text)["hit"]
         return sum(hits) / len(hits)
 
-    def state(self) -> dict[str, Any]:
-        return {"recalls": self.recalls, "windows": self.windows, "held": self.held, "raised": self.raised}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.recalls, self.windows = list(state["recalls"]), list(state["windows"])
-        self.held, self.raised = state["held"], state["raised"]
-
 
 def raised(weights: Sequence[float], factor: float) -> list[float]:
     """Weights of the kinds with those of retrieval and reasoning multiplied."""
-    asked = {KINDS.index("retrieval"), KINDS.index("reasoning")}
-    return [weight * factor if i in asked else weight for i, weight in enumerate(weights)]
+    return [weight * factor if kind in ASKED else weight for kind, weight in zip(KINDS, weights, strict=True)]

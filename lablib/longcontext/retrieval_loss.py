@@ -6,7 +6,6 @@ an ablation, off by default: does a wide window starve retrieval less if retriev
 
 import math
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lablib.data.batch import Batch
+from lablib.longcontext.seesaw import hooked
 from lablib.nn.hsa import Retriever
 from lablib.ops.hsa import visible_chunks
 from lablib.train.losses import next_token_loss
@@ -31,17 +31,11 @@ def with_retrieval_loss(share: float) -> Objective:
 
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         calls: list[tuple[Retriever, tuple[Any, ...]]] = []
-        retrievers = [module for module in model.modules() if isinstance(module, Retriever)]
-        with ExitStack() as hooks:
-            for module in retrievers:
-                hooks.enter_context(
-                    module.register_forward_hook(lambda module, given, out: calls.append((module, given)))
-                )
+        with hooked(model, Retriever, lambda module, given, out: calls.append((module, given))):
             loss, logits = next_token_loss(model, batch)
         for retriever, (x, landmarks, positions, *_) in calls:
-            loss = loss + share * retrieval_loss(
-                retriever.queries(x), landmarks, positions, retriever.chunk, batch.evidence
-            )
+            queries = retriever.queries(x)
+            loss = loss + share * retrieval_loss(queries, landmarks, positions, retriever.chunk, batch.evidence)
         return loss, logits
 
     return objective

@@ -6,7 +6,7 @@ chunks chosen, and the margin by which they were chosen.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -30,11 +30,17 @@ from lablib.train.hooks import Hook
 def watch_retrieval(model: nn.Module) -> Iterator[list[Selection]]:
     """A list that receives the selection of every retrieval inside the block, in order of depth."""
     seen: list[Selection] = []
-    modules = [module for module in model.modules() if isinstance(module, Retriever)]
-    with ExitStack() as hooks:
-        for module in modules:
-            hooks.enter_context(module.register_forward_hook(lambda *call: seen.append(call[-1])))
+    with hooked(model, Retriever, lambda *call: seen.append(call[-1])):
         yield seen
+
+
+@contextmanager
+def hooked(model: nn.Module, kind: type[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
+    """Inside the block every module of a kind calls `hook(module, given, out)` after its forward pass."""
+    with ExitStack() as hooks:
+        for module in [module for module in model.modules() if isinstance(module, kind)]:
+            hooks.enter_context(module.register_forward_hook(hook))
+        yield
 
 
 class RetrievalProbe(Hook):
@@ -49,15 +55,17 @@ class RetrievalProbe(Hook):
         distance = torch.arange(asked.shape[1]) - batch.evidence
         hit = (logits.argmax(-1) == batch.targets).float()
         inside = asked & (distance <= model.reach)
-        row["accuracy"] = mean_where(hit, asked)
-        row["accuracy_inside"], row["accuracy_outside"] = (
-            mean_where(hit, inside),
-            mean_where(hit, asked & ~inside),
-        )
-        path = model.hsa_parameters()
+        for name, where in {"": asked, "_inside": inside, "_outside": asked & ~inside}.items():
+            row[f"accuracy{name}"] = mean_where(hit, where)
         row["retrieval_grad"] = gradient_norm(model.retrieval_parameters())
-        row["hsa_grad"] = gradient_norm(list(path.values()))
-        row["other_grad"] = gradient_norm([p for name, p in model.named_parameters() if name not in path])
+        row["hsa_grad"], row["other_grad"] = path_gradients(model)
+
+
+def path_gradients(model: LanguageModel) -> tuple[float, float]:
+    """Norms of the gradient on the whole HSA path (NaN without HSA) and on the rest."""
+    path = model.hsa_parameters()
+    rest = [parameter for name, parameter in model.named_parameters() if name not in path]
+    return gradient_norm(list(path.values())), gradient_norm(rest)
 
 
 def gradient_norm(parameters: list[nn.Parameter]) -> float:
@@ -69,14 +77,9 @@ def gradient_norm(parameters: list[nn.Parameter]) -> float:
 
 @torch.no_grad()
 def answer_questions(
-    model: LanguageModel,
-    cfg: RetrievalConfig,
-    length: int,
-    number: int,
-    generator: Generator,
-    text: Tensor | None = None,
-    **harder: Any,
-) -> dict[str, list[float]]:
+    model: LanguageModel, cfg: RetrievalConfig, length: int, number: int, generator: Generator,
+    text: Tensor | None = None, **harder: Any,
+) -> dict[str, list[float]]:  # fmt: skip
     """Ask `number` questions on one haystack of `length` tokens; a value a question for each measure.
 
     `harder` goes to `draw_questions`: more needles, distractors, another form.
@@ -87,8 +90,7 @@ def answer_questions(
     lured         1 if the largest logit is another value that the question planted
     """
     questions = draw_questions(cfg, length, number, generator, text, **harder)
-    results: dict[str, list[float]] = {}
-    streamed = "full" not in model.cfg.plan
+    rows, streamed = [], "full" not in model.cfg.plan
     stream = encode(model, questions.haystack) if streamed else None
     for i in range(number):
         with watch_retrieval(model) as seen:
@@ -97,51 +99,46 @@ def answer_questions(
                     logits = read(model, now, questions.tails[i : i + 1], keep=1)[0, -1]
             else:
                 logits = model(questions.planted(i))[0, -1]
-        row = {
-            "hit": float(logits.argmax() == questions.answers[i, -1]),
-            "distance": float(length - 1 - questions.evidence[i, -1]),
-        }
-        planted = questions.plants[i][(questions.plants[i] >= cfg.first_value) & (questions.plants[i] < cfg.mark)]
-        row["lured"] = float(not row["hit"] and logits.argmax() in planted)
-        if seen:
-            row |= describe_selection(seen[-1], questions, i, length - 1, model)
-        for name, value in row.items():
-            results.setdefault(name, []).append(value)
-    return results
+        best, plants = logits.argmax(), questions.plants[i]
+        hit, values = bool(best == questions.answers[i, -1]), plants[(plants >= cfg.first_value) & (plants < cfg.mark)]
+        row = {"hit": float(hit), "distance": float(length - 1 - questions.evidence[i, -1])}
+        row["lured"] = float(not hit and best in values)
+        rows.append(row | (describe_selection(seen[-1], questions, i, length - 1, model) if seen else {}))
+    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
 
 
 def ask(
-    model: LanguageModel,
-    cfg: RetrievalConfig,
-    length: int,
-    haystacks: int,
-    number: int,
-    generator: Generator,
-    text: Tensor | None = None,
-    **harder: Any,
+    model: LanguageModel, cfg: RetrievalConfig, length: int, haystacks: int, *given: Any, **harder: Any
 ) -> dict[str, np.ndarray]:
     """`answer_questions` on several haystacks: a value a question for each measure."""
-    parts = [answer_questions(model, cfg, length, number, generator, text, **harder) for _ in range(haystacks)]
+    parts = [answer_questions(model, cfg, length, *given, **harder) for _ in range(haystacks)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def exact_and_chunks(answers: dict[str, np.ndarray]) -> dict[str, float]:
+    """Exact recall of what `ask` returned, and how often a chunk that can be chosen is (NaN where none can)."""
+    chosen = answers["chunk_recall"][answers["visible"] > 0]
+    return {"exact": mean_of(answers["hit"]), "chunk_recall": mean_of(chosen)}
+
+
+def mean_of(values: np.ndarray) -> float:
+    """The mean of the values that are known; NaN where none is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def describe_selection(
     selection: Selection, questions: Questions, question: int, position: int, model: LanguageModel
 ) -> dict[str, float]:
     """Recall, margin and near share of the last position's selection in one HSA layer (its first retrieval head)."""
-    chunks, scores = selection.chunks[0, 0, -1], selection.scores[0, 0, -1]
-    size = model.cfg.chunk
+    chunks, scores, size = selection.chunks[0, 0, -1], selection.scores[0, 0, -1], model.cfg.chunk
     needle = int(questions.evidence[question, -1]) // size
     found = (chunks == needle) & (scores > -math.inf)
-    row = {"chunk_recall": float(found.any()), "visible": float((needle + 1) * size <= position)}
-    if bool(found.any()):
-        others = scores[~found]
-        best = float(others.max()) if len(others) else -math.inf
-        row["margin"] = float(scores[found][0]) - best if best > -math.inf else math.nan
-    else:
-        row["margin"] = math.nan
-    row["near_share"] = near_share(chunks, scores, position, model)
-    return row
+    row = {"chunk_recall": float(found.any()), "visible": float((needle + 1) * size <= position), "margin": math.nan}
+    best = max(scores[~found].tolist(), default=-math.inf)
+    if bool(found.any()) and best > -math.inf:
+        row["margin"] = float(scores[found][0]) - best
+    return row | {"near_share": near_share(chunks, scores, position, model)}
 
 
 def near_share(chunks: Int[Tensor, " k"], scores: Float[Tensor, " k"], position: int, model: LanguageModel) -> float:

@@ -6,7 +6,7 @@ the row, then a window of 4K and a sparse top-k, then longer rows. The toy's sta
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -16,6 +16,11 @@ from lablib.train.optim import OptimConfig
 from lablib.train.schedule import ScheduleConfig, factor
 
 KINDS = ("retrieval", "reasoning", "plain", "copied")
+ASKED = KINDS[:2]  # the kinds with a question in each row
+
+
+def _no_weights(weights: tuple[float, ...]) -> bool:
+    return not all(0 <= weight < math.inf for weight in weights) or sum(weights) == 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +36,8 @@ class Mix(Config):
     plain: float = 0.0
     copied: float = 0.0
 
-    def __post_init__(self):
-        super().__post_init__()
-        if not all(0 <= weight < math.inf for weight in self.weights) or sum(self.weights) == 0:
-            raise ValueError(f"a mix needs weights >= 0 that do not sum to zero; got {self.flat()}")
+    def faults(self) -> Iterator[tuple[bool, str]]:
+        yield _no_weights(self.weights), f"a mix needs weights >= 0 that do not sum to zero; got {self.flat()}"
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -66,31 +69,20 @@ class Stage(Config):
     rate: Literal["through", "warm up again", "start anew"] = "through"
     shrinks: bool = False
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.stop <= self.start:
-            raise ValueError(f"a stage from step {self.start} to {self.stop} has no step; set stop above start")
-        if self.window < 1 or (self.top_k is not None and self.top_k < 1):
-            raise ValueError(
-                f"window is {self.window} and top_k {self.top_k}: expected at least 1 (top_k=None reads all chunks)"
-            )
-        if not self.lengths or min(self.lengths) < 1:
-            raise ValueError(f"lengths is {self.lengths}; expected at least one length of at least one token")
-        weights = self.weights
-        finite = all(0 <= weight < math.inf for weight in weights)
-        if len(weights) != len(self.lengths) or not finite or sum(weights) == 0:
-            raise ValueError(
-                f"length_weights is {weights} for the lengths {self.lengths}: expected one weight >= 0 for each, "
-                "not all of them zero"
-            )
-        if not 0 <= self.transition_steps <= self.stop - self.start:
-            raise ValueError(
-                f"transition_steps is {self.transition_steps}; expected 0 to {self.stop - self.start}, the stage"
-            )
-        if (self.transition == "step") != (self.transition_steps == 0):
-            raise ValueError(
-                f"transition {self.transition!r} with {self.transition_steps} steps: a step takes 0, a slope more"
-            )
+    def faults(self) -> Iterator[tuple[bool, str]]:
+        window, top_k, lengths, steps = self.window, self.top_k, self.lengths, self.transition_steps
+        start, stop = self.start, self.stop
+        yield stop <= start, f"a stage from step {start} to {stop} has no step; set stop above start"
+        too_few = window < 1 or (top_k is not None and top_k < 1)
+        yield too_few, f"window is {window} and top_k {top_k}: expected at least 1 (top_k=None reads all chunks)"
+        at_least = "expected at least one length of at least one token"
+        yield min(lengths, default=0) < 1, f"lengths is {lengths}; {at_least}"
+        each = "expected one weight >= 0 for each, not all of them zero"
+        unfit = len(self.weights) != len(lengths) or _no_weights(self.weights)
+        yield unfit, f"length_weights is {self.weights} for the lengths {lengths}: {each}"
+        yield not 0 <= steps <= stop - start, f"transition_steps is {steps}; expected 0 to {stop - start}, the stage"
+        unlike = (self.transition == "step") != (steps == 0)
+        yield unlike, f"transition {self.transition!r} with {steps} steps: a step takes 0, a slope more"
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -109,20 +101,15 @@ class Curriculum(Config):
     optim: OptimConfig = OptimConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
-    def __post_init__(self):
-        super().__post_init__()
-        if not self.stages:
-            raise ValueError("stages is empty; a curriculum has at least one stage")
-        if self.stages[0].start != 0:
-            raise ValueError(f"stages[0].start is {self.stages[0].start}; the first stage starts at step 0")
-        for i, (before, after) in enumerate(pairwise(self.stages), start=1):
-            _check_transition(i, before, after)
-        longest = max(max(stage.lengths) for stage in self.stages)
-        if longest > self.tokens:
-            raise ValueError(
-                f"tokens is {self.tokens} a batch, but a stage has rows of {longest} tokens; set tokens to a multiple "
-                "of that, or the lengths lower"
-            )
+    def faults(self) -> Iterator[tuple[bool, str]]:
+        yield not self.stages, "stages is empty; a curriculum has at least one stage"
+        first, longest = self.stages[0].start, max(max(stage.lengths) for stage in self.stages)
+        yield first != 0, f"stages[0].start is {first}; the first stage starts at step 0"
+        for number, (before, after) in enumerate(pairwise(self.stages), start=1):
+            yield from _transition_faults(f"stages[{number}]", before, after)
+        way_out = "set tokens to a multiple of that, or the lengths lower"
+        too_long = f"tokens is {self.tokens} a batch, but a stage has rows of {longest} tokens; {way_out}"
+        yield longest > self.tokens, too_long
 
     @property
     def steps(self) -> int:
@@ -130,7 +117,7 @@ class Curriculum(Config):
 
     def number_at(self, step: int) -> int:
         """Which stage `step` belongs to; the last one from its end on."""
-        return next((i for i, stage in enumerate(self.stages) if step < stage.stop), len(self.stages) - 1)
+        return sum(step >= stage.stop for stage in self.stages[:-1])
 
     def at_step(self, step: int) -> Stage:
         """The stage that `step` belongs to."""
@@ -156,8 +143,7 @@ class Curriculum(Config):
         return share
 
     def _between(self, step: int, value: Callable[[Stage], int]) -> int:
-        number = self.number_at(step)
-        stage = self.stages[number]
+        number, stage = self.number_at(step), self.at_step(step)
         if number == 0 or step - stage.start >= stage.transition_steps:
             return value(stage)
         before = value(self.stages[number - 1])
@@ -170,17 +156,11 @@ def transition_share(stage: Stage, step: int) -> float:
     return 0.5 * (1 - math.cos(math.pi * done)) if stage.transition == "cosine" else done
 
 
-def _check_transition(number: int, before: Stage, after: Stage) -> None:
-    if after.start != before.stop:
-        kind = "a gap" if after.start > before.stop else "an overlap"
-        raise ValueError(
-            f"stages[{number}].start is {after.start}, but the stage before stops at {before.stop}: {kind} of "
-            f"{abs(after.start - before.stop)} steps; set start={before.stop}"
-        )
-    shorter = max(after.lengths) < max(before.lengths)
-    if (shorter or after.window < before.window) and not after.shrinks:
-        name = "lengths" if shorter else "window"
-        raise ValueError(
-            f"stages[{number}].{name} is {getattr(after, name)}, after {getattr(before, name)}: stages do not shrink; "
-            "set shrinks=True on it if that is meant"
-        )
+def _transition_faults(name: str, before: Stage, after: Stage) -> Iterator[tuple[bool, str]]:
+    apart, way_out = after.start - before.stop, f"set start={before.stop}"
+    gap = f"{'a gap' if apart > 0 else 'an overlap'} of {abs(apart)} steps; {way_out}"
+    yield apart != 0, f"{name}.start is {after.start}, but the stage before stops at {before.stop}: {gap}"
+    meant = "stages do not shrink; set shrinks=True on it if that is meant"
+    shorter, narrower = max(after.lengths) < max(before.lengths), after.window < before.window
+    yield shorter and not after.shrinks, f"{name}.lengths is {after.lengths}, after {before.lengths}: {meant}"
+    yield narrower and not after.shrinks, f"{name}.window is {after.window}, after {before.window}: {meant}"

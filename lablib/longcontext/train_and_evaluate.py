@@ -5,7 +5,9 @@ differ in the seed alone.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -17,16 +19,16 @@ from lablib.core.seeds import generator, seed_of
 from lablib.core.weights_cache import weights_place
 from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.ablation import windows_cut, without_retrieval
-from lablib.longcontext.adaptive import AdaptiveMix, AdaptiveWindow, LengthBandit
+from lablib.longcontext.adaptive import AdaptiveMix, AdaptiveWindow, LengthBandit, answered
 from lablib.longcontext.curriculum import train_curriculum
 from lablib.longcontext.monitor import SeesawMonitor
 from lablib.longcontext.retrieval_loss import with_retrieval_loss
 from lablib.longcontext.rows import CHAINS, Rows
-from lablib.longcontext.seesaw import ask
+from lablib.longcontext.seesaw import ask, exact_and_chunks
 from lablib.longcontext.stages import KINDS, Curriculum, Mix, Stage
 from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig
-from lablib.train.evaluate import accuracy, budget, forward_flops
+from lablib.train.evaluate import budget, forward_flops
 from lablib.train.hooks import Hook
 from lablib.train.losses import cross_entropy
 from lablib.train.schedule import ScheduleConfig
@@ -70,49 +72,37 @@ class RecipeConfig(Config):
     scales: ClassVar = {
         "smoke": {
             "curriculum": Curriculum(stages=(Stage(start=0, stop=16),), tokens=256, log_every=2),
-            "probe_every": 2,
-            "probe_lengths": (64, 128),
-            "probe_questions": 4,
-            "lengths": (64, 256),
-            "haystacks": 1,
-            "questions": 4,
+            **{"probe_every": 2, "probe_lengths": (64, 128), "probe_questions": 4},
+            **{"lengths": (64, 256), "haystacks": 1, "questions": 4},
         },
         "lab": {"haystacks": 2, "questions": 25, "lengths": (64, 4096, 16_384)},
-        "full": {},
     }
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.model.vocab != self.data.vocab:
-            raise ValueError(f"model.vocab is {self.model.vocab}, but the data has {self.data.vocab} token ids")
-        if self.probe_every % self.curriculum.log_every:
-            raise ValueError(
-                f"probe_every is {self.probe_every}, but a row is logged every {self.curriculum.log_every} steps only; "
-                "set it to a multiple"
-            )
-        if min(self.lengths + self.probe_lengths) < self.data.length:
-            raise ValueError(f"lengths {self.lengths} and {self.probe_lengths} begin below {self.data.length} tokens")
-        _check_rows(self)
+    def faults(self) -> Iterator[tuple[bool, str]]:
+        vocab, log_every, shortest = self.data.vocab, self.curriculum.log_every, self.data.length
+        yield self.model.vocab != vocab, f"model.vocab is {self.model.vocab}, but the data has {vocab} token ids"
+        logged = f"but a row is logged every {log_every} steps only; set it to a multiple"
+        yield self.probe_every % log_every, f"probe_every is {self.probe_every}, {logged}"
+        below = f"lengths {self.lengths} and {self.probe_lengths} begin below {shortest} tokens"
+        yield min(self.lengths + self.probe_lengths) < shortest, below
+        for number, stage in enumerate(self.curriculum.stages):
+            for length in stage.lengths:
+                yield from _row_faults(self, f"stages[{number}]", stage, length)
 
 
-def _check_rows(cfg: RecipeConfig) -> None:
+def _row_faults(cfg: RecipeConfig, name: str, stage: Stage, length: int) -> Iterator[tuple[bool, str]]:
     """Every row of every stage can be drawn: refused now, not when a late stage begins."""
-    rows = Rows(cfg.data, per_token=cfg.per_token)
-    for number, stage in enumerate(cfg.curriculum.stages):
-        for length in stage.lengths:
-            if cfg.curriculum.tokens % length:
-                raise ValueError(
-                    f"stages[{number}].lengths has {length}, which does not divide the {cfg.curriculum.tokens} tokens "
-                    "of a batch; batches would differ in tokens"
-                )
-            try:
-                rows.needles(length)
-                if stage.mix.copied:
-                    rows.needles(length // 2)
-                if stage.mix.reasoning:
-                    rows.needles(length).replace(**CHAINS)
-            except ValueError as error:
-                raise ValueError(f"stages[{number}] has rows of {length} tokens: {error}") from error
+    rows, tokens = Rows(cfg.data, per_token=cfg.per_token), cfg.curriculum.tokens
+    uneven = f"{name}.lengths has {length}, which does not divide the {tokens} tokens of a batch"
+    yield tokens % length, f"{uneven}; batches would differ in tokens"
+    try:
+        rows.needles(length)
+        if stage.mix.copied:
+            rows.needles(length // 2)
+        if stage.mix.reasoning:
+            rows.needles(length).replace(**CHAINS)
+    except ValueError as error:
+        raise ValueError(f"{name} has rows of {length} tokens: {error}") from error
 
 
 def stages_to(total: int, *parts: tuple[float, dict[str, Any]]) -> tuple[Stage, ...]:
@@ -120,10 +110,8 @@ def stages_to(total: int, *parts: tuple[float, dict[str, Any]]) -> tuple[Stage, 
     ends = np.cumsum([0.0] + [share for share, _ in parts])
     if not math.isclose(ends[-1], 1):
         raise ValueError(f"the shares {[share for share, _ in parts]} sum to {ends[-1]:g}, not to 1")
-    steps = [round(total * end) for end in ends]
-    return tuple(
-        Stage(start=begin, stop=end, **fields) for (_, fields), begin, end in zip(parts, steps, steps[1:], strict=False)
-    )
+    steps = pairwise(round(total * end) for end in ends)
+    return tuple(Stage(start=start, stop=stop, **part) for (_, part), (start, stop) in zip(parts, steps, strict=True))
 
 
 def curriculum_at(scale: str, total: int, *parts: tuple[float, dict[str, Any]], **fields: Any) -> Curriculum:
@@ -149,16 +137,10 @@ def train_and_ask(cfg: RecipeConfig) -> pd.DataFrame:
     """
     model, rows = LanguageModel(cfg.model, generator("weights", cfg.seed)), Rows(cfg.data, per_token=cfg.per_token)
     place = weights_place("longcontext/recipe", TRAINING, cfg.replace(lengths=(64,), haystacks=1, questions=1).digest())
+    steers, objective = steering(cfg, rows), with_retrieval_loss(cfg.retrieval_loss)
+    more = {"hooks": steers, "checkpoint": place, "objective": objective}
     try:
-        table = train_curriculum(
-            model,
-            cfg.curriculum,
-            rows,
-            generator("training", cfg.seed),
-            hooks=steering(cfg, rows),
-            checkpoint=place,
-            objective=with_retrieval_loss(cfg.retrieval_loss),
-        )
+        table = train_curriculum(model, cfg.curriculum, rows, generator("training", cfg.seed), **more)
     except FloatingPointError:
         return pd.DataFrame([{"phase": "test", "length": length, "diverged": 1.0} for length in cfg.lengths])
     return measured(model, cfg, table.assign(phase="train"))
@@ -175,14 +157,14 @@ def measured(model: LanguageModel, cfg: RecipeConfig, *tables: pd.DataFrame) -> 
 def steering(cfg: RecipeConfig, rows: Rows) -> list[Hook]:
     """The hooks of a recipe: what steers, and the monitor, which watches every run."""
     seed, every = seed_of("probe", cfg.seed), cfg.probe_every
-    steers: dict[str, list[Hook]] = {
-        "mix": [AdaptiveMix(rows, every, seed)],
-        "window": [AdaptiveWindow(rows, cfg.windows, every, seed)],
-        "bandit": [LengthBandit(rows, every, seed)],
-    }
     act = {"monitor holds": "hold", "monitor raises": "raise"}.get(cfg.steering, "warn")
-    monitor = SeesawMonitor(rows, cfg.probe_lengths, every, seed, questions=cfg.probe_questions, act=act)
-    return [*steers.get(cfg.steering, []), monitor]
+    hooks: dict[str, Hook] = {
+        "mix": AdaptiveMix(rows, every, seed),
+        "window": AdaptiveWindow(rows, cfg.windows, every, seed),
+        "bandit": LengthBandit(rows, every, seed),
+        "monitor": SeesawMonitor(rows, cfg.probe_lengths, every, seed, questions=cfg.probe_questions, act=act),
+    }
+    return [hooks[name] for name in (cfg.steering, "monitor") if name in hooks]
 
 
 def ask_everything(model: LanguageModel, cfg: RecipeConfig) -> pd.DataFrame:
@@ -192,9 +174,8 @@ def ask_everything(model: LanguageModel, cfg: RecipeConfig) -> pd.DataFrame:
     window, own = model.window, model.top_k
     for top_k in cfg.ask_top_k or (own,):
         model.set_reading(window, top_k)
-        rows += [
-            {"phase": "test", "length": n, "asked_top_k": top_k, **answered_far(model, cfg, n)} for n in cfg.lengths
-        ]
+        asked = {"phase": "test", "asked_top_k": top_k}
+        rows += [{**asked, "length": length, **answered_far(model, cfg, length)} for length in cfg.lengths]
     model.set_reading(window, own)
     return pd.DataFrame(rows)
 
@@ -211,33 +192,28 @@ def answered_near(model: LanguageModel, cfg: RecipeConfig, length: int) -> dict[
         row = {"local_loss": float(cross_entropy(model(plain.tokens), plain.targets, plain.weight))}
         asked = rows.source("retrieval", length)(32, random)
         with without_retrieval(model):
-            row["window_alone"] = accuracy(model(asked.tokens), asked, asked.weight > 0)
+            row["window_alone"] = answered(model, asked)
         with windows_cut(model, model.cfg.chunk):
-            row["hsa_alone"] = accuracy(model(asked.tokens), asked, asked.weight > 0)
-        row["accuracy"] = accuracy(model(asked.tokens), asked, asked.weight > 0)
+            row["hsa_alone"] = answered(model, asked)
+        row["accuracy"] = answered(model, asked)
         if asks_chains(cfg):
-            chains = rows.source("chains", length)(32, random)
-            row["accuracy_reasoning"] = accuracy(model(chains.tokens), chains, chains.weight > 0)
+            row["accuracy_reasoning"] = answered(model, rows.source("chains", length)(32, random))
         found.append(row)
     return {name: float(np.mean([row[name] for row in found])) for name in found[0]}
 
 
 def answered_far(model: LanguageModel, cfg: RecipeConfig, length: int) -> dict[str, float]:
     """Exact recall at a length and how often the needle's chunk is chosen; chains too, where they were trained."""
+
+    def asked(data: RetrievalConfig, needles: int) -> dict[str, float]:
+        random = generator("questions", cfg.seed)
+        return exact_and_chunks(ask(model, data, length, cfg.haystacks, cfg.questions, random, num_needles=needles))
+
     found = {"state_bytes": float(model.cfg.replace(window=model.window).state_bytes(length))}
-    found["exact"], found["chunk_recall"] = _answers(model, cfg, cfg.data, length, cfg.needles)
+    found |= asked(cfg.data, cfg.needles)
     if asks_chains(cfg):
-        found["exact_reasoning"], _ = _answers(model, cfg, cfg.data.replace(**CHAINS), length, CHAINS["num_pairs"])
+        found["exact_reasoning"] = asked(cfg.data.replace(**CHAINS), CHAINS["num_pairs"])["exact"]
     return found
-
-
-def _answers(
-    model: LanguageModel, cfg: RecipeConfig, data: RetrievalConfig, length: int, needles: int
-) -> tuple[float, float]:
-    random = generator("questions", cfg.seed)
-    found = ask(model, data, length, cfg.haystacks, cfg.questions, random, num_needles=needles)
-    chosen = found["chunk_recall"][found["visible"] > 0]
-    return float(found["hit"].mean()), float(chosen.mean()) if len(chosen) else math.nan
 
 
 def asks_chains(cfg: RecipeConfig) -> bool:
@@ -262,8 +238,7 @@ def train_answers(cfg: RecipeConfig) -> float:
 def train_flops(model: LanguageModel, cfg: RecipeConfig, table: pd.DataFrame) -> float:
     """FLOPs of the training, counted at the window, top-k and length of each logged step; backward twice forward."""
     before, total = (model.window, model.top_k), 0.0
-    kinds = table.groupby(["window", "top_k", "row_length"]).size()
-    for (window, top_k, length), number in kinds.items():
+    for (window, top_k, length), number in table.groupby(["window", "top_k", "row_length"]).size().items():
         model.set_reading(int(window), int(top_k))
         flops = forward_flops(model, cfg.curriculum.tokens // int(length), int(length))
         total += 3 * number / len(table) * cfg.curriculum.steps * flops

@@ -1,6 +1,7 @@
 """What may watch or steer a training run, at three moments."""
 
-from typing import Any
+import copy
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -10,9 +11,11 @@ from lablib.data.batch import Batch
 class Hook:
     """Does nothing; subclasses override the moments they need. `row` is the step's line in the training table.
 
-    Hooks are called in the order in which they were given, so a later one has the last word. What a hook learns
-    during training belongs into its `state`, or a resumed run would not be the uninterrupted one.
+    Hooks are called in the order in which they were given, so a later one has the last word. The attributes that a hook
+    changes during training are `kept` with the checkpoint, so that a resumed run is the uninterrupted one.
     """
+
+    kept: ClassVar[tuple[str, ...]] = ()  # names of attributes that JSON can hold
 
     def before_step(self, step: int, model: nn.Module) -> None:
         """Before the batch is drawn, such as to change the window or the mixture."""
@@ -25,7 +28,9 @@ class Hook:
 
     def state(self) -> dict[str, Any]:
         """What must be kept for a run to go on, as JSON takes it."""
-        return {}
+        return {name: getattr(self, name) for name in self.kept}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a kept state. Called before the first step of a resumed run."""
+        for name in self.kept:
+            setattr(self, name, copy.copy(state[name]))

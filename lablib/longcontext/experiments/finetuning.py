@@ -65,9 +65,8 @@ def tuned(scale: str, name: str, base: str, stage: dict[str, Any]) -> Finetuning
 def finetuning(cfg: FinetuningConfig) -> pd.DataFrame:
     """Rows with phase "before" and "train" (the fine-tuning) by step, "heldout" and "test" by length, of its end."""
     model, rows = LanguageModel(cfg.model, generator("weights", cfg.seed)), Rows(cfg.data)
-    place = weights_place(
-        "longcontext/finetuning", TRAINING, cfg.model.digest(cfg.seed, cfg.data.digest(), cfg.base.digest())
-    )
+    digest = cfg.model.digest(cfg.seed, cfg.data.digest(), cfg.base.digest())
+    place = weights_place("longcontext/finetuning", TRAINING, digest)
     train_curriculum(model, cfg.base, rows, generator("training", cfg.seed), checkpoint=place)
     seed = seed_of("probe", cfg.seed)
     monitor = SeesawMonitor(rows, cfg.probe_lengths, cfg.probe_every, seed, questions=cfg.probe_questions)

@@ -4,19 +4,18 @@ Recorded before `longcontext/long_range` is measured. Weaker readers are part of
 put a law to the test.
 """
 
-import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import pandas as pd
-from torch import Tensor
 
 from lablib.core.config import grid
 from lablib.core.experiment import experiment
 from lablib.core.seeds import generator
 from lablib.data.retrieval import RetrievalConfig
 from lablib.data.text import LongText, long_text
-from lablib.longcontext.experiments.reader import ReaderConfig, reader_arms, sources, trained_reader
+from lablib.longcontext.experiments.reader import ReaderConfig, reader_arms, reader_fields, sources, trained_reader
 from lablib.longcontext.long_range import gaussian_tail, miss_rate, pareto_tail, sample_scores
 from lablib.nn.model import LanguageModel
 
@@ -35,9 +34,7 @@ class ForecastConfig(ReaderConfig):
     sampled_questions: int = 25
 
     scales: ClassVar = {
-        "smoke": ReaderConfig.scales["smoke"] | {"sampled_length": 512, "sampled_haystacks": 2, "sampled_questions": 5},
-        "lab": {},
-        "full": {},
+        "smoke": ReaderConfig.scales["smoke"] | {"sampled_length": 512, "sampled_haystacks": 2, "sampled_questions": 5}
     }
 
     @property
@@ -48,18 +45,16 @@ class ForecastConfig(ReaderConfig):
 
 def forecast_arms(scale: str) -> list[ForecastConfig]:
     """Every reader in both haystacks."""
-    names = [field.name for field in dataclasses.fields(ReaderConfig)]
-    readers = [{name: getattr(cfg, name) for name in names} for cfg in reader_arms(scale)]
-    return [arm for one in readers for arm in grid(ForecastConfig.at(scale).replace(**one), haystack=HAYSTACKS)]
+    base = ForecastConfig.at(scale)
+    return [arm for cfg in reader_arms(scale) for arm in grid(base.replace(**reader_fields(cfg)), haystack=HAYSTACKS)]
 
 
 @experiment("longcontext/forecast", version=1, arms=forecast_arms)
 def forecast(cfg: ForecastConfig) -> pd.DataFrame:
     """A row a length: chunks, and the predicted miss rate by the generalised Pareto and by the normal tail."""
-    text = text_for(cfg, cfg.sampled_length)
-    predict = foretell(trained_reader(cfg), cfg, None if text is None else text.tokens)
+    predict = foretell(trained_reader(cfg), cfg)
     table = pd.DataFrame([{"length": length, **predict(length)} for length in LENGTHS])
-    if text is not None:
+    if (text := text_for(cfg, cfg.sampled_length)) is not None:
         table.attrs["corpus"] = text.corpus
     return table
 
@@ -69,12 +64,11 @@ def text_for(cfg: ForecastConfig, length: int) -> LongText | None:
     return long_text(length + ROOM) if cfg.haystack == "text" else None
 
 
-def foretell(model: LanguageModel, cfg: ForecastConfig, text: Tensor | None):
+def foretell(model: LanguageModel, cfg: ForecastConfig) -> Callable[[int], dict[str, float]]:
     """A function from a length in tokens to the predicted miss rates there."""
-    random = generator("scores", cfg.seed)
-    sample = sample_scores(
-        model, cfg.asked_of, cfg.sampled_length, cfg.sampled_haystacks, cfg.sampled_questions, random, text
-    )
+    text = text_for(cfg, cfg.sampled_length)
+    sampled, random = (cfg.sampled_length, cfg.sampled_haystacks, cfg.sampled_questions), generator("scores", cfg.seed)
+    sample = sample_scores(model, cfg.asked_of, *sampled, random, None if text is None else text.tokens)
     tails = {"pareto_miss": pareto_tail(sample), "gaussian_miss": gaussian_tail(sample)}
 
     def predict(length: int) -> dict[str, float]:

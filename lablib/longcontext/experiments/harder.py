@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import torch
 
 from lablib.core.config import grid
 from lablib.core.experiment import experiment
 from lablib.core.seeds import generator
-from lablib.data.text import standard_library
-from lablib.longcontext.experiments.seesaw import SeesawConfig, over_text, spent, train_seesaw
-from lablib.longcontext.seesaw import ask
-from lablib.nn.model import LanguageModel
+from lablib.longcontext.experiments.seesaw import SeesawConfig, measured_table, over_text, text_of, train_seesaw
+from lablib.longcontext.seesaw import ask, exact_and_chunks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +29,8 @@ class HarderConfig(SeesawConfig):
         found: dict[str, dict[str, Any]] = {"one needle": {}}
         if self.data.num_pairs > 1:
             found["needles as in training"] = {"num_needles": self.data.num_pairs}
-        for name, number in (("one distractor", 1), ("growing distractors", length // self.tokens_per_distractor)):
-            found[name] = {"distractors": number}
+        found["one distractor"] = {"distractors": 1}
+        found["growing distractors"] = {"distractors": length // self.tokens_per_distractor}
         if self.data.key_tokens == 1:
             found |= {"no marker": {"form": "unmarked"}, "a gap in the needle": {"form": "gapped"}}
         return found
@@ -53,33 +50,13 @@ def harder_arms(scale: str) -> list[HarderConfig]:
 @experiment("longcontext/harder", version=1, arms=harder_arms)
 def harder(cfg: HarderConfig) -> pd.DataFrame:
     """Questions by condition and length to one model: a row each."""
-    model, _, _ = train_seesaw(plain(cfg))
-    text = standard_library("held-out").tokens if cfg.data.haystack == "text" else None
-    rows = [
-        {"condition": name, "length": length, **ask_under(model, cfg, length, options, text)}
-        for length in cfg.lengths
-        for name, options in cfg.conditions(length).items()
-    ]
-    table = pd.DataFrame(rows).assign(**spent(model, cfg))
-    if text is not None:
-        table.attrs["corpus"] = standard_library("held-out").corpus
-    return table
-
-
-def plain(cfg: HarderConfig) -> SeesawConfig:
-    """The seesaw arm of the same training, so that its model is trained once."""
-    return SeesawConfig(seed=cfg.seed, objective=cfg.objective, model=cfg.model, data=cfg.data, train=cfg.train)
-
-
-def ask_under(
-    model: LanguageModel, cfg: HarderConfig, length: int, options: dict[str, Any], text: torch.Tensor | None
-) -> dict[str, float]:
-    """Means over the questions of one condition and length."""
-    random = generator("harder questions", cfg.seed)
-    found = ask(model, cfg.data, length, cfg.haystacks, cfg.questions, random, text, **options)
-    seen = found["visible"] > 0
-    return {
-        "exact": float(found["hit"].mean()),
-        "chunk_recall": float(found["chunk_recall"][seen].mean()) if seen.any() else float("nan"),
-        "distractors": options.get("distractors", 0),
-    }
+    # the seesaw arm of the same training, so that its model is trained once
+    plain = SeesawConfig(seed=cfg.seed, objective=cfg.objective, model=cfg.model, data=cfg.data, train=cfg.train)
+    (model, _, _), text, rows = train_seesaw(plain), text_of(cfg), []
+    for length in cfg.lengths:
+        for name, options in cfg.conditions(length).items():
+            random = generator("harder questions", cfg.seed)
+            found = ask(model, cfg.data, length, cfg.haystacks, cfg.questions, random, text, **options)
+            row = {"condition": name, "length": length, **exact_and_chunks(found)}
+            rows.append(row | {"distractors": options.get("distractors", 0)})
+    return measured_table(cfg, model, pd.DataFrame(rows))

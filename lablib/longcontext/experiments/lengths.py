@@ -32,9 +32,8 @@ def way(scale: str, name: str, *parts: tuple[float, dict[str, Any]], rate: float
     """One way to spend the training, with seed 0."""
     curriculum = curriculum_at(scale, 800, *parts, optim=OptimConfig(lr=rate), log_every=10)
     probes = {"probe_every": 100, "probe_lengths": (64, 512, 4096)} if scale != "smoke" else {}
-    return RecipeConfig.at(scale, recipe=name, curriculum=curriculum).replace(
-        **{"data": TWO, "needles": 2, **probes, **fields}
-    )
+    cfg = RecipeConfig.at(scale, recipe=name, curriculum=curriculum)
+    return cfg.replace(**{"data": TWO, "needles": 2, **probes, **fields})
 
 
 def lengths_arms(scale: str) -> list[RecipeConfig]:
@@ -47,17 +46,15 @@ def lengths_arms(scale: str) -> list[RecipeConfig]:
 
 def ingredients_arms(scale: str) -> list[RecipeConfig]:
     """Rows of 128 tokens with four needles, one ingredient changed; two-token keys for the landmarks; three seeds."""
-    four, both = TWO.replace(num_pairs=4), ({"ask_top_k": (4, 16)} if scale != "smoke" else {"ask_top_k": (2, 16)})
-    long = {"lengths": (128,)}
+    four, shared = TWO.replace(num_pairs=4), TWO.replace(key_tokens=2, shared_keys=True)
+    long, both = {"lengths": (128,)}, {"ask_top_k": (2 if scale == "smoke" else 4, 16), "data": four, "needles": 4}
     arms = [
-        way(scale, "sparse, needles anywhere", (1.0, long), **both, data=four, needles=4),
+        way(scale, "sparse, needles anywhere", (1.0, long), **both),
         way(scale, "needles near their question", (1.0, long), data=four.replace(max_distance=16), needles=4),
-        way(scale, "dense top-k", (1.0, {**long, "top_k": None}), **both, data=four, needles=4),
+        way(scale, "dense top-k", (1.0, {**long, "top_k": None}), **both),
+        way(scale, "two-token keys, encoded landmarks", (1.0, {}), data=shared, model__landmark="encoded"),
+        way(scale, "two-token keys, mean landmarks", (1.0, {}), data=shared, model__landmark="mean"),
     ]
-    shared = TWO.replace(key_tokens=2, shared_keys=True)
-    for landmark in ("encoded", "mean"):
-        name = f"two-token keys, {landmark} landmarks"
-        arms.append(way(scale, name, (1.0, {}), data=shared, model__landmark=landmark))
     return by_scale(scale, arms, smoke=2, seeds=3)
 
 

@@ -6,6 +6,7 @@ key stands every 64 tokens, and that is what a real input is more like.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -46,16 +47,13 @@ class LongRangeConfig(ForecastConfig):
 
     scales: ClassVar = {
         "smoke": ForecastConfig.scales["smoke"] | {"length": 256, "questions": 10},
-        "lab": {},
-        "full": {},
     }
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.length < self.data.length:
-            raise ValueError(f"length={self.length} is below the training length of {self.data.length} tokens")
-        if self.questions % self.strata:
-            raise ValueError(f"questions={self.questions} cannot be spread evenly over strata={self.strata}")
+    def faults(self) -> Iterator[tuple[Any, str]]:
+        yield from super().faults()
+        trained, number, strata = self.data.length, self.questions, self.strata
+        yield self.length < trained, f"length={self.length} is below the training length of {trained} tokens"
+        yield number % strata, f"questions={number} cannot be spread evenly over strata={strata}"
 
 
 def long_range_arms(scale: str, longest: int | None = None) -> list[LongRangeConfig]:
@@ -68,7 +66,7 @@ def long_range_arms(scale: str, longest: int | None = None) -> list[LongRangeCon
     base = LongRangeConfig.at(scale)
     both = {"haystack": HAYSTACKS}
     if longest is not None:
-        last = base.replace(length=longest, mapped=longest > IN_MEMORY)
+        (last,) = _at(base, longest)
         check_room(last.model, longest, _folder(last))
         return [arm for n in (*(n for n in LENGTHS if n < longest), longest) for arm in _at(base, n, **both)]
     if scale != "full":
@@ -95,18 +93,15 @@ def _folder(cfg: LongRangeConfig):
 def long_range(cfg: LongRangeConfig) -> pd.DataFrame:
     """A row a task and stratum of the depth: exact answers, chunks found and missed, the forecast, and the cost."""
     check_room(cfg.model, cfg.length, _folder(cfg))
-    model = trained_reader(cfg)
-    short = text_for(cfg, cfg.sampled_length)
-    predicted = foretell(model, cfg, None if short is None else short.tokens)(cfg.length)
-    long = text_for(cfg, cfg.length)
-    facts = {"weak": int(cfg.more is None)} | predicted
+    model, long = trained_reader(cfg), text_for(cfg, cfg.length)
+    facts = {"weak": int(cfg.more is None)} | foretell(model, cfg)(cfg.length)
     if long is not None:
         facts["repeats_after"] = long.repeats_after
-    rows = []
+    text = None if long is None else long.tokens
     known = forget_peak_memory()  # else the peak is that of whatever this process did before
-    for tasks in (("six needles, two asked", "one needle"), ("growing distractors",)):
-        if "growing distractors" not in tasks or cfg.length <= cfg.longest_with_distractors:
-            rows += ask_tasks(model, cfg, tasks, None if long is None else long.tokens)
+    rows = ask_tasks(model, cfg, ("six needles, two asked", "one needle"), text)
+    if cfg.length <= cfg.longest_with_distractors:
+        rows += ask_tasks(model, cfg, ("growing distractors",), text)
     table = pd.DataFrame(rows).assign(**facts, peak_megabytes=peak_memory() / 2**20 if known else math.nan)
     if long is not None:
         table.attrs["corpus"] = long.corpus
@@ -119,13 +114,11 @@ def ask_tasks(
     """Read one haystack once and ask the questions of several tasks on it; the first tail decides how long it is."""
     rows, stream, haystack, spent = [], None, None, [0.0]
     for task in tasks:
-        options = dict(TASKS[task])
+        options = TASKS[task] | {"strata": cfg.strata, "haystack": haystack}
         if task == "growing distractors":
             options["distractors"] = cfg.length // cfg.tokens_per_distractor
         random = generator("long questions", cfg.seed)
-        questions = draw_questions(
-            cfg.asked_of, cfg.length, cfg.questions, random, text, strata=cfg.strata, haystack=haystack, **options
-        )
+        questions = draw_questions(cfg.asked_of, cfg.length, cfg.questions, random, text, **options)
         questions = questions._replace(haystack=questions.haystack.to(torch.int16))  # 16M tokens in a quarter
         haystack = questions.haystack
         if stream is None:
@@ -134,7 +127,6 @@ def ask_tasks(
         with cpu_seconds() as asking:
             answers = answer_all(model, stream, questions)
         cost = {"encode_seconds": spent[0], "question_seconds": asking[0] / cfg.questions}
-        rows += [
-            {"task": task, **row, "store_bytes": stream.num_bytes, **cost} for row in by_depth(answers, cfg.strata)
-        ]
+        cost = {"store_bytes": stream.num_bytes, **cost}
+        rows += [{"task": task, **row, **cost} for row in by_depth(answers, cfg.strata)]
     return rows

@@ -42,13 +42,9 @@ class RaceConfig(SeesawConfig):
         "smoke": {
             "train": TrainConfig(steps=4, batch=4, log_every=2),
             "more": TrainConfig(steps=4, batch=4, log_every=4),
-            "lengths": (256,),
-            "every": 1,
-            "haystacks": 1,
-            "questions": 2,
+            **{"lengths": (256,), "every": 1, "haystacks": 1, "questions": 2},
         },
         "lab": {"more": TrainConfig(steps=600, log_every=20), "haystacks": 2, "questions": 25},
-        "full": {},
     }
 
 
@@ -64,12 +60,11 @@ def race_arms(scale: str) -> list[RaceConfig]:
 def race(cfg: RaceConfig) -> pd.DataFrame:
     """A row a logged step, counted through both parts (`part` 1 and 2), with the circuits where they were asked."""
     model = LanguageModel(cfg.model, generator("weights", cfg.seed))
-    tables, done, flops = [], 0, 0
+    draw, tables, done, flops = functools.partial(draw_rows, cfg, "train"), [], 0, 0
     for part, (train, every) in enumerate([(cfg.train, cfg.every), (cfg.more, 4 * cfg.every)], start=1):
         seed = seed_of("questions", cfg.seed)
         asks = Circuits(cfg.data, cfg.lengths[-1], every, seed, cfg.haystacks, cfg.questions)
         random = generator("training" if part == 1 else "second training", cfg.seed)
-        draw = functools.partial(draw_rows, cfg, "train")
         cut = windows_cut(model, cfg.more_window) if part == 2 and cfg.more_window else contextlib.nullcontext()
         with cut:
             table = fit(model, draw, train, random, hooks=[RetrievalProbe(), asks])

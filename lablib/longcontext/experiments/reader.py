@@ -10,9 +10,10 @@ rows does so too, and left to them these are learnt last or never: found in shor
 import dataclasses
 import functools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pandas as pd
 from safetensors.torch import save
@@ -57,25 +58,18 @@ class ReaderConfig(Config):
             "train": TrainConfig(steps=4, batch=4, log_every=2),
             "more": TrainConfig(steps=2, batch=2, log_every=2),
             "more_length": 96,
-        },
-        "lab": {},
-        "full": {},
+        }
     }
 
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 < self.text_share < 1:
-            raise ValueError(f"text_share is {self.text_share}; expected a share between 0 and 1, neither of them")
-        if not 0 <= self.straddled < 1:
-            raise ValueError(f"straddled is {self.straddled}; expected a share from 0 to less than 1")
+    def faults(self) -> Iterator[tuple[bool, str]]:
+        text, straddled, more, first = self.text_share, self.straddled, self.more_length, self.data.length
+        yield not 0 < text < 1, f"text_share is {text}; expected a share between 0 and 1, neither of them"
+        yield not 0 <= straddled < 1, f"straddled is {straddled}; expected a share from 0 to less than 1"
         # not equal either: the rows of the second part would share a seed with the held-out ones
-        if self.more is not None and self.more_length <= self.data.length:
-            raise ValueError(
-                f"more_length is {self.more_length}, expected more than the {self.data.length} tokens of the first rows"
-            )
-        vocabs = {source.vocab for source in sources(self.data)}
-        if vocabs != {self.model.vocab}:
-            raise ValueError(f"model.vocab is {self.model.vocab}, but the haystacks have {sorted(vocabs)} token ids")
+        too_short = self.more is not None and more <= first
+        yield too_short, f"more_length is {more}, expected more than the {first} tokens of the first rows"
+        own, vocabs = self.model.vocab, {source.vocab for source in sources(self.data)}
+        yield vocabs != {own}, f"model.vocab is {own}, but the haystacks have {sorted(vocabs)} token ids"
 
 
 def sources(data: RetrievalConfig, length: int | None = None) -> list[RetrievalConfig]:
@@ -99,8 +93,8 @@ def rows_of(cfg: ReaderConfig, length: int, split: str) -> Mixture:
 def reader_arms(scale: str) -> list[ReaderConfig]:
     """Five seeds; and weaker readers, which do miss needles: the first part of the training alone, whole and cut."""
     base = ReaderConfig.at(scale)
-    arms = [base, *grid(base.replace(more=None), train__steps=STOPPED)]
-    return by_scale(scale, arms, lab=1, seeds=lambda cfg: 5 if cfg == base else 3)
+    weak = grid(base.replace(more=None), train__steps=STOPPED)
+    return by_scale(scale, [base, *weak], lab=1, seeds=lambda cfg: 5 if cfg == base else 3)
 
 
 @experiment("longcontext/reader", version=1, arms=reader_arms)
@@ -144,9 +138,14 @@ def save_weights(path: Path, model: LanguageModel, run: str) -> None:
     write_atomically(path, save(tensors, metadata={"json": json.dumps({"format": FORMAT, "run": run})}))
 
 
+def reader_fields(cfg: ReaderConfig) -> dict[str, Any]:
+    """What makes the reader in a configuration of another experiment."""
+    return {field.name: getattr(cfg, field.name) for field in dataclasses.fields(ReaderConfig)}
+
+
 def reader_of(cfg: ReaderConfig) -> ReaderConfig:
     """The reader that a configuration of another experiment asks."""
-    return ReaderConfig(**{field.name: getattr(cfg, field.name) for field in dataclasses.fields(ReaderConfig)})
+    return ReaderConfig(**reader_fields(cfg))
 
 
 def trained_reader(cfg: ReaderConfig) -> LanguageModel:

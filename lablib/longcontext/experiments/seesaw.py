@@ -5,12 +5,11 @@ learning rates, widths and initialisations at both end windows: does the ranking
 """
 
 import functools
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Generator
@@ -23,7 +22,7 @@ from lablib.core.weights_cache import weights_place
 from lablib.data.batch import Batch
 from lablib.data.retrieval import RetrievalConfig, training_batch
 from lablib.data.text import standard_library
-from lablib.longcontext.seesaw import RetrievalProbe, ask
+from lablib.longcontext.seesaw import RetrievalProbe, ask, mean_of
 from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig
 from lablib.train.evaluate import budget, forward_flops, held_out
@@ -53,36 +52,24 @@ class SeesawConfig(Config):
     scales: ClassVar = {
         "smoke": {
             "train": TrainConfig(steps=6, batch=4, log_every=2),
-            "lengths": (64, 256),
-            "haystacks": 1,
-            "questions": 4,
+            **{"lengths": (64, 256), "haystacks": 1, "questions": 4},
         },
         "lab": {"haystacks": 2, "questions": 30},
-        "full": {},
     }
 
-    def __post_init__(self):
-        super().__post_init__()
-        if min(self.lengths, default=self.data.length) < self.data.length:
-            raise ValueError(f"lengths {self.lengths} begin below the training length {self.data.length}")
-        if self.model.vocab != self.data.vocab:
-            raise ValueError(
-                f"model.vocab is {self.model.vocab}, but the data has {self.data.vocab} token ids; set it to that"
-            )
+    def faults(self) -> Iterator[tuple[bool, str]]:
+        own, data, trained = self.model.vocab, self.data.vocab, self.data.length
+        too_short = f"lengths {self.lengths} begin below the training length {trained}"
+        yield min(self.lengths, default=trained) < trained, too_short
+        yield own != data, f"model.vocab is {own}, but the data has {data} token ids; set it to that"
 
 
 def train_seesaw(cfg: SeesawConfig) -> tuple[LanguageModel, pd.DataFrame, Path]:
     """The trained model of an arm, its training table, and its checkpoint below the store; resumes what is there."""
     place = weights_place("longcontext/seesaw", TRAINING, cfg.replace(lengths=(), haystacks=1, questions=1).digest())
-    model = LanguageModel(cfg.model, generator("weights", cfg.seed))
-    table = fit(
-        model,
-        functools.partial(draw_rows, cfg, "train"),
-        cfg.train,
-        generator("training", cfg.seed),
-        hooks=[RetrievalProbe()],
-        checkpoint=place,
-    )
+    model, draw = LanguageModel(cfg.model, generator("weights", cfg.seed)), functools.partial(draw_rows, cfg, "train")
+    random, probes = generator("training", cfg.seed), [RetrievalProbe()]
+    table = fit(model, draw, cfg.train, random, hooks=probes, checkpoint=place)
     if table.empty or int(table["step"].iloc[-1]) != cfg.train.steps:
         raise RuntimeError(f"training of {place.name} ended early")
     return model.eval(), table, place
@@ -90,8 +77,20 @@ def train_seesaw(cfg: SeesawConfig) -> tuple[LanguageModel, pd.DataFrame, Path]:
 
 def draw_rows(cfg: SeesawConfig, split: str, batch: int, random: Generator) -> Batch:
     """A batch of training rows of the arm's task; `split` of the text where the haystack is text."""
-    text = standard_library(split).tokens if cfg.data.haystack == "text" else None
-    return training_batch(cfg.data, batch, random, text, answers_only=cfg.objective == "answers")
+    return training_batch(cfg.data, batch, random, text_of(cfg, split), answers_only=cfg.objective == "answers")
+
+
+def text_of(cfg: SeesawConfig, split: str = "held-out") -> torch.Tensor | None:
+    """The text of a split where the haystack is text."""
+    return standard_library(split).tokens if cfg.data.haystack == "text" else None
+
+
+def measured_table(cfg: SeesawConfig, model: LanguageModel, *parts: pd.DataFrame) -> pd.DataFrame:
+    """Parts of an arm's table as one, with the budget of the first training and the corpus that was read."""
+    table = pd.concat(parts, ignore_index=True).assign(**spent(model, cfg))
+    if cfg.data.haystack == "text":
+        table.attrs["corpus"] = standard_library("held-out").corpus
+    return table
 
 
 def seesaw_arms(scale: str) -> list[SeesawConfig]:
@@ -106,9 +105,8 @@ def seesaw_arms(scale: str) -> list[SeesawConfig]:
 
 def window_arms(base: SeesawConfig) -> list[SeesawConfig]:
     """Claims a, b and d: windows from one chunk to the whole row; ten seeds at the ends, to a million for one chunk."""
-    far = base.replace(lengths=MILLION)
     return [
-        *grid(far, model__window=[8], seed=range(10)),
+        *grid(base.replace(lengths=MILLION), model__window=[8], seed=range(10)),
         *grid(base, model__window=[16, 32, 48, 56], seed=range(5)),
         *grid(base, model__window=[64], seed=range(10)),
     ]
@@ -150,17 +148,13 @@ def ablation_arms(base: SeesawConfig) -> list[SeesawConfig]:
 
 def tuning_arms(scale: str) -> list[SeesawConfig]:
     """Both end windows: three learning rates with either initialisation, and twice the width with the middle rate."""
-    base = SeesawConfig.at(scale)
-    few = {"smoke": ([2e-3], 1), "lab": ([2e-3, 8e-3], 2)}.get(scale)
-    if few is not None:
-        return grid(base, train__optim__lr=few[0], model__window=[8, 64], seed=range(few[1]))
-    ends = {"model__window": [8, 64], "seed": range(5)}
-    base = base.replace(lengths=(64, 1024, 16_384))
-    inits = ("identity", "ordinary")
-    return [
-        *grid(base, model__retrieval_init=inits, train__optim__lr=[2e-3, 4e-3, 8e-3], **ends),
-        *grid(base, model__width=[64], **ends),
-    ]
+    base, ends = SeesawConfig.at(scale), {"model__window": [8, 64]}
+    if scale != "full":
+        rates, seeds = {"smoke": ([2e-3], 1), "lab": ([2e-3, 8e-3], 2)}[scale]
+        return grid(base, train__optim__lr=rates, **ends, seed=range(seeds))
+    base, inits, ends["seed"] = base.replace(lengths=(64, 1024, 16_384)), ("identity", "ordinary"), range(5)
+    tuned = grid(base, model__retrieval_init=inits, train__optim__lr=[2e-3, 4e-3, 8e-3], **ends)
+    return tuned + grid(base, model__width=[64], **ends)
 
 
 @experiment("longcontext/seesaw", version=1, arms=seesaw_arms)
@@ -184,14 +178,10 @@ def train_and_test(cfg: SeesawConfig) -> pd.DataFrame:
     draw = functools.partial(draw_rows, cfg, "held-out")
     found = held_out(model, draw, cfg.train.batch, generator("held out", cfg.seed))
     rows = [{"phase": "heldout", "length": cfg.data.length, **found}]
-    text = standard_library("held-out").tokens if cfg.data.haystack == "text" else None
     if cfg.objective == "answers":
-        rows += [_test(model, cfg, length, text) for length in cfg.lengths]
-    table = pd.concat([training.assign(phase="train", length=cfg.data.length), pd.DataFrame(rows)], ignore_index=True)
-    table = table.assign(**spent(model, cfg))
+        rows += [_test(model, cfg, length) for length in cfg.lengths]
+    table = measured_table(cfg, model, training.assign(phase="train", length=cfg.data.length), pd.DataFrame(rows))
     table.attrs["checkpoint"] = place.relative_to(lab_home()).as_posix()
-    if text is not None:
-        table.attrs["corpus"] = standard_library("held-out").corpus
     return table
 
 
@@ -202,18 +192,14 @@ def spent(model: LanguageModel, cfg: SeesawConfig) -> dict[str, float | int]:
     return budget(model, tokens=rows * cfg.data.length, flops=flops)
 
 
-def _test(model: LanguageModel, cfg: SeesawConfig, length: int, text: torch.Tensor | None) -> dict[str, float | str]:
+def _test(model: LanguageModel, cfg: SeesawConfig, length: int) -> dict[str, float | str]:
     """Questions at one length, averaged; exact recall also inside and outside the stacked reach."""
-    results = ask(model, cfg.data, length, cfg.haystacks, cfg.questions, generator("questions", cfg.seed), text)
-    hit, inside = results["hit"], results["distance"] <= model.reach
-    row = {"phase": "test", "length": length, "exact": float(hit.mean()), "state_bytes": cfg.model.state_bytes(length)}
-    row["exact_inside"], row["exact_outside"] = _mean(hit[inside]), _mean(hit[~inside])
+    random = generator("questions", cfg.seed)
+    results = ask(model, cfg.data, length, cfg.haystacks, cfg.questions, random, text_of(cfg))
+    inside, state = results["distance"] <= model.reach, cfg.model.state_bytes(length)
+    row = {"phase": "test", "length": length, "exact": mean_of(results["hit"]), "state_bytes": state}
+    row["exact_inside"], row["exact_outside"] = (mean_of(results["hit"][where]) for where in (inside, ~inside))
     for name in ("chunk_recall", "margin", "near_share"):
         if name in results:
-            values = results[name][results["visible"] > 0] if name == "chunk_recall" else results[name]
-            row[name] = _mean(values[~np.isnan(values)])
+            row[name] = mean_of(results[name][results["visible"] > 0] if name == "chunk_recall" else results[name])
     return row
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else math.nan

@@ -9,6 +9,7 @@ part of the experiment.
 """
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,7 +21,7 @@ from lablib.core.experiment import experiment
 from lablib.core.seeds import generator
 from lablib.data.mixture import Mixture
 from lablib.data.retrieval import RetrievalConfig, restated_batch, training_batch
-from lablib.longcontext.experiments.seesaw import SeesawConfig, spent
+from lablib.longcontext.experiments.seesaw import SeesawConfig, measured_table
 from lablib.longcontext.seesaw import RetrievalProbe, ask
 from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig
@@ -47,10 +48,11 @@ class TrackingConfig(SeesawConfig):
         "smoke": SeesawConfig.scales["smoke"] | {"train": TrainConfig(steps=4, batch=8, log_every=2)}
     }
 
-    def __post_init__(self):
-        super().__post_init__()
-        if min(self.restated, self.needles) < 0 or self.restated + self.needles >= 1:
-            raise ValueError(f"shares restated={self.restated} and needles={self.needles}: expected >= 0, together < 1")
+    def faults(self) -> Iterator[tuple[bool, str]]:
+        yield from super().faults()
+        one, other = self.restated, self.needles
+        wrong = min(one, other) < 0 or one + other >= 1
+        yield wrong, f"shares restated={one} and needles={other}: expected >= 0, together < 1"
 
 
 def tracking_arms(scale: str) -> list[TrackingConfig]:
@@ -67,15 +69,14 @@ def tracking(cfg: TrackingConfig) -> pd.DataFrame:
     model = LanguageModel(cfg.model, generator("weights", cfg.seed))
     training = fit(model, rows_of(cfg), cfg.train, generator("training", cfg.seed), hooks=[RetrievalProbe()])
     tests = pd.DataFrame([ask_chains(model, cfg, length) for length in cfg.lengths])
-    return pd.concat([training.assign(phase="train"), tests], ignore_index=True).assign(**spent(model, cfg))
+    return measured_table(cfg, model, training.assign(phase="train"), tests)
 
 
 def rows_of(cfg: TrackingConfig) -> Mixture:
     """Chains, restated definitions and single needles in the shares of the configuration."""
-    needles = cfg.data.replace(task="needle", num_pairs=6)
-    sources = [functools.partial(restated_batch, cfg.data), functools.partial(training_batch, needles)]
-    shares = [cfg.restated, cfg.needles]
-    return Mixture([*sources, functools.partial(training_batch, cfg.data)], [*shares, 1 - sum(shares)])
+    needles, shares = cfg.data.replace(task="needle", num_pairs=6), [cfg.restated, cfg.needles]
+    draws = [(restated_batch, cfg.data), (training_batch, needles), (training_batch, cfg.data)]
+    return Mixture([functools.partial(*draw) for draw in draws], [*shares, 1 - sum(shares)])
 
 
 def ask_chains(model: LanguageModel, cfg: TrackingConfig, length: int) -> dict[str, float | str]:

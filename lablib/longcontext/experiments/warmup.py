@@ -55,19 +55,15 @@ def warmup_arms(scale: str) -> list[RecipeConfig]:
 
 def aftermath_arms(scale: str) -> list[RecipeConfig]:
     """Both warm-ups and 1 920 steps after them at the full rate; and with a share of rows longer than the window."""
-    steps, share = (2400, 0.2) if scale != "lab" else (1200, 0.4)
-    constant = ScheduleConfig(shape="constant")
+    (steps, share), constant = (2400, 0.2) if scale != "lab" else (1200, 0.4), ScheduleConfig(shape="constant")
     kept = {**WIDE, "lengths": (64, 256), "length_weights": (0.67, 0.33)}
     ways = (
         ("short and dense, then wide", SHORT_DENSE, WIDE),
         ("self-copy, then wide", SELF_COPY, WIDE),
         ("short and dense, then wide with a third of long rows", SHORT_DENSE, kept),
     )
-    arms = [
-        recipe(scale, name, (share, first), (1 - share, then), steps=steps, schedule=constant)
-        for name, first, then in ways
-    ]
-    return by_scale(scale, arms)
+    same = {"steps": steps, "schedule": constant}
+    return by_scale(scale, [recipe(scale, name, (share, one), (1 - share, two), **same) for name, one, two in ways])
 
 
 def schedules_arms(scale: str) -> list[RecipeConfig]:
