@@ -155,17 +155,16 @@ def test_an_image_goes_with_the_digest_of_its_table(tmp_path, monkeypatch):
     kept.save("longcontext/tiny", [arm("a")])
     experiment = Experiment(lambda cfg: None, "longcontext/tiny", 1, None)
 
-    class Figure:
-        layout = go.Layout(height=700)
-
+    class Figure(go.Figure):
         def to_image(self, *, height, **_):
             return b"png of %d pixels" % height
 
+    figure = Figure(layout={"height": 700})
     monkeypatch.setattr(drawing.importlib.util, "find_spec", lambda name: None if name == "kaleido" else object())
     with pytest.raises(BadInput, match=r"pip install -e '\.\[images\]'"):
         drawing.draw(experiment, kept)
     monkeypatch.setattr(drawing.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(drawing, "figure_of", lambda experiment, record: Figure())
+    monkeypatch.setattr(drawing, "figure_of", lambda experiment, record: figure)
     drawing.draw(experiment, kept)
     assert (tmp_path / "images" / "longcontext-tiny.png").read_bytes() == b"png of 700 pixels"
     facts = json.loads((tmp_path / "images" / "longcontext-tiny.json").read_text())

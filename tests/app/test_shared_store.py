@@ -94,8 +94,11 @@ def test_list_and_doctor_survive_a_damaged_store(own_store, tmp_path):
         folder = tmp_path / "runs" / f"20260101T00000{second}Z-abcd"
         folder.mkdir(parents=True)
         (folder / "run.json").write_bytes(content)
-    listed = CliRunner().invoke(main, ["list", "--out", str(tmp_path / "runs")], catch_exceptions=False)
-    assert listed.exit_code == 0
+    subject = name.partition("/")[0]
+    for words in ([], [subject]):
+        listed = CliRunner().invoke(main, ["list", *words, "--out", str(tmp_path / "runs")], catch_exceptions=False)
+        assert listed.exit_code == 0
+        assert subject in listed.output
     assert name in listed.output
     examined = CliRunner().invoke(main, ["doctor", "--out", str(tmp_path / "runs")], catch_exceptions=False)
     assert "own store" in examined.output
