@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -13,3 +14,9 @@ class Batch(NamedTuple):
     targets: Int[Tensor, "batch time"]
     weight: Float[Tensor, "batch time"]
     evidence: Int[Tensor, "batch time"]
+
+
+def every_next(tokens: Int[Tensor, "batch time_and_one"]) -> Batch:
+    """Rows in which every next token counts; the last token is a target only."""
+    targets = tokens[:, 1:]
+    return Batch(tokens[:, :-1], targets, torch.ones(targets.shape), torch.full(targets.shape, -1))

@@ -35,7 +35,7 @@ class FactsConfig(Config):
             raise ValueError(f"facts is {self.facts}; expected 1 to num_keys={self.num_keys}, as keys do not repeat")
         if not SLOT <= self.nearest <= self.farthest:
             raise ValueError(
-                f"nearest={self.nearest} and farthest={self.farthest}: expected {SLOT} <= nearest <= farthest"
+                f"nearest={self.nearest}, farthest={self.farthest}: expected {SLOT} <= nearest <= farthest"
             )
 
     @property

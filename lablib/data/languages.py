@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from lablib.core.config import Config
-from lablib.data.batch import Batch
+from lablib.data.batch import Batch, every_next
 
 Tokens = Int[Tensor, "batch time"]
 Losses = Float[Tensor, "batch time"]
@@ -45,16 +45,13 @@ class Language:
 
     def __init__(self, cfg: LanguageConfig):
         self.cfg = cfg
-        generator = Generator().manual_seed(cfg.table_seed)
         # (tables, previous token, next token); those of a language with own tables are drawn with each sequence
-        self.tables = dirichlet(cfg, cfg.num_tables, generator)
+        self.tables = dirichlet(cfg, cfg.num_tables, Generator().manual_seed(cfg.table_seed))
 
     def __call__(self, length: int, batch: int, generator: Generator) -> Batch:
         """Rows of `length` tokens, every next token counting; the first token is uniform."""
         tokens = self.draw(length + 1, batch, generator)
-        return Batch(
-            tokens[:, :-1], tokens[:, 1:], torch.ones(batch, length), torch.full((batch, length), -1, dtype=torch.long)
-        )
+        return every_next(tokens)
 
     def draw(self, length: int, batch: int, generator: Generator) -> Tokens:
         """Sequences, each after a table of its own choice."""

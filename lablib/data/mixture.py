@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Generator
 
-from lablib.data.batch import Batch
+from lablib.data.batch import Batch, every_next
 
 
 class Mixture:
@@ -17,15 +17,13 @@ class Mixture:
 
     def __init__(self, sources: Sequence[Callable[[int, Generator], Batch]], weights: Sequence[float]):
         if len(sources) != len(weights) or min(weights) < 0 or sum(weights) <= 0:
-            raise ValueError(
-                f"{len(sources)} sources with weights {list(weights)}; expected one weight >= 0 each, not all 0"
-            )
+            said = f"{len(sources)} sources with weights {list(weights)}"
+            raise ValueError(f"{said}; expected one weight >= 0 each, not all 0")
         self.sources, self.weights = list(sources), list(weights)
 
     def __call__(self, batch: int, generator: Generator) -> Batch:
-        chosen = torch.multinomial(
-            torch.tensor(self.weights, dtype=torch.float), batch, replacement=True, generator=generator
-        )
+        weights = torch.tensor(self.weights, dtype=torch.float)
+        chosen = torch.multinomial(weights, batch, replacement=True, generator=generator)
         counts = torch.bincount(chosen, minlength=len(self.sources)).tolist()
         parts = [source(count, generator) for source, count in zip(self.sources, counts, strict=True) if count]
         order = torch.randperm(batch, generator=generator)
@@ -38,7 +36,7 @@ def text_batch(tokens: torch.Tensor, length: int, batch: int, generator: Generat
         raise ValueError(f"rows of {length} tokens and the one after need a longer text than {len(tokens)} tokens")
     starts = torch.randint(len(tokens) - length, (batch,), generator=generator)
     rows = tokens[starts[:, None] + torch.arange(length + 1)]
-    return Batch(rows[:, :-1], rows[:, 1:], torch.ones(batch, length), torch.full((batch, length), -1))
+    return every_next(rows)
 
 
 def copied_batch(rows: Batch) -> Batch:
@@ -48,6 +46,5 @@ def copied_batch(rows: Batch) -> Batch:
     place = torch.arange(2 * half)
     counts = (place >= half - 1) & (place < 2 * half - 1)  # the last token of a row says what its copy begins with
     evidence = torch.where(counts, place - half + 1, -1)
-    return Batch(
-        tokens, tokens.roll(-1, dims=1), counts.float().expand_as(tokens).clone(), evidence.expand_as(tokens).clone()
-    )
+    weight, evidence = (row.expand_as(tokens).clone() for row in (counts.float(), evidence))
+    return Batch(tokens, tokens.roll(-1, dims=1), weight, evidence)

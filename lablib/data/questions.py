@@ -31,8 +31,7 @@ class Questions(NamedTuple):
     def planted(self, question: int) -> Int[Tensor, "1 time"]:
         """The whole input of one question: the haystack with its needles, then its tail."""
         tokens = self.haystack.clone()
-        at = (self.starts[question][:, None] + torch.arange(SLOT)).flatten()
-        tokens[0, at] = self.plants[question].flatten()
+        tokens[0, self.starts[question][:, None] + torch.arange(SLOT)] = self.plants[question]
         return torch.cat([tokens, self.tails[question][None]], dim=1)
 
 
@@ -129,11 +128,16 @@ def _write_plants(
     generator: Generator,
     text: Tensor | None,
 ) -> Int[Tensor, "question plant slot"]:
-    """Needles, or the links of chains, in the form that is asked for."""
-    _check_form(cfg, form)
+    """Needles, or the links of chains, in the form that is asked for; with one-token keys the fourth token is noise."""
+    if form not in ("trained", "unmarked", "gapped"):
+        raise ValueError(f"form is {form!r}; expected trained, unmarked or gapped")
+    if form != "trained" and (cfg.key_tokens != 1 or cfg.task != "needle"):
+        got = f"got {cfg.task} with key_tokens={cfg.key_tokens}"
+        raise ValueError(f"form {form!r} is for single needles with one-token keys; {got}")
     contents = keys[:, :, 0].roll(1, dims=1)  # a later link holds the key of the link before it
     contents[:, :: keys.shape[1] // values.shape[1]] = values
-    return _rewritten(_slots(cfg, cfg.mark, keys, contents, generator, text), form)
+    plants = _slots(cfg, cfg.mark, keys, contents, generator, text)
+    return plants[:, :, {"trained": [0, 1, 2, 3], "unmarked": [3, 1, 2, 3], "gapped": [0, 1, 3, 2]}[form]]
 
 
 def _slots(
@@ -161,10 +165,7 @@ def _with_distractors(
     offsets: Tensor,
     generator: Generator,
 ) -> Int[Tensor, "1 time"]:
-    """A fresh haystack with needles of the keys `among` in some slots; keys may come more than once, values are random.
-
-    The slots have the first of the offsets.
-    """
+    """A fresh haystack with needles of the keys `among` in slots at the first offset; keys may come more than once."""
     if number == 0:
         return haystack
     offset = int(offsets.flatten()[0])
@@ -172,27 +173,6 @@ def _with_distractors(
     starts = torch.randperm(slots, generator=generator)[:number] * SLOT + offset
     keys = draw_keys(cfg, number, 1, generator, among)
     values = cfg.first_value + torch.randint(cfg.num_values, (number, 1), generator=generator)
-    written = 2 + cfg.key_tokens  # the rest of a slot stays as it is
     needles = torch.cat([torch.full((number, 1), cfg.mark), keys[:, 0], values], dim=1)
-    haystack[0, (starts[:, None] + torch.arange(written)).flatten()] = needles.flatten()
+    haystack[0, starts[:, None] + torch.arange(needles.shape[1])] = needles  # the rest of a slot stays as it is
     return haystack
-
-
-def _rewritten(plants: Int[Tensor, "question plant slot"], form: Form) -> Int[Tensor, "question plant slot"]:
-    """Planted needles with one-token keys in another form; the fourth token of a slot is noise."""
-    head, key, content, filler = plants.unbind(2)
-    forms = {
-        "trained": (head, key, content, filler),
-        "unmarked": (filler, key, content, filler),
-        "gapped": (head, key, filler, content),
-    }
-    return torch.stack(forms[form], dim=2)
-
-
-def _check_form(cfg: RetrievalConfig, form: Form) -> None:
-    if form not in ("trained", "unmarked", "gapped"):
-        raise ValueError(f"form is {form!r}; expected trained, unmarked or gapped")
-    if form != "trained" and (cfg.key_tokens != 1 or cfg.task != "needle"):
-        raise ValueError(
-            f"form {form!r} is for single needles with one-token keys; got {cfg.task} with key_tokens={cfg.key_tokens}"
-        )

@@ -55,9 +55,8 @@ class RetrievalConfig(Config):
         slots = (self.length - self.offsets + 1) // SLOT
         used = self.num_pairs * (2 if self.task == "needle" else self.hops + 1) + (self.task == "tracking")
         if used > slots:
-            raise ValueError(
-                f"{used} needles and queries do not fit the {slots} slots of a row of {self.length} tokens"
-            )
+            room = f"the {slots} slots of a row of {self.length} tokens"
+            raise ValueError(f"{used} needles and queries do not fit {room}")
         if not 1 <= self.offsets <= SLOT:
             raise ValueError(f"offsets is {self.offsets}; expected 1 to {SLOT}")
         if not SLOT <= self.min_distance <= self.max_distance:
@@ -109,9 +108,9 @@ def noise(
     if cfg.copy_probability > 0:
         copied = torch.rand(batch, length, generator=generator) < cfg.copy_probability
         for start in range(cfg.copy_lag, length, cfg.copy_lag):
-            here = slice(start, min(start + cfg.copy_lag, length))
-            before = slice(here.start - cfg.copy_lag, here.stop - cfg.copy_lag)
-            tokens[:, here] = torch.where(copied[:, here], tokens[:, before], tokens[:, here])
+            here = slice(start, start + cfg.copy_lag)
+            before = tokens[:, start - cfg.copy_lag : min(start, length - cfg.copy_lag)]
+            tokens[:, here] = torch.where(copied[:, here], before, tokens[:, here])
     return tokens
 
 
@@ -133,8 +132,7 @@ def training_batch(
     tokens = noise(cfg, batch, cfg.length, generator, text)
     if offset is None:
         offset = torch.randint(cfg.offsets, (batch, 1), generator=generator)
-    row = torch.arange(batch)
-    weight = torch.zeros(batch, cfg.length)
+    row, weight = torch.arange(batch), torch.zeros(batch, cfg.length)
     evidence, value_at = torch.full((batch, cfg.length), -1), row
     places = _place_pairs(cfg, batch, generator) if cfg.task == "needle" else _place_chains(cfg, batch, generator)
     keys = draw_keys(cfg, batch, places.shape[1] * (places.shape[2] - 1), generator)
@@ -206,11 +204,7 @@ def _distance_weights(cfg: RetrievalConfig, slots: int) -> Float[Tensor, "slot s
     """Relative probability of a needle in slot i with its query in slot j."""
     index = torch.arange(slots)
     distance = ((index - index[:, None]) * SLOT).clamp(min=1).float()
-    density = {
-        "uniform": torch.ones_like(distance),
-        "log-uniform": 1 / distance,
-        "pareto": distance**-2,
-    }[cfg.distance]
+    density = {"uniform": torch.ones_like(distance), "log-uniform": 1 / distance, "pareto": distance**-2}[cfg.distance]
     inside = (distance >= cfg.min_distance) & (distance <= cfg.max_distance)
     # where a crowded row leaves no pair within the distances, any ordered pair does
     return torch.triu(density * inside + 1e-9, diagonal=1)

@@ -62,9 +62,8 @@ def long_text(length: int) -> LongText:
     """
     start, files = standard_library("held-out"), _dependency_files()
     if not files:
-        raise FileNotFoundError(
-            f"none of {', '.join(DEPENDENCIES)} is installed with its .py files; run `make setup` in the project"
-        )
+        names = ", ".join(DEPENDENCIES)
+        raise FileNotFoundError(f"none of {names} is installed with its .py files; run `make setup` in the project")
     digest, parts = hashlib.sha256(start.corpus.encode()), [start.tokens]
     missing = length - len(start.tokens)
     for name, path in files:

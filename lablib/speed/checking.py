@@ -46,12 +46,8 @@ def error_of(
 
 def short(shape: Shape) -> Shape:
     """The same heads on at most `CHECKED` tokens."""
-    return shape.replace(
-        time=min(shape.time, CHECKED),
-        window=min(shape.window, CHECKED // 3),
-        chunk=min(shape.chunk, 16),
-        top_k=min(shape.top_k, 4),
-    )
+    most = {"time": CHECKED, "window": CHECKED // 3, "chunk": 16, "top_k": 4}
+    return shape.replace(**{field: min(getattr(shape, field), limit) for field, limit in most.items()})
 
 
 def with_gradients(compute: Callable[..., Tensor], inputs: tuple[Tensor, ...], upstream: Tensor) -> list[Tensor]:

@@ -58,9 +58,7 @@ def check_loads(kernel: Any) -> None:
     tree = ast.parse(textwrap.dedent(inspect.getsource(getattr(kernel, "fn", kernel))))
     loads = [call for call in ast.walk(tree) if isinstance(call, ast.Call) and ast.unparse(call.func) == "tl.load"]
     if any(len(load.args) < 2 and "mask" not in {word.arg for word in load.keywords} for load in loads):
-        raise Mistake(
-            "The numbers are right, but it also reads beyond its input, which a GPU may not survive: mask loads."
-        )
+        raise Mistake("The numbers are right, but it also reads beyond its input. A GPU may not survive: mask loads.")
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
@@ -79,11 +77,8 @@ def compare(found: Tensor, right: Tensor, guesses: dict[str, Tensor]) -> None:
             f"{missing} of {found.numel()} numbers are NaN: they were not written, or computed from what lies beyond "
             "the input. Does each load have a mask and a value for the rest (`other`)?"
         )
-    raise Mistake(f"The first numbers are {_short(found)}; expected {_short(right)}.")
-
-
-def _short(numbers: Tensor) -> list[float]:
-    return [round(float(x), 3) for x in numbers.flatten()[:4]]
+    first, expected = ([round(float(x), 3) for x in numbers.flatten()[:4]] for numbers in (found, right))
+    raise Mistake(f"The first numbers are {first}; expected {expected}.")
 
 
 @exercise(
@@ -146,13 +141,11 @@ def check_weight_gradient(kernel: Callable[..., None]) -> None:
     found = launched(kernel, (4,), out, a.inner, b.inner, out.inner, D=16)
     right = outputs @ upstream
     guesses = {
-        "That is the same slot every time. Where does the output of slot `tl.program_id(0)` begin?": right[:1].expand(
-            4
-        ),
-        "That is the sum of the output alone: the upstream gradient says in which direction it counts.": outputs.sum(
-            -1
-        ),
+        "That is the same slot every time. Where does the output of slot `tl.program_id(0)` begin?":
+            right[:1].expand(4),
+        "That is the sum of the output alone: the upstream gradient says in which direction it counts.":
+            outputs.sum(-1),
         "That is the softmax's gradient already; here the weight itself is asked for.": right - right.mean(),
         "That is the mean over the width. A dot product is a sum.": right / 16,
-    }
+    }  # fmt: skip
     compare(found, right, guesses)

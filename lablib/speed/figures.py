@@ -21,19 +21,16 @@ def bench_figure(table: pd.DataFrame) -> Chart:
     FLOPs and bytes are the operator's own, so that a provider that does other or more work lies lower. The roof is the
     machine: its copy, then its matrix product, both measured in the same processes (Roofline, CACM 2009).
     """
-    operators = table["operator"].unique()
     x, y = Axis("intensity", "FLOPs a byte", "log"), Axis("speed", "FLOP/s (log scale)", "log")
     panels, best = [], {}
-    for operator in operators:
-        rows = table[table["operator"] == operator]
+    for operator, rows in table.groupby("operator", sort=False):
         rows = rows[rows["mode"] == (MODE if (rows["mode"] == MODE).any() else "forward")]
         marks = rows.assign(intensity=rows["flops"] / rows["bytes"], speed=rows["flops"] / rows["seconds"])
         flops, moved = rows["flops_per_second"].median(), rows["bytes_per_second"].median()
         ends = np.geomspace(min(marks["intensity"].min(), flops / moved) / 2, marks["intensity"].max() * 2, 60)
         roof = Curve(list(ends), list(np.minimum(flops, moved * ends)), "the machine")
-        panels.append(
-            Panel(rows=marks, kind="points", x=x, y=y, by="provider", size="shape.time", title=operator, curves=[roof])
-        )
+        by_provider = {"kind": "points", "by": "provider", "size": "shape.time"}
+        panels.append(Panel(rows=marks, x=x, y=y, **by_provider, title=operator, curves=[roof]))
         best[operator] = (marks["speed"] / np.minimum(flops, moved * marks["intensity"])).max()
     return Chart(
         panels=panels,
@@ -52,18 +49,10 @@ def compiled_figure(table: pd.DataFrame) -> Chart:
     names = tuple(rows["name"].unique())
     spilling = rows.loc[rows["stack"] > 0, "name"].nunique()
     return Chart(
-        panels=[
-            Panel(
-                rows=rows,
-                kind="bars",
-                x=Axis(measure, title),
-                y=Axis("name", ticks=names),
-                references=[Reference(limit, "limit", "x")],
-            )
-            for measure, (title, limit) in LIMITS.items()
-        ],
+        panels=[Panel(rows=rows, kind="bars", x=Axis(measure, title), y=Axis("name", ticks=names),
+                      references=[Reference(limit, "limit", "x")]) for measure, (title, limit) in LIMITS.items()],
         title=f"{spilling} of {len(names)} kernels spill registers",
-    )
+    )  # fmt: skip
 
 
 def tiles_figure(cut: Tiling, walker: Walker, program: int) -> go.Figure:

@@ -54,25 +54,24 @@ def operands(
     group = shape.heads // shape.kv_heads
     q = randn(shape.batch, shape.kv_heads, group, shape.time, shape.dim)
     k, v = (randn(shape.batch, shape.kv_heads, chunks, shape.chunk, shape.dim) for _ in range(2))
-    with torch.no_grad(), backend.using("torch"):
-        chosen = select_chunks(asking, landmarks, _places(shape, device), shape.chunk, shape.top_k)
-    chunks = chosen.chunks.masked_fill(chosen.scores == -torch.inf, -1)
-    return q, k, v, chunks, fusion_weights(chosen.scores.float())
+    with torch.no_grad():
+        chosen = _selected(asking, landmarks, shape)
+    return q, k, v, chosen.chunks, fusion_weights(chosen.scores.float())
+
+
+@backend.using("torch")
+def _selected(queries: Tensor, landmarks: Tensor, shape: Shape) -> Selection:
+    """The lab's selection in torch, with chunk -1 in slots that stay empty."""
+    found = select_chunks(queries, landmarks, _places(shape, queries.device), shape.chunk, shape.top_k)
+    return found._replace(chunks=found.chunks.masked_fill(found.scores == -torch.inf, -1))
 
 
 def _places(shape: Shape, device: torch.device) -> Tensor:
     return torch.arange(shape.time, device=device)
 
 
-def _window_by(name: str) -> Callable[[Shape], Compute]:
-    def make(shape: Shape) -> Compute:
-        def compute(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            with backend.using(name):
-                return sliding_window_attention(q, k, v, shape.window)
-
-        return compute
-
-    return make
+def _window_by(way: backend.Backend) -> Callable[[Shape], Compute]:
+    return lambda shape: backend.using(way)(lambda q, k, v: sliding_window_attention(q, k, v, shape.window))
 
 
 def _window_masked(shape: Shape) -> Compute:
@@ -83,15 +82,10 @@ def _window_masked(shape: Shape) -> Compute:
     def compute(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if q.is_cuda:  # with a mask and groups, torch takes no fused kernel there
             k, v = (x.repeat_interleave(shape.heads // shape.kv_heads, dim=1) for x in (k, v))
-        return F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask(q.device), enable_gqa=q.shape[1] != k.shape[1]
-        )  # fmt: skip
+        gqa = q.shape[1] != k.shape[1]
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask(q.device), enable_gqa=gqa)
 
     return compute
-
-
-def _window_naive(shape: Shape) -> Compute:
-    return lambda q, k, v: attention_reference(q, k, v, window_mask(shape.time, shape.window, q.device))
 
 
 @functools.cache  # compiling takes longer than all that is timed
@@ -99,10 +93,7 @@ def _window_flex(shape: Shape) -> Compute:
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     window = shape.window
-
-    def near(_batch, _head, i, j):
-        return (j <= i) & (i - j < window)
-
+    near = lambda _batch, _head, i, j: (j <= i) & (i - j < window)  # noqa: E731
     # each shape is compiled for itself; past a limit torch would run it uncompiled and only warn
     torch._dynamo.config.recompile_limit = 256
     torch._dynamo.config.fail_on_recompile_limit_hit = True
@@ -128,11 +119,7 @@ def _causal_over_chunks(shape: Shape) -> Compute:
 
 
 def _chunks_by_triton(order: str) -> Callable[[Shape], Compute]:
-    def compute(q: Tensor, k: Tensor, v: Tensor, chunks: Tensor, weights: Tensor) -> Tensor:
-        with backend.using("triton"):
-            return backend.hierarchical(q, k, v, chunks, weights, order=order)
-
-    return lambda _: compute
+    return lambda _: backend.using("triton")(functools.partial(backend.hierarchical, order=order))
 
 
 def _chunks_in_torch(attend: Compute) -> Callable[[Shape], Compute]:
@@ -164,18 +151,9 @@ def _gather_then_sdpa(shape: Shape) -> Compute:
 
 
 def _best_by_triton(shape: Shape) -> Compute:
+    @backend.using("triton")
     def compute(queries: Tensor, landmarks: Tensor) -> Tensor:
-        with backend.using("triton"):
-            return backend.best_chunks(queries, landmarks, _places(shape, queries.device), shape.chunk, shape.top_k)
-
-    return compute
-
-
-def _best_by_torch(shape: Shape) -> Compute:
-    def compute(queries: Tensor, landmarks: Tensor) -> Tensor:
-        with backend.using("torch"):
-            found = select_chunks(queries, landmarks, _places(shape, queries.device), shape.chunk, shape.top_k)
-            return found.chunks.masked_fill(found.scores == -torch.inf, -1)
+        return backend.best_chunks(queries, landmarks, _places(shape, queries.device), shape.chunk, shape.top_k)
 
     return compute
 
@@ -196,7 +174,9 @@ PROVIDERS: dict[Operator, dict[str, Provider]] = {
         "banded": Provider(_window_by("torch")),
         "flex_attention": Provider(_window_flex, needs_gpu=True),
         "SDPA with a dense mask": Provider(_window_masked),
-        "the definition": Provider(_window_naive),
+        "the definition": Provider(
+            lambda shape: lambda q, k, v: attention_reference(q, k, v, window_mask(shape.time, shape.window, q.device))
+        ),
         "causal SDPA": Provider(lambda _: _causal, same=False),
     },
     "chosen chunks": {
@@ -210,7 +190,7 @@ PROVIDERS: dict[Operator, dict[str, Provider]] = {
     },
     "selection": {
         "ours": Provider(_best_by_triton, needs_gpu=True),
-        "block by block": Provider(_best_by_torch),
+        "block by block": Provider(lambda shape: lambda *inputs: _selected(*inputs, shape).chunks),
         "the definition": Provider(_best_of_all),
     },
 }

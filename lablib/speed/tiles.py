@@ -20,13 +20,11 @@ class Tiling(NamedTuple):
 def tile_kinds(cut: Tiling) -> np.ndarray:
     """(tiles of queries, tiles of keys): SKIPPED where no pair is visible, FULL where all are, else EDGE."""
     visible = pairs(cut)
-    rows, columns = -(-cut.time // cut.queries), -(-cut.time // cut.keys)
-    kinds = np.zeros((rows, columns), dtype=int)
-    for i in range(rows):
-        for j in range(columns):
-            part = visible[i * cut.queries : (i + 1) * cut.queries, j * cut.keys : (j + 1) * cut.keys]
-            kinds[i, j] = FULL if part.all() else EDGE if part.any() else SKIPPED
-    return kinds
+    rows, columns = np.arange(0, cut.time, cut.queries), np.arange(0, cut.time, cut.keys)
+    some, every = (
+        of.reduceat(of.reduceat(visible, rows, axis=0), columns, axis=1) for of in (np.logical_or, np.logical_and)
+    )
+    return np.where(every, FULL, np.where(some, EDGE, SKIPPED))
 
 
 def pairs(cut: Tiling) -> np.ndarray:

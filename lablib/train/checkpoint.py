@@ -87,8 +87,7 @@ def load_checkpoint(
 
 def load_model(path: Path, model: nn.Module) -> None:
     """Only the weights of a checkpoint, into a model of the same shape."""
-    _, tensors = read_checkpoint(path)
-    _load_model(path, model, tensors)
+    _load_model(path, model, read_checkpoint(path)[1])
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -98,10 +97,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
             facts = json.loads((file.metadata() or {}).get("json", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise CheckpointError(
-            f"{path.name} cannot be read as a checkpoint ({error}); expected a whole safetensors file: "
-            "delete it to start anew"
-        ) from error
+        expected = "expected a whole safetensors file: delete it to start anew"
+        raise CheckpointError(f"{path.name} cannot be read as a checkpoint ({error}); {expected}") from error
     found = facts.get("format") if isinstance(facts, dict) else None
     if found != FORMAT:
         raise CheckpointError(f"{path.name} was not written by this lab: its format is {found!r}, expected {FORMAT!r}")

@@ -57,11 +57,10 @@ def by_position(
     edges = list(range(time + 1)) if resolution else [0, *(2**i for i in range(4, 40) if 2**i < time), time]
     rows = []
     for start, stop in pairwise(edges):
-        row = {"start": start, "stop": stop, "loss": float(losses[:, start:stop].mean())}
+        part = losses[:, start:stop]
+        row = {"start": start, "stop": stop, "loss": float(part.mean())}
         row["best"] = math.nan if best is None else float(best[:, start:stop].mean())
-        row["text_error"] = (
-            float(losses[:, start:stop].mean(1).std() / np.sqrt(len(losses))) if len(losses) > 1 else 0.0
-        )
+        row["text_error"] = float(part.mean(1).std() / np.sqrt(len(part))) if len(part) > 1 else 0.0
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -10,9 +10,7 @@ from lablib.data.batch import Batch
 
 
 def cross_entropy(
-    logits: Float[Tensor, "batch time vocab"],
-    targets: Int[Tensor, "batch time"],
-    weight: Float[Tensor, "batch time"],
+    logits: Float[Tensor, "batch time vocab"], targets: Int[Tensor, "batch time"], weight: Float[Tensor, "batch time"]
 ) -> Float[Tensor, ""]:
     """Mean next-token loss in nats over the positions that count, each by its weight."""
     losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")

@@ -52,16 +52,9 @@ def build_optimizer(
         for decays in (True, False):  # both groups, so that their order is always the same
             groups.setdefault((factors, decays), [])
         groups[factors, parameter.ndim >= 2 and id(parameter) not in embedded].append(parameter)
-    return torch.optim.AdamW(
-        [
-            {
-                "params": members,
-                "weight_decay": cfg.weight_decay * factors.weight_decay * decays,
-                "peak_lr": cfg.lr * factors.lr,
-                "eps": EPS * factors.eps,
-            }
-            for (factors, decays), members in groups.items()
-        ],
-        lr=cfg.lr,
-        betas=(cfg.beta1, cfg.beta2),
-    )
+    found = []
+    for (factors, decays), members in groups.items():
+        decay = cfg.weight_decay * factors.weight_decay * decays
+        rates = {"weight_decay": decay, "peak_lr": cfg.lr * factors.lr, "eps": EPS * factors.eps}
+        found.append({"params": members, **rates})
+    return torch.optim.AdamW(found, lr=cfg.lr, betas=(cfg.beta1, cfg.beta2))

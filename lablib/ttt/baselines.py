@@ -5,7 +5,6 @@ The sliding-window model has TTT-E2E's own architecture, trained without the inn
 """
 
 import functools
-from dataclasses import replace
 from typing import Any
 
 from lablib.core.measure import num_parameters
@@ -42,22 +41,15 @@ def baseline(scale: str, name: str, *, steps: int = 800, rate: float | None = No
     cfg = RunConfig.at(scale, name=name, learns=name.startswith("TTT-E2E"))
     optim = OptimConfig(lr=BEST_RATE.get(name, RATE) if rate is None else rate)
     train = TrainConfig(steps=steps, batch=16, log_every=20, checkpoint_every=200, optim=optim)
-    if scale == "smoke":
-        train = cfg.train
-    inner = InnerConfig()
-    if name == "TTT-E2E, first order":
-        inner = inner.replace(order="first")
-    if name == "TTT-E2E, all blocks":
-        inner = inner.replace(count=4)
+    inner = InnerConfig(order="first" if name == "TTT-E2E, first order" else "exact")
     model = BASE.replace(plan=PLANS[name])
     if name == "TTT-E2E, all blocks":
-        model = model.replace(prime=BASE.prime // 4)
-    cfg = replace(cfg, model=model, inner=inner, train=train)
-    changes = {key.removeprefix("model__"): value for key, value in fields.items() if key.startswith("model__")}
-    others = {key: value for key, value in fields.items() if not key.startswith("model__")}
+        inner, model = inner.replace(count=4), model.replace(prime=BASE.prime // 4)
+    changes = {key.removeprefix("model__"): fields.pop(key) for key in list(fields) if key.startswith("model__")}
     model = at_size(model.replace(**changes), size_of(BASE.replace(**changes)))
-    cfg = cfg.replace(model=model, **others)
-    return cfg.replace(naive_rates=NAIVE_RATES) if name == "sliding window" else cfg
+    if name == "sliding window":
+        fields["naive_rates"] = NAIVE_RATES
+    return cfg.replace(model=model, inner=inner, train=cfg.train if scale == "smoke" else train, **fields)
 
 
 def at_size(cfg: ModelConfig, parameters: int) -> ModelConfig:

@@ -7,7 +7,7 @@ torch.utils.checkpoint does not do here: its inner gradients would each begin th
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -22,17 +22,15 @@ def recomputed(function: Callable[..., Any], *arguments: Any) -> Any:
     parameter that the function finds elsewhere gets none. The result can be differentiated once. Raises TypeError for
     an object that might hide a tensor.
     """
-    tensors: list[Tensor] = []
-    arguments = _taken(arguments, tensors)
+    arguments, tensors = _taken(arguments)
     shape: list[Any] = []
 
     def run(*given: Tensor) -> tuple[Tensor, ...]:
-        found: list[Tensor] = []
-        shape[:] = [_taken(function(*_put(arguments, list(given))), found)]
+        shape[:], found = _taken([function(*_put(arguments, given))])
         return tuple(found)
 
     results = _Recomputed.apply(run, *tensors)
-    return _put(shape[0], list(results))
+    return _put(shape[0], results)
 
 
 class _Recomputed(torch.autograd.Function):
@@ -65,18 +63,19 @@ class _Place:
     """Where a tensor stood."""
 
 
-def _taken(value: Any, into: list[Tensor]) -> Any:
-    """The same structure with a place for each tensor; the tensors in their order."""
-    if isinstance(value, Tensor):
-        into.append(value)
-        return _Place
+def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """The same structure with `change` of each tensor, or of each place of one, in their order."""
+    if isinstance(value, Tensor) or value is _Place:
+        return change(value)
     if isinstance(value, dict):
-        return {key: _taken(item, into) for key, item in value.items()}
+        return {key: _mapped(item, change) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        parts = [_taken(item, into) for item in value]
+        parts = [_mapped(item, change) for item in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _with(value, {key: _taken(item, into) for key, item in vars(value).items()})
+        other = copy.copy(value)  # not made anew, because places are no tensors yet
+        vars(other).update({key: _mapped(item, change) for key, item in vars(value).items()})
+        return other
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(
@@ -85,22 +84,13 @@ def _taken(value: Any, into: list[Tensor]) -> Any:
     )
 
 
-def _put(value: Any, tensors: list[Tensor]) -> Any:
-    """The structure with the tensors in their places; takes them from the front of the list."""
-    if value is _Place:
-        return tensors.pop(0)
-    if isinstance(value, dict):
-        return {key: _put(item, tensors) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        parts = [_put(item, tensors) for item in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    if dataclasses.is_dataclass(value):
-        return _with(value, {key: _put(item, tensors) for key, item in vars(value).items()})
-    return value
+def _taken(value: Any) -> tuple[Any, list[Tensor]]:
+    """The same structure with a place for each tensor, and the tensors."""
+    tensors: list[Tensor] = []
+    return _mapped(value, lambda tensor: tensors.append(tensor) or _Place), tensors
 
 
-def _with(value: Any, fields: dict[str, Any]) -> Any:
-    """A copy of a dataclass with other fields; not made anew, because places are no tensors yet."""
-    other = copy.copy(value)
-    vars(other).update(fields)
-    return other
+def _put(value: Any, tensors: Iterable[Tensor]) -> Any:
+    """The structure with the tensors in their places."""
+    following = iter(tensors)
+    return _mapped(value, lambda _: next(following))

@@ -70,6 +70,11 @@ class Reading(NamedTuple):
     logits: Float[Tensor, "batch time vocab"]
 
 
+def joined(parts: list[Reading]) -> Reading:
+    """One reading of consecutive pieces."""
+    return Reading(*(torch.cat(columns, 1) for columns in zip(*parts, strict=True)))
+
+
 class Carry(NamedTuple):
     """What goes from chunk to chunk: the fast weights of each sequence, and the caches of the upper blocks."""
 
@@ -122,19 +127,16 @@ class TTTModel(nn.Module):
         refuse_compiled(self._upper[0])
         if not tokens.shape[1]:
             raise ValueError("the text has no tokens; expected at least one")
-        size = self.inner.chunk * (self.inner.group or 1)
-        hidden, _ = self.read_lower(tokens)
-        carry, parts = Carry(self.fast_weights(len(tokens)), None), []
-        for start in range(0, tokens.shape[1], size):
-            piece = (carry, hidden[:, start : start + size], targets[:, start : start + size])
-            more = start + size < tokens.shape[1]
-            if self.inner.group and torch.is_grad_enabled():
-                weights = {**dict(self._upper[0].named_parameters()), LOG_RATE: self.log_rate}
-                part, carry = recomputed(self.read_chunks, *piece, more, weights)
-            else:
-                part, carry = self.read_chunks(*piece, more)
+        (hidden, _), carry, parts = self.read_lower(tokens), Carry(self.fast_weights(len(tokens)), None), []
+        if not (self.inner.group and torch.is_grad_enabled()):
+            return self.read_chunks(carry, hidden, targets, False)[0]
+        weights = {**dict(self._upper[0].named_parameters()), LOG_RATE: self.log_rate}
+        for start in range(0, tokens.shape[1], size := self.inner.chunk * self.inner.group):
+            stop = start + size
+            piece = (carry, hidden[:, start:stop], targets[:, start:stop], stop < tokens.shape[1])
+            part, carry = recomputed(self.read_chunks, *piece, weights)
             parts.append(part)
-        return Reading(*(torch.cat(columns, 1) for columns in zip(*parts, strict=True)))
+        return joined(parts)
 
     def read_lower(
         self, tokens: Tokens, states: LayerStates | None = None
@@ -161,7 +163,7 @@ class TTTModel(nn.Module):
             learn = more or stop < hidden.shape[1]
             part, carry = self.read_chunk(carry, hidden[:, start:stop], targets[:, start:stop], learn, weights)
             parts.append(part)
-        return Reading(*(torch.cat(columns, 1) for columns in zip(*parts, strict=True))), carry
+        return joined(parts), carry
 
     def read_chunk(
         self,
@@ -172,10 +174,8 @@ class TTTModel(nn.Module):
         weights: Mapping[str, Tensor] | None = None,
     ) -> tuple[Reading, Carry]:
         """Score one chunk with the fast weights that came in, then take the step."""
-        slow, log_rate = dict(weights or {}), self.log_rate
-        if weights is not None:
-            log_rate = slow.pop(LOG_RATE)
-
+        slow = dict(weights or {})
+        log_rate = slow.pop(LOG_RATE, self.log_rate)
         order: Order = self.inner.order if torch.is_grad_enabled() else "none"
 
         def loss(fast: Fast) -> tuple[Float[Tensor, " batch"], tuple[Reading, LayerStates]]:
@@ -184,11 +184,11 @@ class TTTModel(nn.Module):
             losses = F.cross_entropy(logits.mT, targets, reduction="none")
             return losses.mean(1), (Reading(losses, logits), states)
 
-        if not learn:
-            _, (reading, states) = loss(carry.fast)
-            return reading, Carry(carry.fast, states)
-        rate = self.rate(log_rate)
-        fast, (reading, states) = inner_step(carry.fast, loss, rate, clip=self.inner.clip, order=order)
+        if learn:
+            fast, rest = inner_step(carry.fast, loss, self.rate(log_rate), clip=self.inner.clip, order=order)
+        else:
+            fast, (_, rest) = carry.fast, loss(carry.fast)
+        reading, states = rest
         return reading, Carry(fast, states)
 
     def run_upper(
@@ -221,9 +221,7 @@ def _fast_parameters(model: LanguageModel, chosen: dict[str, nn.Module]) -> tupl
 def _check_plan(cfg: ModelConfig, chunk: int) -> None:
     """Inside a chunk nothing has been learnt of it yet: what stands there must be in the window (2512.23675, 2.3)."""
     if cfg.layers.memory_above is not None:
-        raise ValueError(
-            f"plan {cfg.plan!r} has a chunk memory, which no inner loop carries; choose a plan without hsa"
-        )
+        raise ValueError(f"plan {cfg.plan!r} has a chunk memory, which no inner loop carries; use a plan without hsa")
     if cfg.layers.count("swa") and cfg.window < chunk:
         raise ValueError(
             f"window={cfg.window} is shorter than chunk={chunk}: tokens of a chunk would be neither "

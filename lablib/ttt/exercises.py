@@ -25,28 +25,25 @@ def check_inner_step(answer) -> None:
         slope = torch.tensor(gradient)
         expected = step(weights, slope, 0.5, clip)
         found = torch.as_tensor(attempt(answer, weights.clone(), slope, 0.5, clip))
-        if found.shape == expected.shape and torch.allclose(found, expected):
-            continue
-        raise Mistake(_wrong_step(found, weights, slope, clip))
+        if found.shape != expected.shape or not torch.allclose(found, expected):
+            raise Mistake(_wrong_step(found, weights, slope, clip))
 
 
 def _wrong_step(found: Tensor, weights: Tensor, gradient: Tensor, clip: float) -> str:
     norm = float(gradient.norm())
-    guesses = {
-        "That goes up the loss. The gradient points uphill.": weights
-        + 0.5 * gradient * min(1.0, clip / max(norm, 1e-9)),
-        f"The gradient has norm {norm:g}; a clip of {clip:g} allows less.": weights - 0.5 * gradient,
-        "You clip each entry. The paper clips the norm, which keeps the direction.": weights
-        - 0.5 * gradient.clamp(-clip, clip),
-        f"A gradient of norm {norm:g} is shorter than the clip of {clip:g}: leave it as it is.": weights
-        - 0.5 * gradient * clip / max(norm, 1e-9),
+    to_clip = gradient * clip / max(norm, 1e-9)
+    guesses = {  # the hint, and what is taken for the gradient
+        "That goes up the loss. The gradient points uphill.": -(gradient if norm < clip else to_clip),
+        f"The gradient has norm {norm:g}; a clip of {clip:g} allows less.": gradient,
+        "You clip each entry. The paper clips the norm, which keeps the direction.": gradient.clamp(-clip, clip),
+        f"A gradient of norm {norm:g} is shorter than the clip of {clip:g}: leave it as it is.": to_clip,
     }
     if found.shape != weights.shape:
         return f"You return shape {tuple(found.shape)}; expected that of the weights, {tuple(weights.shape)}."
     if not torch.isfinite(found).all():
         return "For a gradient of 0 that divides by 0. What should happen then?"
-    for hint, guess in guesses.items():
-        if torch.allclose(found, guess):
+    for hint, taken in guesses.items():
+        if torch.allclose(found, weights - 0.5 * taken):
             return hint
     return f"For gradient {gradient.tolist()}, rate 0.5 and clip {clip:g} you say {found.tolist()}; do it by hand."
 
@@ -107,21 +104,22 @@ def check_binding(answer) -> None:
     """`answer(state, key, value, rate)`: one gradient step on |state @ key - value|^2 / 2."""
     generator = Generator().manual_seed(5)
     state, key, value = (torch.randn(*shape, generator=generator) for shape in ((2, 3), (3,), (2,)))
-    missing = state @ key - value
+    step = torch.outer(state @ key - value, key)
     expected = bind(state, key, value, 0.3)
     found = torch.as_tensor(attempt(answer, state.clone(), key, value, 0.3))
-    if found.shape == expected.shape and torch.allclose(found, expected, atol=1e-6):
+    is_like = lambda guess: found.shape == guess.shape and torch.allclose(found, guess, atol=1e-6)  # noqa: E731
+    if is_like(expected):
         return
-    if found.shape == expected.mT.shape and torch.allclose(found, expected.mT, atol=1e-6):
+    if is_like(expected.mT):
         raise Mistake("Transposed: the state maps keys to values, so its shape is (values, keys).")
     if found.shape != expected.shape:
         raise Mistake(f"You return shape {tuple(found.shape)}; expected that of the state, {tuple(expected.shape)}.")
-    if torch.allclose(found, state + 0.3 * torch.outer(value, key), atol=1e-6):
-        raise Mistake(
-            "That adds the value to what is already stored: linear attention. What did the state answer before?"
-        )
-    if torch.allclose(found, state - 0.6 * torch.outer(missing, key), atol=1e-6):
-        raise Mistake("Twice too far: the half in the loss cancels the two of the square.")
-    if torch.allclose(found, state + 0.3 * torch.outer(missing, key), atol=1e-6):
-        raise Mistake("That goes up the loss: afterwards the state misses the value by more.")
+    for hint, guess in {
+        "That adds the value to what is already stored: linear attention. What did the state answer before?":
+            state + 0.3 * torch.outer(value, key),
+        "Twice too far: the half in the loss cancels the two of the square.": state - 0.6 * step,
+        "That goes up the loss: afterwards the state misses the value by more.": state + 0.3 * step,
+    }.items():  # fmt: skip
+        if is_like(guess):
+            raise Mistake(hint)
     raise Mistake("Write the loss for one entry of the state and differentiate: it is a product of two numbers.")

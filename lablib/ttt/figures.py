@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from lablib.ttt.summaries import as_trained, at_best_rate, over_positions, readings
+from lablib.ttt.summaries import as_trained, at_best_rate, by_rate, over_positions, readings
 from lablib.viz.chart import Axis, Chart, Panel, Reference, extremes, facets, figure
 from lablib.viz.style import AMBER, BLUE, GREY, PINK, TEAL, spell
 from lablib.viz.words import stores
@@ -67,20 +67,18 @@ def _stretches(table: pd.DataFrame) -> Chart:
     rows = readings(table)
     rows = rows[~rows["learns"].astype(bool) | (rows["mode"] != "off")]
     known = bool(rows["best"].notna().all())
-    rows = rows.assign(
-        middle=np.sqrt(rows["start"].clip(lower=4) * rows["stop"]), gap=rows["loss"] - rows["best"].fillna(0)
-    )
+    middle = np.sqrt(rows["start"].clip(lower=4) * rows["stop"])
+    rows = rows.assign(middle=middle, gap=rows["loss"] - rows["best"].fillna(0))
     names = list(rows["series"].unique())
     context = [name for name in names if len(names) > 6 and name not in CONTEXT]
     edges = tuple(float(edge) for edge in sorted(set(rows["start"]) | set(rows["stop"])) if edge)
-    trained = int(table["length"].max())
     y = Axis("gap", "nats above the best possible (log scale)", "log") if known else Axis("gap", LOSS)
     far = rows[rows["stop"] == rows["stop"].max()]
     what = f"At the end of {int(rows['stop'].max()):,} tokens, {'nats above the best' if known else 'loss'}"
     return Chart(
         panels=[Panel(rows=rows, x=Axis("middle", "position in the text (log scale)", "log", ticks=edges), y=y,
                       by="series", names=names, faint=context,
-                      references=[Reference(trained, "trained up to here", "x")])],
+                      references=[Reference(int(table["length"].max()), "trained up to here", "x")])],
         height=340,
         title=extremes(far, "series", "gap", what, low_first=True),
         source=texts(table),
@@ -142,8 +140,7 @@ def ablations_figure(table: pd.DataFrame) -> Chart | None:
 @figure
 def rates_figure(table: pd.DataFrame) -> Chart:
     """Mean loss by learning rate, the same rates for every model, in short runs; dotted the best possible loss."""
-    losses = over_positions(as_trained(table)).assign(store=stores(table))
-    losses = losses.assign(rate=losses["arm"].map(table.groupby("arm")["train.optim.lr"].first()))
+    losses = by_rate(table).assign(store=stores(table))
     best = losses.groupby(["name", "rate"])["loss"].mean().groupby("name").idxmin().map(lambda place: place[1])
     return Chart(
         panels=[Panel(rows=losses, x=Axis("rate", "learning rate (log scale)", "values"),
@@ -201,18 +198,15 @@ def cost_figure(table: pd.DataFrame) -> Chart:
     """CPU milliseconds a token, prefilled and decoded, by how many tokens stand before it."""
     rows = table.assign(prefill=1e3 * table["prefill_seconds"], decode=1e3 * table["decode_seconds"])
     length = Axis("length", "tokens before (log scale)", "length")
-    panels = [
-        Panel(rows=rows, x=length, y=Axis(name, "CPU ms a token (log scale)", "log"), by="name", title=name)
-        for name in ("prefill", "decode")
-    ]
     ends = rows["length"].min(), rows["length"].max()
     costs = rows.pivot_table(index="name", columns="length", values="decode")[list(ends)]
     grown = (costs[ends[1]] / costs[ends[0]]).rename("times").reset_index()
     return Chart(
-        panels=panels,
+        panels=[Panel(rows=rows, x=length, y=Axis(name, "CPU ms a token (log scale)", "log"), by="name", title=name)
+                for name in ("prefill", "decode")],
         title=extremes(grown, "name", "times", f"Decoding behind {ends[1]:,} tokens over {ends[0]:,}"),
         source=f"one thread, medians of {int(table['repeats'].max())}; long prefixes are caches of random numbers",
-    )
+    )  # fmt: skip
 
 
 @figure

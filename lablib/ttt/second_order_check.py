@@ -24,9 +24,7 @@ def refuse_compiled(model: nn.Module) -> None:
         )
     compiled = lambda part: hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None  # noqa: E731
     if parts := [name or "the model" for name, part in model.named_modules() if compiled(part)]:
-        raise ValueError(
-            f"{', '.join(parts)} is compiled, which has no second derivative; pass the module it was made of"
-        )
+        raise ValueError(f"{', '.join(parts)} is compiled: no second derivative; pass the module it was made of")
 
 
 def check_own_weights(upper: nn.Module, fast: list[str], context: Context) -> None:

@@ -17,14 +17,12 @@ def readings(table: pd.DataFrame) -> pd.DataFrame:
     rows = table[table["phase"] == "read"].copy()
     if rows.empty:
         return rows.assign(series=[])
-    learns = rows["learns"].astype(bool)
-    rows["series"] = rows["name"].where(~(learns & (rows["mode"] == "off")), rows["name"] + ", read without")
-    rows["series"] = rows["series"].where(rows["mode"] != "naive", NAIVE)
-    naive = rows[rows["mode"] == "naive"]
-    if naive.empty:
+    without, naive = rows["learns"].astype(bool) & (rows["mode"] == "off"), rows["mode"] == "naive"
+    rows["series"] = rows["name"].mask(without, rows["name"] + ", read without").mask(naive, NAIVE)
+    if not naive.any():
         return rows
-    best = over_positions(naive).groupby("read_rate")["loss"].mean().idxmin()
-    return rows[(rows["mode"] != "naive") | (rows["read_rate"] == best)]
+    best = over_positions(rows[naive]).groupby("read_rate")["loss"].mean().idxmin()
+    return rows[~naive | (rows["read_rate"] == best)]
 
 
 def as_trained(table: pd.DataFrame) -> pd.DataFrame:
@@ -48,10 +46,14 @@ def at_best_rate(table: pd.DataFrame) -> pd.DataFrame:
     """Of each name the arms at the learning rate with the lowest mean loss (learners read with their inner loop)."""
     if table.empty:
         return table
-    own = over_positions(as_trained(table))
-    own = own.assign(rate=own["arm"].map(table.groupby("arm")["train.optim.lr"].first()))
-    losses = own.groupby(["name", "rate"])["loss"].mean().sort_values().reset_index()
-    return table[table["train.optim.lr"] == table["name"].map(losses.groupby("name")["rate"].first())]
+    best = by_rate(table).groupby(["name", "rate"])["loss"].mean().sort_values().reset_index()
+    return table[table["train.optim.lr"] == table["name"].map(best.groupby("name")["rate"].first())]
+
+
+def by_rate(table: pd.DataFrame) -> pd.DataFrame:
+    """One row an arm: its mean loss, read as it was trained, and its learning `rate`."""
+    losses = over_positions(as_trained(table))
+    return losses.assign(rate=losses["arm"].map(table.groupby("arm")["train.optim.lr"].first()))
 
 
 def by_series(table: pd.DataFrame, start: int = 0, stop: int | None = None) -> pd.DataFrame:
@@ -60,16 +62,13 @@ def by_series(table: pd.DataFrame, start: int = 0, stop: int | None = None) -> p
     losses = over_positions(readings(table), start, stop).join(table.groupby("arm")[facts].first(), on="arm")
     losses = losses.rename(columns={"series": "read as"})
     cost = losses.groupby("read as", sort=False)
-    shown = {
-        "best possible": cost["best"].mean(),
-        "parameters": cost["parameters"].mean().astype(int),
-        "fast": cost["fast_weights"].mean().astype(int),
-        "state KiB": cost["state_bytes"].mean() / 1024,
-        "training tokens": cost["train_tokens"].mean().astype(int),
-        "training TFLOPs": cost["train_flops"].mean() / 1e12,
-        "CPU-s an arm (most)": cost["cpu_seconds"].max(),
-    }
-    return tables.means(losses, "loss", "read as").join(pd.DataFrame(shown), on="read as")
+    shown = cost[["best", *facts]].mean().assign(cpu_seconds=cost["cpu_seconds"].max())
+    shown["state_bytes"], shown["train_flops"] = shown["state_bytes"] / 1024, shown["train_flops"] / 1e12
+    whole = dict.fromkeys(("parameters", "fast_weights", "train_tokens"), int)
+    shown = shown.astype(whole).set_axis([
+        "best possible", "parameters", "fast", "state KiB", "training tokens", "training TFLOPs", "CPU-s an arm (most)",
+    ], axis=1)  # fmt: skip
+    return tables.means(losses, "loss", "read as").join(shown, on="read as")
 
 
 def against(table: pd.DataFrame, first: str, second: str, start: int = 0, stop: int | None = None) -> Interval:
@@ -105,15 +104,10 @@ def square_root_law(table: pd.DataFrame) -> pd.DataFrame:
     rows = table[table["group"] > 0]
     least = rows.loc[rows.groupby("chunks")["peak_megabytes"].idxmin()]
     plain = table[table["group"] == 0].set_index("chunks")["peak_megabytes"]
-    return pd.DataFrame(
-        {
-            "chunks": least["chunks"].astype(int),
-            "least memory with groups of": least["group"].astype(int),
-            "square root": np.sqrt(least["chunks"]),
-            "MiB": least["peak_megabytes"],
-            "MiB without checkpoints": least["chunks"].map(plain),
-        }
-    ).reset_index(drop=True)
+    named = {"group": "least memory with groups of", "peak_megabytes": "MiB"}
+    found = least.astype({"chunks": int, "group": int}).rename(columns=named).reset_index(drop=True)
+    found.insert(2, "square root", np.sqrt(found["chunks"]))
+    return found.assign(**{"MiB without checkpoints": found["chunks"].map(plain)})
 
 
 def step_costs(table: pd.DataFrame) -> pd.DataFrame:

@@ -30,7 +30,7 @@ from lablib.train.hooks import Hook
 from lablib.train.loop import TrainConfig, fit
 from lablib.train.losses import next_token_loss
 from lablib.train.optim import OptimConfig
-from lablib.ttt.e2e import InnerConfig, TTTModel, meta_loss
+from lablib.ttt.e2e import InnerConfig, Reading, TTTModel, meta_loss
 
 Draw = Callable[[int, int, Generator], Batch]  # length, batch, generator
 # what the models share: norms before and after each part, and sizes of their own
@@ -68,12 +68,7 @@ class RunConfig(Config):
     rate_warmup: float = 0.0
 
     scales: ClassVar = {
-        "smoke": {
-            "train": TrainConfig(steps=4, batch=4, log_every=2),
-            "length": 32,
-            "read_length": 64,
-            "texts": 4,
-        },
+        "smoke": {"train": TrainConfig(steps=4, batch=4, log_every=2), "length": 32, "read_length": 64, "texts": 4},
         "lab": {"texts": 64},
         "full": {},
     }
@@ -137,9 +132,7 @@ def train(
     cfg: RunConfig, model: LanguageModel | TTTModel, *, draw: Draw | None = None, stream: str = "training"
 ) -> pd.DataFrame:
     """Train in place; interrupted, a later call goes on. `draw`: other texts than the corpus'."""
-    place = weights_place(
-        "ttt/run", TRAINING, cfg.replace(texts=1, read_length=1, naive_rates=(), resolution=0).digest()
-    )
+    trained = cfg.replace(texts=1, read_length=1, naive_rates=(), resolution=0)  # what the weights depend on
     return fit(
         model,
         partial(draw or source(cfg, "train"), cfg.length),
@@ -147,7 +140,7 @@ def train(
         generator(stream, cfg.seed),
         hooks=[RateWarmup(cfg.rate_warmup * cfg.train.steps)] if cfg.learns else [],
         objective=meta_loss if cfg.learns else next_token_loss,
-        checkpoint=place,
+        checkpoint=weights_place("ttt/run", TRAINING, trained.digest()),
     )
 
 
@@ -166,17 +159,16 @@ def read_all(cfg: RunConfig, model: LanguageModel | TTTModel) -> list[pd.DataFra
     if cfg.corpus == "language":
         known = Language(cfg.language)
         best = by_sequences(lambda part: known.bayes(part.tokens, part.targets), batch)
-    modes: list[tuple[dict[str, Any], nn.Module, bool]] = []
+    modes: list[tuple[dict[str, Any], nn.Module]] = [({"mode": "off"}, model)]
     if isinstance(model, TTTModel):
-        modes = [({"mode": "on"}, model, True), ({"mode": "off"}, model.base, False)]
+        modes = [({"mode": "on"}, model), ({"mode": "off"}, model.base)]
     else:
-        modes = [({"mode": "off"}, model, False)]
         for rate in cfg.naive_rates:
             learner = TTTModel(model, cfg.inner.replace(rate=rate, order="first")).eval()
-            modes.append(({"mode": "naive", "read_rate": rate}, learner, True))
+            modes.append(({"mode": "naive", "read_rate": rate}, learner))
     found = []
-    for labels, reader, learns in modes:
-        losses = by_sequences(partial(losses_of, reader, learns), batch)
+    for labels, reader in modes:
+        losses = by_sequences(lambda part, reader=reader: read(reader, part).losses, batch)
         if best is not None:
             check_leak(losses, best, f"{cfg.name} ({labels['mode']})")
         found.append(by_position(losses, best, cfg.resolution).assign(phase="read", **labels))
@@ -184,11 +176,12 @@ def read_all(cfg: RunConfig, model: LanguageModel | TTTModel) -> list[pd.DataFra
 
 
 @torch.no_grad()
-def losses_of(model: nn.Module, learns: bool, batch: Batch) -> Tensor:
-    """Nats at every position, (batch, time)."""
-    if learns:
-        return model.read(batch.tokens, batch.targets).losses
-    return F.cross_entropy(model(batch.tokens).mT, batch.targets, reduction="none")
+def read(model: LanguageModel | TTTModel, batch: Batch) -> Reading:
+    """Nats at every position and logits, with the inner loop if the model has one."""
+    if isinstance(model, TTTModel):
+        return model.read(batch.tokens, batch.targets)
+    logits = model(batch.tokens)
+    return Reading(F.cross_entropy(logits.mT, batch.targets, reduction="none"), logits)
 
 
 def check_leak(losses: Tensor, best: Tensor, name: str) -> None:
@@ -203,21 +196,11 @@ def check_leak(losses: Tensor, best: Tensor, name: str) -> None:
 
 
 def spent(cfg: RunConfig, model: LanguageModel | TTTModel) -> dict[str, float | int]:
-    """The budget columns of a training."""
-    tokens, flops = cfg.train.steps * cfg.train.batch * cfg.length, cfg.train.steps * step_flops(cfg, model)
-    return budget(model, tokens=tokens, flops=flops)
-
-
-def step_flops(cfg: RunConfig, model: LanguageModel | TTTModel) -> float:
-    """FLOPs of one outer step, forward and backward, counted on two texts and scaled to the batch."""
+    """The budget columns of a training; an outer step, forward and backward, is counted on two texts."""
     tokens = torch.zeros(2, cfg.length, dtype=torch.long)
     batch = Batch(tokens, tokens, torch.ones(2, cfg.length), tokens)
     objective = meta_loss if cfg.learns else next_token_loss
-
-    def step() -> None:
-        objective(model, batch)[0].backward()
-
     with torch.enable_grad():
-        total = count_flops(step) * cfg.train.batch / 2
+        flops = count_flops(lambda: objective(model, batch)[0].backward()) * cfg.train.batch / 2
     model.zero_grad()
-    return total
+    return budget(model, tokens=cfg.train.steps * cfg.train.batch * cfg.length, flops=cfg.train.steps * flops)

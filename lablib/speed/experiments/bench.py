@@ -50,10 +50,8 @@ class BenchConfig(Config):
 
 def bench_arms(scale: str) -> list[BenchConfig]:
     """What a CPU can run, from 1 024 tokens on; matrices of time x time end at 4 096. In seconds at lab scale."""
-    cfg = BenchConfig.at(scale)
-    if scale != "full":
-        return on_shapes(cfg, [cfg.shape], seeds=1)
-    return on_shapes(cfg, grid(Shape(heads=4, kv_heads=1), time=(1024, 4096, 16_384)), seeds=3)
+    cfg, shapes = BenchConfig.at(scale), grid(Shape(heads=4, kv_heads=1), time=(1024, 4096, 16_384))
+    return on_shapes(cfg, shapes, seeds=3) if scale == "full" else on_shapes(cfg, [cfg.shape], seeds=1)
 
 
 def gpu_arms(scale: str) -> list[BenchConfig]:
@@ -116,45 +114,25 @@ def measure(cfg: BenchConfig) -> pd.DataFrame:
     checked = (cfg.operator, provider, cfg.mode, cfg.shape, device, dtype, cfg.seed)
     error = error_of(*checked) if provider.same else float("nan")
     if provider.same and not error <= FARTHEST[cfg.dtype]:  # NaN is not near either
-        raise RuntimeError(
-            f"{cfg.provider} is not {cfg.operator}: its error is {error:.1e}, allowed {FARTHEST[cfg.dtype]}"
-        )
+        said = f"its error is {error:.1e}, allowed {FARTHEST[cfg.dtype]}"
+        raise RuntimeError(f"{cfg.provider} is not {cfg.operator}: {said}")
     inputs = operands(cfg.operator, cfg.shape, device, dtype, cfg.seed)
     compute = provider.make(cfg.shape)
-    call = forward(compute, inputs) if cfg.mode == "forward" else both_ways(compute, inputs)
+    call = torch.no_grad()(lambda: compute(*inputs)) if cfg.mode == "forward" else both_ways(compute, inputs)
     with one_thread():
         spent, best = seconds(call, device, cfg.repeats), ceilings(device, dtype)
     least = work(cfg.operator, cfg.mode, cfg.shape, cfg.dtype)
-    table = pd.DataFrame(
-        [
-            {
-                "seconds": spent.median,
-                "low_seconds": spent.low,
-                "high_seconds": spent.high,
-                "error": error,
-                "same_work": provider.same,
-                "flops": least.flops,
-                "bytes": least.bytes,
-                "gathered_bytes": least.gathered,
-                "flops_per_second": best.flops,
-                "bytes_per_second": best.bytes,
-                "floor_seconds": max(least.flops / best.flops, least.bytes / best.bytes),
-            }
-        ]
-    )
+    row = {
+        "seconds": spent.median, "low_seconds": spent.low, "high_seconds": spent.high,
+        "error": error, "same_work": provider.same,
+        "flops": least.flops, "bytes": least.bytes, "gathered_bytes": least.gathered,
+        "flops_per_second": best.flops, "bytes_per_second": best.bytes,
+        "floor_seconds": max(least.flops / best.flops, least.bytes / best.bytes),
+    }  # fmt: skip
+    table = pd.DataFrame([row])
     if cfg.device == "cuda":
         table.attrs |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
     return table
-
-
-def forward(compute, inputs: tuple[Tensor, ...]):
-    """The output alone."""
-
-    def call() -> Tensor:
-        with torch.no_grad():
-            return compute(*inputs)
-
-    return call
 
 
 def both_ways(compute, inputs: tuple[Tensor, ...]):

@@ -17,14 +17,8 @@ from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
 
 KERNELS = (
-    "swa forward",
-    "swa dq",
-    "swa dk, dv",
-    "hsa forward, query-major",
-    "hsa forward, chunk-major",
-    "hsa dq",
-    "hsa dk, dv",
-    "hsa selection",
+    *("swa forward", "swa dq", "swa dk, dv"),
+    *("hsa forward, query-major", "hsa forward, chunk-major", "hsa dq", "hsa dk, dv", "hsa selection"),
 )
 
 
@@ -52,10 +46,8 @@ def compiled(cfg: CompiledConfig) -> pd.DataFrame:
     name = f"{cfg.kernel}, dim {cfg.dim}"
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
     environment["TRITON_ALWAYS_COMPILE"] = "1"  # not read from a cache
-    done = subprocess.run(
-        [sys.executable, "-m", "labkernels.compiled", name],
-        capture_output=True, text=True, env=environment, check=False,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "labkernels.compiled", name]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         raise RuntimeError(f"{name} did not compile: {done.stderr.strip().splitlines()[-1]}")
     found = json.loads(done.stdout)

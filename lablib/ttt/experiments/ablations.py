@@ -31,10 +31,9 @@ CHANGES = {
 
 def ablations_arms(scale: str) -> list[RunConfig]:
     """Three seeds at full scale."""
-    arms = []
-    for name, changes in CHANGES.items():
-        cfg = baseline(scale, "TTT-E2E", steps=STEPS).replace(name=name, **changes)
-        arms.append(cfg.replace(model=at_size(cfg.model, size_of(BASE))))
+    base = baseline(scale, "TTT-E2E", steps=STEPS)
+    changed = [base.replace(name=name, **changes) for name, changes in CHANGES.items()]
+    arms = [cfg.replace(model=at_size(cfg.model, size_of(BASE))) for cfg in changed]
     return by_scale(scale, arms, lab=1, seeds=3)
 
 

@@ -39,13 +39,12 @@ def rates_arms(scale: str) -> list[RunConfig]:
 
 def sources_arms(scale: str) -> list[RunConfig]:
     """Sliding window, full attention (longer) and TTT-E2E on bytes, at one learning rate, five seeds."""
-    arms = []
-    for name in ("full attention", "sliding window", "TTT-E2E"):
-        steps = 3 * 300 if name == "full attention" else 300
-        wider = {"width": 64, "hidden": 102, "prime": 102, "window": 32, "vocab": BYTES}
-        sizes = {f"model__{field}": value for field, value in wider.items()}
-        texts = {"length": 256, "read_length": 1024, "texts": 64} if scale != "smoke" else {}
-        arms.append(baseline(scale, name, steps=steps, rate=1e-2, corpus="bytes", inner__chunk=32, **sizes, **texts))
+    wider = {"width": 64, "hidden": 102, "prime": 102, "window": 32, "vocab": BYTES}
+    fields = {"corpus": "bytes", "inner__chunk": 32} | {f"model__{field}": value for field, value in wider.items()}
+    if scale != "smoke":
+        fields |= {"length": 256, "read_length": 1024, "texts": 64}
+    longer = {"full attention": 900, "sliding window": 300, "TTT-E2E": 300}
+    arms = [baseline(scale, name, steps=steps, rate=1e-2, **fields) for name, steps in longer.items()]
     return at_scale(scale, arms, lab=())
 
 

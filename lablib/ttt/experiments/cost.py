@@ -15,9 +15,9 @@ from typing import ClassVar, Literal
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import Generator
+from torch import Generator, Tensor
 
-from lablib.core.config import Config, grid
+from lablib.core.config import Config, by_scale, grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import count_flops, forget_peak_memory, in_fresh_process, peak_memory
 from lablib.core.seeds import generator
@@ -27,14 +27,12 @@ from lablib.nn.model import LanguageModel, LayerStates, State, state_bytes
 from lablib.nn.plan import ModelConfig
 from lablib.train.losses import next_token_loss
 from lablib.ttt.baselines import BASE
-from lablib.ttt.decode import Progress, feed
-from lablib.ttt.e2e import Carry, InnerConfig, TTTModel, meta_loss
+from lablib.ttt.decode import begin, feed
+from lablib.ttt.e2e import InnerConfig, TTTModel, meta_loss
 from lablib.ttt.train_and_evaluate import SANDWICH
 
 # MLPs as wide as the model: wider ones would hide what attention costs behind short texts
-WIDE = SANDWICH.replace(
-    plan="swa swa swa swa+prime", vocab=256, width=256, hidden=256, prime=256, num_heads=4, window=128
-)
+WIDE = SANDWICH.replace(vocab=256, width=256, hidden=256, prime=256, num_heads=4, window=128)
 PLANS = {"full attention": "full full full full+prime", "sliding window": WIDE.plan, "TTT-E2E": WIDE.plan}
 
 
@@ -83,28 +81,21 @@ class MemoryConfig(Config):
 def cost_arms(scale: str) -> list[CostConfig]:
     """Three models at nine lengths, three times."""
     lengths = [2**i for i in range(9, 18)] if scale == "full" else [512, 4096]
-    arms = []
-    for name, plan in PLANS.items():
-        cfg = CostConfig.at(scale, name=name).replace(model__plan=plan)
-        arms += grid(cfg, length=lengths, seed=range(3 if scale == "full" else 1))
-    return arms
+    models = [CostConfig.at(scale, name=name).replace(model__plan=plan) for name, plan in PLANS.items()]
+    return by_scale(scale, [arm for cfg in models for arm in grid(cfg, length=lengths)], seeds=3)
 
 
 def steps_arms(scale: str) -> list[StepConfig]:
     """The plain step, then first order and exact by chunk, three times."""
-    kinds = [
-        ("none", 16),
-        ("first", 16),
-        *(("exact", chunk) for chunk in ((16, 8, 4, 1) if scale == "full" else (16,))),
-    ]
-    cfg, seeds = StepConfig.at(scale), range(3 if scale == "full" else 1)
-    return [arm for order, chunk in kinds for arm in grid(cfg.replace(order=order, chunk=chunk), seed=seeds)]
+    cfg = StepConfig.at(scale)
+    arms = [*grid(cfg, order=("none", "first")), *grid(cfg, chunk=(16, 8, 4, 1))]
+    return by_scale(scale, arms, lab=3, seeds=3)
 
 
 def memory_arms(scale: str) -> list[MemoryConfig]:
     """From 16 to 256 chunks, without checkpoints and with groups of 1 to 32, three times."""
     chunks, groups = ((16, 64, 256), (0, 1, 2, 4, 8, 16, 32)) if scale == "full" else ((4,), (0, 2))
-    return grid(MemoryConfig.at(scale), chunks=chunks, group=groups, seed=range(3 if scale == "full" else 1))
+    return by_scale(scale, grid(MemoryConfig.at(scale), chunks=chunks, group=groups), seeds=3)
 
 
 @experiment("ttt/cost", version=4, arms=cost_arms)
@@ -117,14 +108,13 @@ def cost(cfg: CostConfig) -> pd.DataFrame:
     size = cfg.inner.chunk
     tokens = torch.randint(cfg.model.vocab, (1, size + 1), generator=random)
     with torch.no_grad():
-        prefill = read_chunk(base, model, states, tokens)
-        decode = read_token(base, model, states, tokens)
-        spent = {"prefill_seconds": median_seconds(prefill, cfg.repeats) / size}
-        spent["decode_seconds"] = median_seconds(decode, cfg.repeats)
-        if model is not None:  # the upper blocks read a decoded chunk once more, to learn it: paid by all its tokens
-            spent["decode_seconds"] += median_seconds(learn_chunk(model, states, tokens), cfg.repeats) / size
+        prefill, decode, *learn = [
+            median_seconds(call, cfg.repeats) for call in timed_calls(base, model, states, tokens)
+        ]
+    if learn:  # the upper blocks read a decoded chunk once more, to learn it: paid by all its tokens
+        decode += learn[0] / size
     kept = state_bytes(states) + (4 * model.num_fast if model is not None else 0)
-    return pd.DataFrame([{**spent, "state_bytes": kept}])
+    return pd.DataFrame([{"prefill_seconds": prefill / size, "decode_seconds": decode, "state_bytes": kept}])
 
 
 def states_behind(base: LanguageModel, length: int, generator: Generator) -> LayerStates:
@@ -145,38 +135,25 @@ def states_behind(base: LanguageModel, length: int, generator: Generator) -> Lay
     return found
 
 
-def read_chunk(
-    base: LanguageModel, model: TTTModel | None, states: LayerStates, tokens: torch.Tensor
-) -> Callable[[], object]:
-    """Prefill of one more chunk; with an inner loop, also the step on it."""
+def timed_calls(
+    base: LanguageModel, model: TTTModel | None, states: LayerStates, tokens: Tensor
+) -> list[Callable[[], object]]:
+    """Prefill of one more chunk, learnt from if there is a model with an inner loop; one more token, whose chunk is
+    not complete; with an inner loop also the step on a chunk that the lower blocks have read already.
+    """
+    chunk, token, targets = tokens[:, :-1], tokens[:, :1], tokens[:, 1:]
     if model is None:
-        return lambda: base.read(tokens[:, :-1], State(0, rewound(states)))
-    carry = Carry(model.fast_weights(1), states[model.first :])
-
-    def read_and_learn() -> object:
-        hidden, _ = model.read_lower(tokens[:, :-1], states[: model.first])
-        return model.read_chunk(carry, hidden, tokens[:, 1:], learn=True)
-
-    return read_and_learn
-
-
-def learn_chunk(model: TTTModel, states: LayerStates, tokens: torch.Tensor) -> Callable[[], object]:
-    """The step on a chunk that the lower blocks have read already."""
-    hidden, _ = model.read_lower(tokens[:, :-1], states[: model.first])
-    carry = Carry(model.fast_weights(1), states[model.first :])
-    return lambda: model.read_chunk(carry, hidden, tokens[:, 1:], learn=True)
-
-
-def read_token(
-    base: LanguageModel, model: TTTModel | None, states: LayerStates, tokens: torch.Tensor
-) -> Callable[[], object]:
-    """One more token, whose chunk is not complete."""
-    if model is None:
-        return lambda: base.read(tokens[:, :1], State(0, rewound(states)))
-    carry = Carry({name: w.detach() for name, w in model.fast_weights(1).items()}, states[model.first :])
-    nothing = tokens[:, :0], base.embedding.weight.new_zeros(1, 0, base.cfg.width)
-    progress = Progress(states[: model.first], states[model.first :], carry, *nothing)
-    return lambda: feed(model, progress, tokens[:, :1])
+        return [lambda tokens=tokens: base.read(tokens, State(0, rewound(states))) for tokens in (chunk, token)]
+    lower, upper = states[: model.first], states[model.first :]
+    before = begin(model, 1)
+    carry = before.carry._replace(states=upper)
+    progress = before._replace(lower=lower, now=upper, carry=carry)
+    hidden, _ = model.read_lower(chunk)
+    return [
+        lambda: model.read_chunk(carry, model.read_lower(chunk, lower)[0], targets, learn=True),
+        lambda: feed(model, progress, token),
+        lambda: model.read_chunk(carry, hidden, targets, learn=True),
+    ]
 
 
 def rewound(states: LayerStates) -> LayerStates:
@@ -205,12 +182,8 @@ def steps(cfg: StepConfig) -> pd.DataFrame:
     objective = next_token_loss
     if cfg.order != "none":
         model, objective = TTTModel(model, InnerConfig(chunk=cfg.chunk, order=cfg.order)), meta_loss
-    random = generator("training", cfg.seed)
-    rows = random_rows(cfg.batch, cfg.length, cfg.model.vocab, random)
-
-    def step() -> None:
-        objective(model, rows)[0].backward()
-
+    rows = random_rows(cfg.batch, cfg.length, cfg.model.vocab, generator("training", cfg.seed))
+    step = lambda: objective(model, rows)[0].backward()  # noqa: E731
     return pd.DataFrame([{"step_seconds": median_seconds(step, cfg.repeats), "step_flops": float(count_flops(step))}])
 
 

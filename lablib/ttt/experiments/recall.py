@@ -7,12 +7,10 @@
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import pandas as pd
 import torch
-from torch import nn
 
 from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
@@ -23,7 +21,7 @@ from lablib.nn.plan import ModelConfig
 from lablib.train.evaluate import by_sequences
 from lablib.ttt.baselines import BASE, at_size, baseline, size_of
 from lablib.ttt.e2e import TTTModel
-from lablib.ttt.train_and_evaluate import RunConfig, build, spent, train
+from lablib.ttt.train_and_evaluate import RunConfig, build, read, spent, train
 
 NEAR, ANYWHERE = "near questions", "questions anywhere"
 TAUGHT = "near questions, then anywhere"
@@ -60,14 +58,8 @@ def recall_arm(scale: str, name: str, questions: str, *, steps: int = 400, **siz
     sizes = {"vocab": FactsConfig().vocab, "window": 64, **sizes}
     shape = at_size(like.model.replace(**sizes), size_of(BASE.replace(vocab=sizes["vocab"])))
     farthest = 12 if questions == NEAR else 240
-    own = {
-        "name": name,
-        "learns": like.learns,
-        "inner": like.inner.replace(chunk=64),
-        "train": like.train,
-        "model": shape,
-    }
-    return RecallConfig.at(scale, **own, questions=questions).replace(facts__farthest=farthest)
+    own = {"name": name, "learns": like.learns, "inner": like.inner.replace(chunk=64), "train": like.train}
+    return RecallConfig.at(scale, **own, model=shape, questions=questions).replace(facts__farthest=farthest)
 
 
 def recall_arms(scale: str) -> list[RecallConfig]:
@@ -85,11 +77,8 @@ def taught_arms(scale: str) -> list[RecallConfig]:
 
 def capacity_arms(scale: str) -> list[RecallConfig]:
     """TTT-E2E with fast MLPs of three widths, trained with eight facts anywhere, asked with 1 to 16; three seeds."""
-    arms = []
-    for prime in (4, 16, 51):
-        cfg = recall_arm(scale, "TTT-E2E", ANYWHERE, prime=prime)
-        many = {"facts__facts": 8, "counts": COUNTS} if scale != "smoke" else {"facts__facts": 2, "counts": (1, 2)}
-        arms.append(cfg.replace(**many))
+    many = {"facts__facts": 8, "counts": COUNTS} if scale != "smoke" else {"facts__facts": 2, "counts": (1, 2)}
+    arms = [recall_arm(scale, "TTT-E2E", ANYWHERE, prime=prime).replace(**many) for prime in (4, 16, 51)]
     return by_scale(scale, arms, lab=1, seeds=3)
 
 
@@ -122,31 +111,20 @@ def train_and_ask(
     model = model or build(cfg)
     table = train(cfg, model, draw=Facts(cfg.facts), stream=stream).assign(phase="train")
     model.eval()
-    rows: list[dict[str, Any]] = []
-    if cfg.counts:
-        for count in cfg.counts:
-            asked = cfg.facts.replace(facts=count)
-            rows.append({"phase": "recall", "facts": count, **ask(cfg, model, asked)})
-    else:
-        for nearest, farthest in REACHES:
-            if farthest <= cfg.length:
-                asked = cfg.facts.replace(nearest=nearest, farthest=farthest)
-                rows.append({"phase": "recall", "nearest": nearest, "farthest": farthest, **ask(cfg, model, asked)})
+    kinds: list[dict[str, int]] = [{"facts": count} for count in cfg.counts]
+    kinds = kinds or [{"nearest": near, "farthest": far} for near, far in REACHES if far <= cfg.length]
+    rows = [{"phase": "recall", **kind, **ask(cfg, model, cfg.facts.replace(**kind))} for kind in kinds]
     return pd.concat([table, pd.DataFrame(rows)], ignore_index=True).assign(
         fast_weights=model.num_fast if isinstance(model, TTTModel) else 0, **spent(cfg, model)
     )
 
 
 @torch.no_grad()
-def ask(cfg: RecallConfig, model: nn.Module, facts: FactsConfig) -> dict[str, float]:
+def ask(cfg: RecallConfig, model: LanguageModel | TTTModel, facts: FactsConfig) -> dict[str, float]:
     """Share of answers that are the most likely token, and the mean loss of the tokens that are no answers."""
     batch = Facts(facts)(cfg.length, cfg.asked, generator("questions", cfg.seed))
-    logits = by_sequences(partial(logits_of, model, cfg.learns), batch)
+    logits = by_sequences(lambda part: read(model, part).logits, batch)
     answers = batch.evidence >= 0
     hits = (logits.argmax(-1) == batch.targets)[answers].float().mean()
     losses = -logits.log_softmax(-1).gather(-1, batch.targets[..., None])[..., 0]
     return {"exact": float(hits), "other_loss": float(losses[~answers].mean()), "answers": float(answers.sum())}
-
-
-def logits_of(model: nn.Module, learns: bool, batch: Any) -> torch.Tensor:
-    return model.read(batch.tokens, batch.targets).logits if learns else model(batch.tokens)

@@ -1,6 +1,5 @@
-"""The paper's toy: a Transformer without attention is a bigram, and the inner loop gives it a past.
+"""The paper's toy: without attention a Transformer is a bigram; the inner loop gives it a past (2512.23675, 2.1-2.3).
 
-arXiv 2512.23675, sections 2.1 to 2.3.
 Two blocks of MLPs alone, both of them fast, on a language of sixteen bigram tables; every position is a row.
 
 `ttt/toy`        the five curves of figure 2; the learning rate of each arm from the same four
