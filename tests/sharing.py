@@ -11,10 +11,14 @@ NOTEBOOKS = ("app/test_offline.py", "test_interactive.py", "test_readme.py")
 # every row computes something of its own: the smoke arms of an experiment, a photographed notebook
 BY_ROW = re.compile(r"(?:test_every_experiment|browser/test_in_jupyterlab)\.py::.*\[([\w/]+)")
 
+ALONE = "kernels/interpreted/"  # slow, and nothing is shared
+
 
 def group(nodeid: str) -> str:
     """The name of those tests that share what takes time, and so run in one process."""
     place = nodeid.partition("::")[0]
+    if ALONE in place:
+        return nodeid
     if place.endswith(NOTEBOOKS):
         return "the notebooks"
     row = BY_ROW.search(nodeid)

@@ -75,12 +75,15 @@ class AdaptiveWindow(Hook):
     """Widens the windows step by step over `windows` (tokens), only while retrieval holds, else goes one step back.
 
     `every` so many steps it looks at the share of questions that HSA alone answers: the same rows with all windows
-    cut to a chunk. At 0.95 or more the windows take the next width, below 0.8 the one before.
+    cut to a chunk. At `enough` or more the windows take the next width, below `little` the one before.
     """
 
     kept = ("place",)
 
-    def __init__(self, rows: Rows, windows: Sequence[int], every: int, seed: int, *, enough=0.95, little=0.8, batch=64):
+    def __init__(
+        self, rows: Rows, windows: Sequence[int], every: int, seed: int, *,
+        enough: float = 0.95, little: float = 0.8, batch: int = 64,
+    ):  # fmt: skip
         if not windows or list(windows) != sorted(set(windows)) or windows[0] < 1:
             raise ValueError(f"windows is {list(windows)}; expected rising widths of at least 1 token")
         if not 0 <= little <= enough <= 1:
