@@ -1,14 +1,12 @@
 """The exercises of notebook 03: solutions, and checks that guess the mistake."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Generator, Tensor
 
 from lablib.core.exercise import Mistake, attempt, exercise
 
 
-def step(weights: Tensor, gradient: Tensor, rate: float, clip: float) -> Tensor:
+def step(weights: torch.Tensor, gradient: torch.Tensor, rate: float, clip: float) -> torch.Tensor:
     """One step down the gradient, whose norm is cut to at most `clip`."""
     return weights - rate * gradient * min(1.0, clip / max(float(gradient.norm()), 1e-9))
 
@@ -48,7 +46,7 @@ def _wrong_step(found: Tensor, weights: Tensor, gradient: Tensor, clip: float) -
     return f"For gradient {gradient.tolist()}, rate 0.5 and clip {clip:g} you say {found.tolist()}; do it by hand."
 
 
-def scores(weight: float, chunks: list, loss: Callable, learn: Callable) -> list:
+def scores(weight: float, chunks: list, loss, learn) -> list:
     """The losses of the chunks, each scored before it is learnt from."""
     found = []
     for chunk in chunks:
@@ -90,7 +88,7 @@ def check_scores(answer) -> None:
     raise Mistake(f"For chunks {chunks} you say {found}; the first loss is (0 - 1)^2, and then the weight is 0.5.")
 
 
-def bind(state: Tensor, key: Tensor, value: Tensor, rate: float) -> Tensor:
+def bind(state: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rate: float) -> torch.Tensor:
     """One gradient step on |state @ key - value|^2 / 2: (values, keys), (keys), (values) -> (values, keys)."""
     return state - rate * torch.outer(state @ key - value, key)
 
