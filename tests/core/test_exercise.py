@@ -1,12 +1,17 @@
 """An exercise is mild in a notebook and strict in a test, and its folded solution is the function that it asks for."""
 
+import ast
+import builtins
 import html
 import importlib
 import re
+import symtable
 
+import nbformat
 import pytest
 
 from lablib.core.exercise import Exercise, Mistake, attempt, exercise, show_solution, solution_source
+from lablib.core.store import PROJECT
 
 # the kernels' solutions need the interpreter: tests/kernels/interpreted/test_kernel_exercises.py
 SUBJECTS = ["lablib.longcontext.exercises", "lablib.ttt.exercises"]
@@ -111,3 +116,20 @@ def every_exercise():
 def test_every_solution_passes_its_own_check_and_can_be_shown(one):
     one.strict(one.solution)
     assert "def " in solution_source(one)
+
+
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_solution_that_is_copied_into_its_notebook_finds_every_name(path):
+    code = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    bound = {name for source in code for name in symtable.symtable(source, path.stem, "exec").get_identifiers()}
+    for module in SUBJECTS:
+        for name, one in vars(importlib.import_module(module)).items():
+            if isinstance(one, Exercise) and any(f"exercises.{name}(" in source for source in code):
+                solution = ast.parse(solution_source(one))
+                used = {node.id for node in ast.walk(solution) if isinstance(node, ast.Name)}
+                own = {node.arg for node in ast.walk(solution) if isinstance(node, ast.arg)}
+                own |= {node.id for node in ast.walk(solution) if isinstance(getattr(node, "ctx", 0), ast.Store)}
+                assert used <= bound | own | set(dir(builtins)), f"{name}: {used - bound - own - set(dir(builtins))}"
