@@ -198,7 +198,7 @@ def forecast_figure(table: pd.DataFrame) -> Chart:
             f"{value:.1%} missed ({haystack})" for haystack, value in far.items()),
         source=f"scores at {int(table['sampled_length'].iloc[0])} tokens",
         caption=f"What 4K tokens foretell of longer inputs: a generalised Pareto tail, and faint a normal one. Title: "
-        f" {names[0]}. Rates below {FLOOR:g} are drawn at {FLOOR:g}.",
+        f"{names[0]}. Rates below {FLOOR:g} are drawn at {FLOOR:g}.",
     )  # fmt: skip
 
 
@@ -221,7 +221,7 @@ def misses_figure(table: pd.DataFrame) -> Chart | None:
         title=f"The forecast lies in the interval of the count in {int(beyond['inside'].sum())} of {len(beyond)} cases",
         source="bars: 95 % Wilson intervals",
         caption=f"On the dotted line they agree. The title counts cases beyond 4K tokens. "
-        f" Rates below {FLOOR:g} are drawn at {FLOOR:g}.",
+        f"Rates below {FLOOR:g} are drawn at {FLOOR:g}.",
     )  # fmt: skip
 
 
