@@ -4,11 +4,24 @@ from typing import Any
 
 from browser.server import Server
 
+LOOK = 200  # milliseconds between two looks at a condition: a page that paints nothing is still looked at
+
 PANEL = "window.jupyterapp?.shell?.currentWidget"
 # the toolbar says idle before there is a kernel
 IDLE = f"""() => {{
   const kernel = {PANEL}?.sessionContext?.session?.kernel;
   return {PANEL}?.content?.model?.cells?.length && kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
+}}"""
+# where a notebook stands that does not come to rest
+STATE = f"""() => {{
+  const panel = {PANEL}, kernel = panel?.sessionContext?.session?.kernel;
+  const cells = panel?.content?.model?.toJSON().cells ?? [];
+  return {{
+    kernel: kernel && `${{kernel.connectionStatus}}, ${{kernel.status}}`,
+    ran: window.ran,
+    not_run: cells.flatMap((cell, i) => cell.cell_type === 'code' && !cell.execution_count ? [i] : []),
+    dialog: document.querySelector('.jp-Dialog')?.innerText,
+  }};
 }}"""
 # a promise that evaluate waited for would hold up all messages of the page; so it is left behind and looked at
 RUN_COMMAND = """command => {
@@ -32,7 +45,7 @@ class LiveNotebook:
     def __init__(self, page, server: Server, name: str):
         self.page, self.name = page, name
         page.goto(server.address(name))
-        page.wait_for_function(IDLE)
+        self._wait("to be open with an idle kernel", IDLE)
 
     def cells(self) -> list[dict[str, Any]]:
         """The cells as nbformat has them, outputs included."""
@@ -52,9 +65,17 @@ class LiveNotebook:
 
     def _run(self, command: str) -> None:
         self.page.evaluate(RUN_COMMAND, command)
-        self.page.wait_for_function("() => window.ran")
+        self._wait(f"for the end of {command}", "() => window.ran")
         assert self.page.evaluate("() => window.ran") == {"ok": True}, f"{command} in {self.name}"
-        self.page.wait_for_function(IDLE)
+        self._wait(f"for an idle kernel after {command}", IDLE)
+
+    def _wait(self, what: str, condition: str) -> None:
+        """Wait for a condition of the page; what does not come is said with the state of the notebook."""
+        try:
+            self.page.wait_for_function(condition, polling=LOOK)
+        except Exception as error:
+            error.add_note(f"{self.name} waited {what}: {self.page.evaluate(STATE)}")
+            raise
 
     def outputs(self, *, having: str, lacking: str | None = None):
         """The output areas that hold one thing and do not hold another, as a locator."""

@@ -41,7 +41,7 @@ def jupyterlab(folder: Path) -> Iterator[Server]:
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text(json.dumps(NO_NEWS))
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
-    command += ["--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={work}"]
+    command += ["--port=0", "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={work}"]
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(
             command, cwd=work, env=_environment(folder), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
