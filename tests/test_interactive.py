@@ -46,9 +46,12 @@ def validate(folder: Path, home: Path) -> subprocess.CompletedProcess:
     """nbval on all notebooks of a folder, as a person at the screen would run them."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "LAB_"))}
     environ |= {"LAB_SCALE": "smoke", "LAB_INTERACTIVE": "1", "LAB_HOME": str(home)}
+    environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
     options = [
         "-p",
         "lablib.app.quick_imports",
+        "-p",
+        "over_sockets",
         "--nbval-lax",
         "--nbval-current-env",
         "-p",

@@ -12,6 +12,7 @@ import lablib.app.quick_imports  # noqa: F401
 import papermill
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.paths import jupyter_runtime_dir
 from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 
@@ -24,11 +25,22 @@ _LONGEST_ERROR = 600
 
 
 class OwnPython(AsyncKernelManager):
-    """A kernel in this very Python, whatever kernelspec the notebook or the machine names."""
+    """A kernel in this very Python, whatever kernelspec the notebook or the machine names.
+
+    It is spoken to through files in the scratch folder. A TCP port that is free when it is chosen may be taken when the
+    kernel comes to listen; of kernels that start side by side one would die now and then.
+    """
+
+    def __init__(self, **options):
+        files = Path(jupyter_runtime_dir(), "kernel.json")
+        files.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # the system allows the path of such a file about 100 characters
+        transport = "ipc" if len(str(files)) < 90 else "tcp"
+        super().__init__(transport=transport, connection_file=str(files), **options)
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        quiet = "--IPKernelApp.log_level=40"  # else each start warns that loopback TCP is not encrypted
+        quiet = "--IPKernelApp.log_level=40"  # else each start warns that its messages are not encrypted
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", quiet]
         return KernelSpec(argv=argv, language="python", display_name="Python of the lab")
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,7 +33,7 @@ class Server:
 
 @contextmanager
 def jupyterlab(folder: Path) -> Iterator[Server]:
-    """Start the server with all that it reads and writes inside `folder`, and stop it and its kernels in the end."""
+    """Start the server with all that it reads and writes in folders of its own; stop it and its kernels in the end."""
     work = folder / "notebooks"
     work.mkdir(parents=True)
     for notebook in NOTEBOOKS:
@@ -41,15 +42,17 @@ def jupyterlab(folder: Path) -> Iterator[Server]:
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text(json.dumps(NO_NEWS))
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
+    command += ["--KernelManager.transport=ipc"]  # two kernels that start side by side may choose one port
     command += ["--port=0", "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={work}"]
-    with (folder / "server.log").open("w") as log:
+    with (folder / "server.log").open("w") as log, tempfile.TemporaryDirectory() as runtime:
+        environ = _environment(folder) | {"JUPYTER_RUNTIME_DIR": runtime}  # short: it holds the kernels' sockets
         process = subprocess.Popen(
-            command, cwd=work, env=_environment(folder), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command, cwd=work, env=environ, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
-    try:
-        yield _answering(process, folder)
-    finally:
-        _stop(process)
+        try:
+            yield _answering(process, Path(runtime, f"jpserver-{process.pid}.json"), folder / "server.log")
+        finally:
+            _stop(process)
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -57,7 +60,6 @@ def _environment(folder: Path) -> dict[str, str]:
     folders = {
         "JUPYTER_CONFIG_DIR": "config",
         "JUPYTER_DATA_DIR": "data",
-        "JUPYTER_RUNTIME_DIR": "runtime",
         "JUPYTERLAB_SETTINGS_DIR": "settings",
         "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
         "IPYTHONDIR": "ipython",
@@ -66,16 +68,15 @@ def _environment(folder: Path) -> dict[str, str]:
     return kept | {name: str(folder / where) for name, where in folders.items()} | {"LAB_SCALE": "smoke"}
 
 
-def _answering(process: subprocess.Popen, folder: Path) -> Server:
-    """Wait for the file in which the server says its address and token."""
-    facts = folder / "runtime" / f"jpserver-{process.pid}.json"
+def _answering(process: subprocess.Popen, facts: Path, log: Path) -> Server:
+    """Wait for the file of facts, in which the server says its address and token."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         with suppress(FileNotFoundError, json.JSONDecodeError):  # not there yet, or half written
             found = json.loads(facts.read_text())
             return Server(home=f"127.0.0.1:{found['port']}", token=found["token"])
         time.sleep(0.2)
-    raise RuntimeError("JupyterLab did not start:\n" + (folder / "server.log").read_text()[-3000:])
+    raise RuntimeError("JupyterLab did not start:\n" + log.read_text()[-3000:])
 
 
 def _stop(process: subprocess.Popen) -> None:
