@@ -43,12 +43,16 @@ def photograph_notebook(page, folder: Path) -> None:
     photograph(page, folder, end + 20)
 
 
-def photograph(page, folder: Path, height: int, piece: int = 1100) -> None:
-    """The upper `height` pixels of a page, in numbered pieces that a person can look at."""
+def photograph(page, folder: Path, height: int, piece: int = 900) -> None:
+    """The upper `height` pixels of a page, in numbered pieces that a person can look at.
+
+    The page is scrolled to each piece: to paint all of a long page for each of its pieces takes minutes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for number, top in enumerate(range(0, height, piece)):
-        clip = {"x": 0, "y": top, "width": page.viewport_size["width"], "height": min(piece, height - top)}
-        page.screenshot(path=folder / f"{number:02}.png", clip=clip, full_page=True)
+        above = page.evaluate("top => { window.scrollTo(0, top); return window.scrollY; }", top)
+        size = {"width": page.viewport_size["width"], "height": min(piece, height - top)}
+        page.screenshot(path=folder / f"{number:02}.png", clip={"x": 0, "y": top - above, **size})
 
 
 def _rest(page) -> None:
