@@ -66,7 +66,7 @@ def choose(experiments: dict[str, Experiment], names: Sequence[str]) -> list[Exp
 
 def compute_missing(experiment: Experiment, record: Record, *, workers: int, live: bool) -> None:
     """Compute the arms that neither the record nor the recorder's own store holds; failures are said and kept."""
-    recorded = {arm.digest for arm in current(experiment, record.load(experiment.name))}
+    recorded = {arm.digest for arm in experiment.current(record.load(experiment.name))}
     missing = [cfg for cfg in experiment.arms("full") if experiment.digest(cfg) not in recorded]
     if not missing:
         return
@@ -86,9 +86,9 @@ def write(experiment: Experiment, record: Record) -> bool:
     recorded = record.load(experiment.name)
     stored = [arm for cfg in experiment.arms("full") if (arm := experiment.stored(cfg)) is not None]
     computed = [arm for arm in stored if from_commit(arm)]
-    known = {arm.digest for arm in current(experiment, recorded)}
+    known = {arm.digest for arm in experiment.current(recorded)}
     fresh = [sealed(keep_checkpoint(arm, record.root)) for arm in computed if arm.digest not in known]
-    merged = merge(current(experiment, recorded), fresh, wanted)
+    merged = merge(experiment.current(recorded), fresh, wanted)
     dropped = [arm.digest for arm in recorded if arm.digest not in {arm.digest for arm in merged}]
     for digest in dropped:
         (record.root / "checkpoints" / f"{digest}.safetensors").unlink(missing_ok=True)
@@ -107,11 +107,6 @@ def write(experiment: Experiment, record: Record) -> bool:
 def from_commit(arm: Arm) -> bool:
     """Whether the arm was made by committed code; others lie in the recorder's store only by accident."""
     return bool(arm.provenance.get("commit")) and not arm.provenance.get("dirty")
-
-
-def current(experiment: Experiment, arms: Iterable[Arm]) -> list[Arm]:
-    """The arms of this version that ended well."""
-    return [arm for arm in arms if arm.version == experiment.version and arm.status == "ok"]
 
 
 def merge(recorded: Iterable[Arm], computed: Iterable[Arm], wanted: Iterable[str]) -> list[Arm]:

@@ -18,7 +18,7 @@ from lablib.app.compare import OUTSIDE, differences, share_outside
 from lablib.app.errors import BadInput
 from lablib.app.pipeline import caught_signals
 from lablib.app.record import RESULTS, attend, environment
-from lablib.app.recording import choose, current, fingerprint, is_of_the_machine
+from lablib.app.recording import choose, fingerprint, is_of_the_machine
 from lablib.core.experiment import ArmsFailed, Experiment, all_experiments, run_all
 from lablib.core.progress import progress_line
 from lablib.core.provenance import same_instructions
@@ -75,7 +75,7 @@ def verify_all(job: dict[str, Any]) -> int:
 def pick(experiment: Experiment, record: Record, count: int, digests: Sequence[str] = ()) -> list[Arm]:
     """The recorded arms to compute again: the named ones, else the cheapest that hold more than times and memory."""
     today = {experiment.digest(cfg) for cfg in experiment.arms("full")}
-    arms = [arm for arm in current(experiment, record.load(experiment.name)) if arm.digest in today]
+    arms = [arm for arm in experiment.current(record.load(experiment.name)) if arm.digest in today]
     able = [arm for arm in arms if not all(map(is_of_the_machine, arm.table.columns))]
     if digests:
         return [arm for arm in able if arm.digest in digests]

@@ -117,7 +117,7 @@ def test_merge_keeps_the_recorded_arm_and_the_wanted_order():
 def test_only_good_arms_of_this_version_are_current():
     experiment = Experiment(lambda cfg: None, "longcontext/tiny", 1, None)
     arms = [arm("a"), arm("b", version=0), arm("c", status="failed", table=None)]
-    assert [one.digest for one in recording.current(experiment, arms)] == ["a"]
+    assert [one.digest for one in experiment.current(arms)] == ["a"]
 
 
 def test_an_unknown_experiment_is_refused():
