@@ -191,7 +191,8 @@ def doctor(out: Path) -> int:
     colours = {doctor.GREEN: "green", doctor.YELLOW: "yellow", doctor.RED: "red"}
     for one in findings:
         state = click.style(f"{one.state:<6}", fg=colours[one.state])
-        click.echo(f"{state}  {one.subject}: {one.found}" + (f" -> {one.mend}" if one.mend else ""))
+        mend = f" -> {one.mend}" if one.mend and one.state != doctor.GREEN else ""
+        click.echo(f"{state}  {one.subject}: {one.found}{mend}")
     return int(any(one.state == doctor.RED for one in findings))
 
 

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from lablib.app import processes
 from lablib.app.errors import BadInput
@@ -23,28 +24,26 @@ def record(experiments: Sequence[str], *, images: bool, partial: bool, workers: 
     """Record the experiments (all by default); the exit code: 0 all recorded, 1 not, 128 + n stopped by signal n."""
     refuse_unless_clean(PROJECT)
     with caught_signals() as caught, worktree(PROJECT) as tree:
-        environ = environment(PROJECT / ".lab" / "record", workers)
-        job = {"tree": str(tree), "results": str(PROJECT / RESULTS), "experiments": list(experiments)}
-        job |= {"images": images, "partial": partial, "workers": workers, "live": sys.stdout.isatty()}
-        mark = f"record {tree}"
-        child = processes.start("lablib.app.recording", job, mark=mark, environ=environ, code=tree, quiet=False)
-        code = attend(child, caught)
+        job = {"tree": str(tree), "experiments": list(experiments), "images": images, "partial": partial}
+        where = {"home": PROJECT / ".lab" / "record", "code": tree}
+        code = in_child("lablib.app.recording", job, caught, workers=workers, **where)
         if caught:
             print("\nstopped; what is finished is kept: run `lab record` again, or with --partial to write only that")
         return code
 
 
-def environment(home: Path, workers: int) -> dict[str, str]:
-    """What the processes of `lab record` and `lab verify` see: a store, a thread, and the same instruction sets."""
-    own = {"LAB_HOME": str(home), "LAB_WORKERS": str(workers), "OMP_NUM_THREADS": "1", "LAB_INTERACTIVE": "0"}
-    return pinned(os.environ) | own
+def in_child(
+    module: str, job: dict[str, Any], caught: list[int], *, home: Path, workers: int, code: Path = PROJECT
+) -> int:
+    """Do a job by a module of the lablib in `code`, until its end or a signal, and end it whole.
 
-
-def attend(child: processes.Child, caught: list[int]) -> int:
-    """Wait for the child's end or a signal, and end it whole; BadInput with what it refused.
-
-    The exit code: 0 where the child ended well, else 1, or 128 + n where signal n stopped it.
+    Its processes have a store at `home`, a thread each, and the same instruction sets. The exit code: 0 where the
+    child ended well, else 1, or 128 + n where signal n stopped it. Raises BadInput with what it refused.
     """
+    own = {"LAB_HOME": str(home), "LAB_WORKERS": str(workers), "OMP_NUM_THREADS": "1", "LAB_INTERACTIVE": "0"}
+    job = job | {"results": str(PROJECT / RESULTS), "workers": workers, "live": sys.stdout.isatty()}
+    environ = pinned(os.environ) | own
+    child = processes.start(module, job, mark=f"{module} {code} {home}", environ=environ, code=code, quiet=False)
     try:
         while not child.ended() and not caught:
             time.sleep(TICK)

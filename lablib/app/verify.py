@@ -7,7 +7,6 @@ instruction set adds up sums in another order: then the arm is one more draw, an
 
 import contextlib
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +16,12 @@ from lablib.app import processes
 from lablib.app.compare import OUTSIDE, differences, share_outside
 from lablib.app.errors import BadInput
 from lablib.app.pipeline import caught_signals
-from lablib.app.record import RESULTS, attend, environment
+from lablib.app.record import RESULTS, in_child
 from lablib.app.recording import choose, fingerprint, is_of_the_machine
 from lablib.core.experiment import ArmsFailed, Experiment, all_experiments, run_all
 from lablib.core.progress import progress_line
 from lablib.core.provenance import same_instructions
-from lablib.core.store import PROJECT, Arm, Record, Store, lab_home
+from lablib.core.store import Arm, Record, Store, lab_home
 
 EQUAL, DRAW, DIFFERENT = "equal", "equal but for the instruction set", "different"
 _OF_THE_RUN = ("finished", "dirty", "cores", "instructions")  # what may differ without a word, or has its own
@@ -40,15 +39,12 @@ def verify(
     if against is not None and digests:
         raise BadInput("--against picks the cheapest arms of each experiment; leave --arm out")
     home = Path(tempfile.mkdtemp(prefix="lab-verify-"))  # no arm and no model of before can be found in it
-    job = {"experiments": list(experiments), "count": count, "digests": list(digests), "workers": workers}
-    job |= {"results": str(PROJECT / RESULTS), "live": sys.stdout.isatty(), "against": against}
+    job = {"experiments": list(experiments), "count": count, "digests": list(digests), "against": against}
     job |= {"keep": str(lab_home().absolute() / "verify")}
     module = "lablib.app.verify" if against is None else "lablib.app.against"
     try:
         with caught_signals() as caught:
-            environ = environment(home, workers)
-            child = processes.start(module, job, mark=f"verify {home}", environ=environ, quiet=False)
-            return attend(child, caught)
+            return in_child(module, job, caught, home=home, workers=workers)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
