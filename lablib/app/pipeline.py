@@ -15,8 +15,8 @@ from lablib.app import checks, processes
 from lablib.app.display import Display
 from lablib.app.errors import BadInput
 from lablib.app.processes import Child
-from lablib.app.run_state import NotebookRun, RunState, find, new_folder, now
-from lablib.core.provenance import package_version, provenance
+from lablib.app.run_state import NotebookRun, RunState, find, new_folder
+from lablib.core.provenance import now, package_version, provenance
 from lablib.core.redact import redactor, strip_ansi
 from lablib.core.store import PROJECT, lab_home
 

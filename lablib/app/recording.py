@@ -71,7 +71,7 @@ def compute_missing(experiment: Experiment, record: Record, *, workers: int, liv
     if not missing:
         return
     for cfg in missing:
-        if (arm := experiment.stored(cfg)) is not None and not from_commit(arm):
+        if (arm := experiment.stored(cfg)) and not from_commit(arm):
             Store(lab_home()).path(experiment.name, arm.digest).unlink()
     try:
         show = progress_line(experiment.name, live=live)
@@ -84,11 +84,11 @@ def write(experiment: Experiment, record: Record) -> bool:
     """Merge what is finished into the record, say what was dropped; whether all full-scale arms are there."""
     wanted = [experiment.digest(cfg) for cfg in experiment.arms("full")]
     recorded = record.load(experiment.name)
-    stored = [arm for cfg in experiment.arms("full") if (arm := experiment.stored(cfg)) is not None]
-    computed = [arm for arm in stored if from_commit(arm)]
-    known = {arm.digest for arm in experiment.current(recorded)}
-    fresh = [sealed(keep_checkpoint(arm, record.root)) for arm in computed if arm.digest not in known]
-    merged = merge(experiment.current(recorded), fresh, wanted)
+    good = experiment.current(recorded)
+    known = {arm.digest for arm in good}
+    stored = [arm for cfg in experiment.arms("full") if (arm := experiment.stored(cfg)) and from_commit(arm)]
+    fresh = [sealed(keep_checkpoint(arm, record.root)) for arm in stored if arm.digest not in known]
+    merged = merge(good, fresh, wanted)
     dropped = [arm.digest for arm in recorded if arm.digest not in {arm.digest for arm in merged}]
     for digest in dropped:
         (record.root / "checkpoints" / f"{digest}.safetensors").unlink(missing_ok=True)

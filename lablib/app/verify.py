@@ -59,7 +59,7 @@ def verify_all(job: dict[str, Any]) -> int:
         raise BadInput(f"no recorded arm {unknown[0]} can be compared; their digests are in {RESULTS}/*/*.jsonl")
     if not known:
         raise BadInput("nothing is recorded that could be compared; name another experiment (`lab list` shows them)")
-    found = [one for experiment, arms in picked for one in _verify(experiment, record, arms, job)]
+    found = [one for experiment, arms in picked if arms for one in _verify(experiment, record, arms, job)]
     counts = ", ".join(f"{found.count(verdict)} {verdict}" for verdict in (EQUAL, DRAW, DIFFERENT))
     print(f"{len(found)} arms: {counts}", flush=True)
     if DRAW in found:
@@ -80,8 +80,6 @@ def pick(experiment: Experiment, record: Record, count: int, digests: Sequence[s
 
 def _verify(experiment: Experiment, record: Record, arms: Sequence[Arm], job: dict[str, Any]) -> list[str]:
     """The verdict on each arm, said in a line as it is known."""
-    if not arms:
-        return []
     configs = {experiment.digest(cfg): cfg for cfg in experiment.arms("full")}
     wanted = [configs[arm.digest] for arm in arms]
     show = progress_line(experiment.name, live=job["live"])

@@ -179,7 +179,10 @@ def worker_count() -> int:
 @functools.cache
 def worker_pool(workers: int) -> ProcessPoolExecutor:
     """A pool of fresh processes, each with one thread, kept until this process ends."""
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
+    import torch
+
+    one_thread = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), **one_thread)
 
 
 def _over(executor: Executor, experiment: Experiment, missing: Sequence[Config], fresh: bool):
@@ -195,12 +198,6 @@ def _over(executor: Executor, experiment: Experiment, missing: Sequence[Config],
     finally:
         for future in futures:
             future.cancel()
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _find(module: str, name: str) -> Any:

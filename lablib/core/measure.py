@@ -88,10 +88,10 @@ def available_memory() -> int:
         limits.append(_listed_bytes("/proc/meminfo", "MemAvailable"))
     for limit, used in _LIMITS.items():
         with contextlib.suppress(OSError, ValueError):  # not there, or `max`: no limit
-            group = CONTROL_GROUPS
-            held = dict(line.split() for line in (group / used).with_name("memory.stat").read_text().splitlines())
-            reclaimable = int(held.get("total_inactive_file", held.get("inactive_file", 0)))
-            limits.append(int((group / limit).read_text()) - int((group / used).read_text()) + reclaimable)
+            most, now = (int((CONTROL_GROUPS / file).read_text()) for file in (limit, used))
+            stat = (CONTROL_GROUPS / used).with_name("memory.stat").read_text()
+            held = dict(line.split() for line in stat.splitlines())
+            limits.append(most - now + int(held.get("total_inactive_file", held.get("inactive_file", 0))))
     return max(0, min(limits))
 
 
