@@ -88,16 +88,13 @@ def _verify(experiment: Experiment, record: Record, arms: Sequence[Arm], job: di
     found, recorded = [], record.load(experiment.name)
     for arm in arms:
         again = Store(lab_home()).load(experiment.name, arm.digest)
-        verdict, words = judge(arm, again, [one for one in recorded if _but_seed(one) == _but_seed(arm)])
+        seeds = [one for one in recorded if one.config | {"seed": None} == arm.config | {"seed": None}]
+        verdict, words = judge(arm, again, seeds)
         found.append(verdict)
         print(f"{experiment.name} {arm.digest}: {words}", flush=True)
         if again is not None and (elsewhere := origins(arm, again)):
             print(f"    {elsewhere}", flush=True)
     return found
-
-
-def _but_seed(arm: Arm) -> dict[str, Any]:
-    return {name: value for name, value in arm.config.items() if name != "seed"}
 
 
 def judge(arm: Arm, again: Arm | None, seeds: Sequence[Arm]) -> tuple[str, str]:

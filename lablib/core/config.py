@@ -79,10 +79,7 @@ class Config:
             name, _, rest = key.partition("__")
             if name not in names:
                 raise TypeError(f"{type(self).__name__} has no field {name!r}; it has {', '.join(sorted(names))}")
-            if rest:
-                nested.setdefault(name, {})[rest] = value
-            else:
-                own[name] = value
+            (nested.setdefault(name, {}) if rest else own)[rest or name] = value
         for name, inner in nested.items():
             part = own.get(name, getattr(self, name))
             if not isinstance(part, Config):

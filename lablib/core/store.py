@@ -7,7 +7,6 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -173,21 +172,14 @@ class Record:
 
     def save(self, experiment: str, arms: Iterable[Arm]) -> None:
         """Write the arms, sorted by configuration, so that a recording changes only the lines it must."""
-        ordered = sorted(arms, key=lambda arm: json.dumps(arm.config, sort_keys=True))
-        kinds = [{name: _kind(column) for name, column in arm.table.items()} for arm in ordered]
-        written = [
-            pd.DataFrame({name: _written(column, columns[name]) for name, column in arm.table.items()}, dtype=object)
-            for arm, columns in zip(ordered, kinds, strict=True)
-        ]
-        rows = pd.concat([table.assign(arm=arm.digest) for arm, table in zip(ordered, written, strict=True)])
-        rows.insert(0, "arm", rows.pop("arm"))
-        text = StringIO()
-        rows.to_csv(text, index=False)
-        write_atomically(self.root / f"{experiment}.csv", text.getvalue())
-        lines = [
-            f'{json.dumps(arm.header(), sort_keys=True).removesuffix("}")}, "columns": {json.dumps(columns)}}}\n'
-            for arm, columns in zip(ordered, kinds, strict=True)
-        ]
+        tables, lines = [], []
+        for arm in sorted(arms, key=lambda arm: json.dumps(arm.config, sort_keys=True)):
+            kinds = {name: _kind(column) for name, column in arm.table.items()}
+            cells = {name: _written(column, kinds[name]) for name, column in arm.table.items()}
+            tables.append(pd.DataFrame({"arm": arm.digest, **cells}, index=arm.table.index, dtype=object))
+            header = json.dumps(arm.header(), sort_keys=True).removesuffix("}")
+            lines.append(f'{header}, "columns": {json.dumps(kinds)}}}\n')
+        write_atomically(self.root / f"{experiment}.csv", pd.concat(tables).to_csv(index=False))
         write_atomically(self.root / f"{experiment}.jsonl", "".join(lines))
 
 
