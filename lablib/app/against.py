@@ -20,8 +20,7 @@ import pandas as pd
 from lablib.app import compute_arms, processes
 from lablib.app.compare import differences
 from lablib.app.errors import BadInput
-from lablib.app.record import RESULTS, commit_of, worktree
-from lablib.app.recording import choose, has_gpu, is_of_the_machine
+from lablib.app.record import RESULTS, choose, commit_of, has_gpu, is_of_the_machine, worktree
 from lablib.core.experiment import Experiment, all_experiments
 from lablib.core.provenance import provenance
 from lablib.core.store import PROJECT, lab_home

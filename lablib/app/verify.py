@@ -16,8 +16,7 @@ from lablib.app import processes
 from lablib.app.compare import OUTSIDE, differences, share_outside
 from lablib.app.errors import BadInput
 from lablib.app.pipeline import caught_signals
-from lablib.app.record import RESULTS, in_child
-from lablib.app.recording import choose, fingerprint, is_of_the_machine
+from lablib.app.record import RESULTS, choose, fingerprint, in_child, is_of_the_machine
 from lablib.core.experiment import ArmsFailed, Experiment, all_experiments, run_all
 from lablib.core.progress import progress_line
 from lablib.core.provenance import same_instructions
