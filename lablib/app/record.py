@@ -146,8 +146,7 @@ def has_gpu() -> bool:
 
 def check_origin(tree: Path) -> None:
     """BadInput unless the lablib that is imported is the worktree's: an editable install may win over PYTHONPATH."""
-    place = Path(lablib.__file__ or next(iter(lablib.__path__))).resolve()
-    if not place.is_relative_to(tree.resolve()):
+    if not Path(next(iter(lablib.__path__))).resolve().is_relative_to(tree.resolve()):
         raise BadInput("`lab record` would import another lablib than the committed one; unset PYTHONPATH, make setup")
 
 
@@ -188,7 +187,7 @@ def write(experiment: Experiment, record: Record) -> bool:
     for digest in dropped:
         (record.root / "checkpoints" / f"{digest}.safetensors").unlink(missing_ok=True)
     if merged and (fresh or dropped):
-        record.save(experiment.name, [clean(arm) for arm in merged])
+        record.save(experiment.name, merged)
     elif dropped:
         for ending in (".csv", ".jsonl"):
             (record.root / f"{experiment.name}{ending}").unlink(missing_ok=True)
@@ -234,8 +233,12 @@ def keep_checkpoint(arm: Arm, results: Path) -> Arm:
 
 
 def sealed(arm: Arm) -> Arm:
-    """The arm with the fingerprint of its table, by which `lab verify` knows what the rounded record does not hold."""
-    return dataclasses.replace(arm, facts=arm.facts | {"fingerprint": fingerprint(arm.table)})
+    """The arm with the fingerprint of its table, by which `lab verify` knows what the rounded record does not hold.
+
+    Nothing in its header names a folder of this machine.
+    """
+    clean, facts = redactor(), arm.facts | {"fingerprint": fingerprint(arm.table)}
+    return dataclasses.replace(arm, facts=redact(facts, clean), provenance=redact(arm.provenance, clean))
 
 
 def fingerprint(table: pd.DataFrame) -> str:
@@ -247,12 +250,6 @@ def fingerprint(table: pd.DataFrame) -> str:
 def is_of_the_machine(column: str) -> bool:
     """Whether a column holds times, rates or measured memory, by the unit at its end: no two runs agree."""
     return column.rpartition("_")[2] in ("seconds", "second", "megabytes")
-
-
-def clean(arm: Arm) -> Arm:
-    """The arm with nothing in its header that names a folder of this machine."""
-    redacted = redactor()
-    return dataclasses.replace(arm, facts=redact(arm.facts, redacted), provenance=redact(arm.provenance, redacted))
 
 
 if __name__ == "__main__":
