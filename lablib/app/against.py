@@ -4,6 +4,7 @@ Both are computed on this machine with the same instruction sets; what the commi
 arm is matched by its digest, or by its place in `arms("full")` where the two codes name arms differently.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -19,14 +20,12 @@ import pandas as pd
 from lablib.app import compute_arms, processes
 from lablib.app.compare import differences
 from lablib.app.errors import BadInput
-from lablib.app.record import RESULTS, commit_of, worktree
-from lablib.app.recording import choose, has_gpu, is_of_the_machine
+from lablib.app.record import RESULTS, choose, commit_of, has_gpu, is_of_the_machine, worktree
 from lablib.core.experiment import Experiment, all_experiments
 from lablib.core.provenance import provenance
 from lablib.core.store import PROJECT, lab_home
 
-Task = tuple[str, int]  # an experiment and a place in its arms
-Pairs = list[tuple[int, int]]  # the places of the same arm in both codes
+Pairs = list[tuple[int, int]]  # the places of the same arm in the arms of both codes
 # on these the bits of a result depend beside the code
 _MACHINE = ("python", "torch", "numpy", "pandas", "processor", "instructions")
 
@@ -36,24 +35,24 @@ def compare_codes(job: dict[str, Any]) -> int:
     commit, chosen = commit_of(PROJECT, job["against"]), choose(all_experiments(), job["experiments"])
     known = {name: value for name, value in provenance().items() if name in _MACHINE}
     machine = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
-    places = {"before": Path(job["keep"]) / commit / machine, "now": lab_home() / "results"}
-    with worktree(PROJECT, commit) as tree:
+    folders = {"before": Path(job["keep"]) / commit / machine, "now": lab_home() / "results"}
+    with worktree(PROJECT, commit) as tree, ThreadPoolExecutor(job["workers"]) as pool:
         before = _named(tree)
         picked = {one.name: _pick(one, before, tree, job["count"]) for one in chosen}
+        pairs = [(name, pair) for name, found in picked.items() if isinstance(found, list) for pair in found]
         for number, (side, code) in enumerate((("before", tree), ("now", PROJECT))):
-            tasks = [
-                (name, pair[number]) for name, found in picked.items() if isinstance(found, list) for pair in found
-            ]
-            missing = [task for task in tasks if isinstance(_table(_file(places[side], task)), str)]
+            tasks = [(name, pair[number], str(_file(folders[side], name, pair[number]))) for name, pair in pairs]
+            missing = [task for task in tasks if isinstance(_table(Path(task[2])), str)]
             print(f"{side}: computing {len(missing)} of {len(tasks)} arms", flush=True)
-            _compute(code, missing, places[side], lab_home() / side, job["workers"])
-    return int(any([_differs(name, found, places) for name, found in picked.items()]))
+            shares = [share for start in range(job["workers"]) if (share := missing[start :: job["workers"]])]
+            list(pool.map(functools.partial(_compute, code, lab_home() / side), shares))
+    return int(any([_differs(name, found, folders) for name, found in picked.items()]))
 
 
 def _named(tree: Path) -> dict[str, Any]:
     """Versions and digests of the experiments of the code in a folder."""
     answer = lab_home() / "arms.json"
-    _run(tree, {"answer": str(answer), "tasks": []}, lab_home() / "before")
+    _compute(tree, lab_home() / "before", [], answer)
     if not answer.exists():
         raise BadInput("the code of that commit cannot name its arms; choose a later commit")
     named = json.loads(answer.read_text())
@@ -88,33 +87,26 @@ def _pick(experiment: Experiment, before: dict[str, Any], tree: Path, count: int
     return sorted(pairs, key=lambda pair: cost[there[pair[0]]])[:count]
 
 
-def _compute(code: Path, tasks: Sequence[Task], results: Path, home: Path, workers: int) -> None:
-    """Compute arms with the code in a folder, shared out to a number of processes."""
-    shares = [share for start in range(workers) if (share := tasks[start::workers])]
-    jobs = [{"answer": "", "tasks": [(*task, str(_file(results, task))) for task in share]} for share in shares]
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda job: _run(code, job, home), jobs))
-
-
-def _run(code: Path, job: dict[str, Any], home: Path) -> None:
+def _compute(code: Path, home: Path, tasks: Sequence[tuple[str, int, str]], names: Path | str = "") -> None:
+    """Let the code in a folder compute arms into files (experiment, place, file), or write how it names its arms."""
     command = [sys.executable, "-P", str(Path(compute_arms.__file__))]  # -P: not with this folder on its path
-    environ = os.environ | {"PYTHONPATH": str(code), "LAB_HOME": str(home)}
+    job, environ = {"answer": str(names), "tasks": tasks}, os.environ | {"PYTHONPATH": str(code), "LAB_HOME": str(home)}
     subprocess.run(command, cwd=code, env=environ, input=json.dumps(job), text=True, check=False)
 
 
-def _file(results: Path, task: Task) -> Path:
-    return results / task[0] / f"{task[1]}.json"
+def _file(folder: Path, name: str, place: int) -> Path:
+    return folder / name / f"{place}.json"
 
 
-def _differs(name: str, picked: Pairs | str, places: dict[str, Path]) -> bool:
+def _differs(name: str, picked: Pairs | str, folders: dict[str, Path]) -> bool:
     """Say of an experiment what was found; whether an arm differs or none could be matched."""
     if isinstance(picked, str):
         print(f"{name}: {picked}", flush=True)
         return False
     wrong = [] if picked else ["different: no recorded arm of the commit is one of today's"]
     for pair in picked:
-        results = [_table(_file(folder, (name, place))) for folder, place in zip(places.values(), pair, strict=True)]
-        errors = [f"{side}: {one}" for side, one in zip(places, results, strict=True) if isinstance(one, str)]
+        results = [_table(_file(folder, name, place)) for folder, place in zip(folders.values(), pair, strict=True)]
+        errors = [f"{side}: {one}" for side, one in zip(folders, results, strict=True) if isinstance(one, str)]
         found = {} if errors else differences(*results, exact=True)
         if words := errors or [f"{column} ({how})" for column, how in found.items()]:
             wrong.append(f"arm {pair[1]} of arms('full') is different: {', '.join(words)}")

@@ -9,6 +9,7 @@ from rich.table import Table
 from lablib.app.errors import BadInput
 from lablib.core.experiment import ArmsFailed, run_all
 from lablib.core.progress import progress_line
+from lablib.core.store import joined
 
 COLUMNS = ("provider", "ms", "20 % to 80 %", "times the floor", "error")
 
@@ -25,7 +26,7 @@ def bench(operators: Sequence[str], *, device: str | None, live: bool) -> int:
     except ArmsFailed as failed:
         print(f"\n{failed}", flush=True)
         code, kept = 1, [arm for cfg in arms if (arm := experiment.stored(cfg)) is not None]
-        table = pd.concat([arm.joined("own") for arm in kept], ignore_index=True) if kept else pd.DataFrame()
+        table = joined(kept, "own")
     if not table.empty:
         show(table)
     return code

@@ -44,10 +44,9 @@ def _folder(text: str | Path) -> Path:
         raise BadInput("--out is empty; name a folder")
     try:
         os.stat(text)
-    except (FileNotFoundError, NotADirectoryError):  # it may be made, or each command says why it cannot
-        pass
-    except OSError as error:
-        raise BadInput(f"--out {text}: {error.strerror}; name another folder") from None
+    except OSError as error:  # a folder that is not there may be made, or each command says why it cannot
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise BadInput(f"--out {text}: {error.strerror}; name another folder") from None
     return Path(text)
 
 
@@ -105,7 +104,9 @@ def _report(record: Any, out: Path, still: Any = None) -> int:
     from lablib.app import report
 
     try:
-        click.echo(f"report: {_near(report.write(record, still))}")
+        path = report.write(record, still)
+        near = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path  # as one would type it here
+        click.echo(f"report: {near}")
     except OSError as error:
         click.echo(f"lab: no report: {error.strerror}: lab report {record.id}{_out_option(out)}", err=True)
         return 1
@@ -191,13 +192,9 @@ def doctor(out: Path) -> int:
     colours = {doctor.GREEN: "green", doctor.YELLOW: "yellow", doctor.RED: "red"}
     for one in findings:
         state = click.style(f"{one.state:<6}", fg=colours[one.state])
-        click.echo(f"{state}  {one.subject}: {one.found}" + (f" -> {one.mend}" if one.mend else ""))
+        mend = f" -> {one.mend}" if one.mend and one.state != doctor.GREEN else ""
+        click.echo(f"{state}  {one.subject}: {one.found}{mend}")
     return int(any(one.state == doctor.RED for one in findings))
-
-
-def _near(path: Path) -> str:
-    """A path as a person would type it from here."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _out_option(out: Path) -> str:

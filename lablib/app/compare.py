@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lablib.app.recording import is_of_the_machine
+from lablib.app.record import is_of_the_machine
 
 # A run with other last bits is one more draw of its seed. Its numbers are held against the range of the recorded
 # seeds, widened by its own width on both sides, number by number. Of the recorded arms of conditions with five seeds,

@@ -1,6 +1,7 @@
 """Run as a file, with the lablib of any commit on the path: name the full-scale arms, compute some of them.
 
-It asks of that lablib only what it has had from the beginning: `all_experiments`, `arms`, `digest` and `compute`.
+It asks of that lablib only what it has had from the beginning: `all_experiments`, `arms`, `digest`, `compute` and
+`write_atomically`.
 The job comes as JSON on standard input: `answer`, the file for the names of the arms, and `tasks`, each an
 experiment, a place in `arms("full")` and the file for what came of it.
 """
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import lablib
 from lablib.core.experiment import all_experiments
+from lablib.core.store import write_atomically
 
 
 def main() -> None:
@@ -19,21 +21,12 @@ def main() -> None:
         arms = {name: [one.digest(cfg) for cfg in one.arms("full")] for name, one in known.items()}
         versions = {name: one.version for name, one in known.items()}
         origin = str(Path(next(iter(lablib.__path__))).resolve())
-        write(job["answer"], {"origin": origin, "versions": versions, "arms": arms})
+        write_atomically(Path(job["answer"]), json.dumps({"origin": origin, "versions": versions, "arms": arms}))
     for name, place, file in job["tasks"]:
         arm = known[name].compute(known[name].arms("full")[place])
         table = None if arm.table is None else arm.table.to_dict(orient="list")
-        write(file, {"error": arm.error, "table": table})
+        write_atomically(Path(file), json.dumps({"error": arm.error, "table": table}))
         print(f"    {name}, arm {place}: {arm.cpu_seconds:.0f} CPU-s", flush=True)
-
-
-def write(file: str, content: dict) -> None:
-    """A whole file or none."""
-    place = Path(file)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    part = place.with_suffix(".part")
-    part.write_text(json.dumps(content))
-    part.rename(place)
 
 
 if __name__ == "__main__":

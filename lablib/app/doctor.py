@@ -30,7 +30,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One line: how it stands, what was looked at, what was found, and how to mend it."""
+    """One line: how it stands, what was looked at, what was found, and how to mend it if it is not well."""
 
     state: str
     subject: str
@@ -38,15 +38,10 @@ class Finding:
     mend: str = ""
 
 
-def _judged(state: str, subject: str, found: str, mend: str) -> Finding:
-    """A finding that says how to mend it only where it is not well."""
-    return Finding(state, subject, found, "" if state == GREEN else mend)
-
-
 def examine(out: Path) -> list[Finding]:
     """All findings; a look that itself fails is a finding too."""
-    folders = (lambda: _disk(out), lambda: _writable("own store", lab_home()), lambda: _writable("runs", out))
-    looks = (_python, _packages, _cores, _memory, *folders, _checkout, _corpus, _accelerators, _operators, _browser)
+    folders = (lambda: _writable("own store", lab_home()), lambda: _writable("runs", out))
+    looks = (_python, _packages, _cores, lambda: _room(out), *folders, _checkout, _corpus, _accelerators, _browser)
     findings: list[Finding] = []
     for look in looks:
         try:
@@ -59,7 +54,7 @@ def examine(out: Path) -> list[Finding]:
 
 def _python() -> Iterable[Finding]:
     state = GREEN if sys.version_info >= (3, 11) else RED
-    yield _judged(state, "python", platform.python_version(), "the lab needs 3.11 or newer; make setup")
+    yield Finding(state, "python", platform.python_version(), "the lab needs 3.11 or newer; make setup")
     if sys.prefix == sys.base_prefix and "CONDA_PREFIX" not in os.environ:
         yield Finding(YELLOW, "environment", "not a virtual environment", "make setup; then .venv/bin/lab")
 
@@ -86,30 +81,26 @@ def _packages() -> Iterable[Finding]:
 def _cores() -> Iterable[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     mend = "the lab scale takes twice as long; begin with --scale smoke"
-    yield _judged(GREEN if cores > 1 else YELLOW, "cores", str(cores), mend)
+    yield Finding(GREEN if cores > 1 else YELLOW, "cores", str(cores), mend)
 
 
-def _free(subject: str, free: int, enough: float, least: float, mend: str) -> Finding:
-    """Free bytes held against two sizes in GiB: below `enough` is a note, below `least` broken."""
-    state = GREEN if free >= enough * GIB else YELLOW if free >= least * GIB else RED
-    return _judged(state, subject, f"{free / GIB:.1f} GiB free", mend)
-
-
-def _memory() -> Iterable[Finding]:
+def _room(out: Path) -> Iterable[Finding]:
+    """Free memory and disks held against two sizes in GiB: below the first is a note, below the second broken."""
     import psutil
 
-    yield _free("memory", psutil.virtual_memory().available, 4.0, 2.0, "close other programs, or run with --workers 1")
-
-
-def _disk(out: Path) -> Iterable[Finding]:
+    memory = psutil.virtual_memory().available
+    sizes = [("memory", memory, 4.0, 2.0, "close other programs, or run with --workers 1")]
     for subject, folder in (("disk", existing(out)), ("disk for temporary files", Path(tempfile.gettempdir()))):
-        yield _free(subject, shutil.disk_usage(folder).free, 2.0, 0.2, "make room; old runs may go")
+        sizes.append((subject, shutil.disk_usage(folder).free, 2.0, 0.2, "make room; old runs may go"))
+    for subject, free, enough, least, mend in sizes:
+        state = GREEN if free >= enough * GIB else YELLOW if free >= least * GIB else RED
+        yield Finding(state, subject, f"{free / GIB:.1f} GiB free", mend)
 
 
 def _checkout() -> Iterable[Finding]:
     commit, mend = provenance()["commit"], "numbers will not say which code made them; git clone the lab"
     why = "not a checkout with a commit" if shutil.which("git") else "not installed"
-    yield _judged(GREEN if commit else YELLOW, "git", f"commit {commit}" if commit else why, mend)
+    yield Finding(GREEN if commit else YELLOW, "git", f"commit {commit}" if commit else why, mend)
 
 
 def _writable(subject: str, folder: Path) -> Iterable[Finding]:
@@ -128,7 +119,7 @@ def _corpus() -> Iterable[Finding]:
     count = sum(1 for _ in Path(sysconfig.get_path("stdlib")).glob("*.py"))  # its top level: enough to know
     found = f"{count} sources at the top level of the standard library"
     mend = "install a whole Python (its .py sources are the text that models are trained on)"
-    yield _judged(GREEN if count > 100 else RED, "corpus", found, mend)
+    yield Finding(GREEN if count > 100 else RED, "corpus", found, mend)
 
 
 def _accelerators() -> Iterable[Finding]:
@@ -140,15 +131,9 @@ def _accelerators() -> Iterable[Finding]:
     yield Finding(GREEN, "GPU", gpu)
     if triton := package_version("triton"):
         yield Finding(GREEN, "triton", triton)
-
-
-def _operators() -> Iterable[Finding]:
-    """Which way each operator takes here, and why."""
-    if importlib.util.find_spec("torch") is None:
-        return
     from lablib.ops.backend import OPERATORS, way_here
 
-    for operator in OPERATORS:
+    for operator in OPERATORS:  # which way each takes here, and why
         way = way_here(operator)
         yield Finding(GREEN, operator, f"{way.backend}: {way.reason}")
 
@@ -156,4 +141,4 @@ def _operators() -> Iterable[Finding]:
 def _browser() -> Iterable[Finding]:
     found = next((name for name in BROWSERS if shutil.which(name)), None)
     mend = "only `lab record --images` and `make test-browser` need one; apt install chromium, or set BROWSER_PATH"
-    yield _judged(GREEN if found else YELLOW, "browser for images and tests", found or "none", mend)
+    yield Finding(GREEN if found else YELLOW, "browser for images and tests", found or "none", mend)

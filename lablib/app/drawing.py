@@ -5,7 +5,6 @@ import importlib
 import importlib.util
 import json
 import pkgutil
-from pathlib import Path
 from typing import Any
 
 from lablib.app.errors import BadInput
@@ -21,10 +20,6 @@ def table_digest(record: Record, name: str) -> str:
     return hashlib.sha256((record.root / f"{name}.csv").read_bytes()).hexdigest()
 
 
-def image_path(record: Record, name: str) -> Path:
-    return record.root / "images" / f"{name.replace('/', '-')}.png"
-
-
 def figure_of(experiment: Experiment, record: Record):
     """The figure of the recorded table; None without a table or without a figure function."""
     function, table = figure_function(experiment.name), experiment.recorded(record)
@@ -37,11 +32,10 @@ def figure_function(name: str):
     package = f"lablib.{subject}.figures"
     if importlib.util.find_spec(package) is None:
         return None
-    modules = [importlib.import_module(package)]
-    inside = pkgutil.iter_modules(getattr(modules[0], "__path__", []))
-    modules += [importlib.import_module(f"{package}.{module.name}") for module in inside]
-    found = [getattr(module, f"{short}_figure") for module in modules if hasattr(module, f"{short}_figure")]
-    return found[0] if found else None
+    module = importlib.import_module(package)
+    inside = pkgutil.iter_modules(getattr(module, "__path__", []))
+    modules = [module, *(importlib.import_module(f"{package}.{one.name}") for one in inside)]
+    return next((found for one in modules if (found := getattr(one, f"{short}_figure", None))), None)
 
 
 def still(figure: dict[str, Any]) -> bytes:
@@ -75,7 +69,7 @@ def draw(experiment: Experiment, record: Record) -> None:
     if figure is None:
         print(f"{experiment.name}: no figure function or no recorded table, no image", flush=True)
         return
-    path = image_path(record, experiment.name)
+    path = record.root / "images" / f"{experiment.name.replace('/', '-')}.png"
     write_atomically(path, _png(figure))
     facts = {"experiment": experiment.name, "table_sha256": table_digest(record, experiment.name)}
     facts["alt"] = (figure.layout.meta or {}).get("alt", "")  # the figure in words, for the README

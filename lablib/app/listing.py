@@ -68,10 +68,11 @@ def experiment_lines(subject: str) -> Iterator[str]:
     if not chosen:
         subjects = ", ".join(dict.fromkeys(name.partition("/")[0] for name in known))
         raise BadInput(f"there is no subject {subject!r}; expected one of: {subjects}")
-    rows = []
-    for name, experiment in chosen.items():
-        for scale in SCALES:
-            rows.append((name, scale, *_counts(name, [experiment.digest(cfg) for cfg in experiment.arms(scale)])))
+    rows = [
+        (name, scale, *_counts(name, [one.digest(cfg) for cfg in one.arms(scale)]))
+        for name, one in chosen.items()
+        for scale in SCALES
+    ]
     yield from _table(("experiment", "scale", *HEAD), rows)
 
 

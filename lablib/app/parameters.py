@@ -75,18 +75,11 @@ def _read(text: str, kind: Any) -> Any:
         raise ValueError(text)
     if outer is Literal:
         return {str(value): value for value in inner}[text]
-    if outer in (list, tuple):
-        return _sequence(text, inner, alike=outer is list or inner[-1:] in ((), (...,)))
+    if outer in (list, tuple):  # `[1, 2]`, `(1, 2)` or `1,2`; a tuple is a list here, as JSON knows no other
+        bare = text.strip()
+        items = list(ast.literal_eval(bare if bare[:1] in ("[", "(") else f"[{bare}]"))
+        kinds = inner[:1] * len(items) if outer is list or inner[-1:] == (...,) else inner
+        return [_read(str(item), one) for item, one in zip(items, kinds, strict=True)] if inner else items
     if outer in (None, NoneType):
         return {"None": None, "none": None, "null": None}[text]
     return _BOOLS[text.lower()] if outer is bool else {int: int, float: float, str: str}[outer](text)
-
-
-def _sequence(text: str, inner: tuple[Any, ...], *, alike: bool) -> list[Any]:
-    """`[1, 2]`, `(1, 2)` or `1,2`; a tuple stays a tuple only in the notebook's eyes, as JSON knows lists."""
-    bare = text.strip()
-    items = list(ast.literal_eval(bare if bare[:1] in ("[", "(") else f"[{bare}]"))
-    if not inner:
-        return items
-    kinds = inner[:1] * len(items) if alike else inner
-    return [_read(str(item), kind) for item, kind in zip(items, kinds, strict=True)]

@@ -15,8 +15,8 @@ from lablib.app import checks, processes
 from lablib.app.display import Display
 from lablib.app.errors import BadInput
 from lablib.app.processes import Child
-from lablib.app.run_state import NotebookRun, RunState, find, new_folder, now
-from lablib.core.provenance import package_version, provenance
+from lablib.app.run_state import NotebookRun, RunState, find, new_folder
+from lablib.core.provenance import now, package_version, provenance
 from lablib.core.redact import redactor, strip_ansi
 from lablib.core.store import PROJECT, lab_home
 
@@ -72,13 +72,22 @@ def _placed(run: NotebookRun, folder: Path) -> NotebookRun:
 
 
 def execute(state: RunState) -> int:
-    """Run what waits; keep its state; the exit code: 0 all ok, 1 not, 128 + n stopped by signal n."""
+    """Run what waits; keep its state; the exit code: 0 all ok, 1 not, 128 + n stopped by signal n.
+
+    Raises BadInput where not even that it runs can be kept, before anything runs.
+    """
     with caught_signals() as caught, state.alone():
         for run in state.notebooks if state.resumed else ():
             processes.kill_marked(_mark(state, run))  # `lab` may have died without its children
         state.claim()
         state.keep_reserve()
-        _begin(state)
+        try:
+            state.save()
+        except OSError as error:
+            state.free_reserve()
+            with contextlib.suppress(OSError):  # the folder of a resumed run is not empty, and stays
+                state.folder.rmdir()
+            raise BadInput(f"nothing was run: {error.strerror}") from None
         try:
             with Display(state.notebooks) as display:
                 _conduct(state, display, caught)
@@ -90,17 +99,6 @@ def execute(state: RunState) -> int:
         state.save()
         state.free_reserve()
         return 128 + caught[0] if caught else int(state.status != "ok")
-
-
-def _begin(state: RunState) -> None:
-    """Keep that it runs; BadInput where even that cannot be written, before anything runs."""
-    try:
-        state.save()
-    except OSError as error:
-        state.free_reserve()
-        with contextlib.suppress(OSError):  # the folder of a resumed run is not empty, and stays
-            state.folder.rmdir()
-        raise BadInput(f"nothing was run: {error.strerror}") from None
 
 
 @contextlib.contextmanager

@@ -146,7 +146,9 @@ def serve(work: Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], int
     job = json.loads(sys.stdin.buffer.readline())
     descriptor = int(os.environ.pop("LAB_MESSAGES"))
     os.set_inheritable(descriptor, False)
-    _adopt_orphans()
+    if sys.platform == "linux":  # a killed kernel's workers become children of this process: their CPU time is not lost
+        pr_set_child_subreaper = 36
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
     signal.signal(signal.SIGTERM, lambda *_: _end_whole())
     threading.Thread(target=_watch_parent, daemon=True).start()
 
@@ -174,10 +176,3 @@ def _end_whole() -> None:
     folder = os.environ["IPYTHONDIR"]
     shutil.rmtree(os.path.dirname(folder), ignore_errors=True)
     os._exit(128 + signal.SIGTERM)
-
-
-def _adopt_orphans() -> None:
-    """On Linux a killed kernel's workers become children of this process, so their CPU time is not lost."""
-    if sys.platform == "linux":
-        pr_set_child_subreaper = 36
-        ctypes.CDLL(None, use_errno=True).prctl(pr_set_child_subreaper, 1, 0, 0, 0)

@@ -134,11 +134,6 @@ class RunState:
             raise BadInput(f"run {folder.name} has no readable run.json; run the notebooks again") from None
 
 
-def now() -> str:
-    """The time, in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def new_folder(out: Path) -> Path:
     """A new, empty folder for a run, named by the time and four random digits."""
     try:

@@ -7,7 +7,6 @@ instruction set adds up sums in another order: then the arm is one more draw, an
 
 import contextlib
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +16,11 @@ from lablib.app import processes
 from lablib.app.compare import OUTSIDE, differences, share_outside
 from lablib.app.errors import BadInput
 from lablib.app.pipeline import caught_signals
-from lablib.app.record import RESULTS, attend, environment
-from lablib.app.recording import choose, current, fingerprint, is_of_the_machine
+from lablib.app.record import RESULTS, choose, fingerprint, in_child, is_of_the_machine
 from lablib.core.experiment import ArmsFailed, Experiment, all_experiments, run_all
 from lablib.core.progress import progress_line
 from lablib.core.provenance import same_instructions
-from lablib.core.store import PROJECT, Arm, Record, Store, lab_home
+from lablib.core.store import Arm, Record, Store, lab_home
 
 EQUAL, DRAW, DIFFERENT = "equal", "equal but for the instruction set", "different"
 _OF_THE_RUN = ("finished", "dirty", "cores", "instructions")  # what may differ without a word, or has its own
@@ -40,15 +38,12 @@ def verify(
     if against is not None and digests:
         raise BadInput("--against picks the cheapest arms of each experiment; leave --arm out")
     home = Path(tempfile.mkdtemp(prefix="lab-verify-"))  # no arm and no model of before can be found in it
-    job = {"experiments": list(experiments), "count": count, "digests": list(digests), "workers": workers}
-    job |= {"results": str(PROJECT / RESULTS), "live": sys.stdout.isatty(), "against": against}
+    job = {"experiments": list(experiments), "count": count, "digests": list(digests), "against": against}
     job |= {"keep": str(lab_home().absolute() / "verify")}
     module = "lablib.app.verify" if against is None else "lablib.app.against"
     try:
         with caught_signals() as caught:
-            environ = environment(home, workers)
-            child = processes.start(module, job, mark=f"verify {home}", environ=environ, quiet=False)
-            return attend(child, caught)
+            return in_child(module, job, caught, home=home, workers=workers)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -63,7 +58,7 @@ def verify_all(job: dict[str, Any]) -> int:
         raise BadInput(f"no recorded arm {unknown[0]} can be compared; their digests are in {RESULTS}/*/*.jsonl")
     if not known:
         raise BadInput("nothing is recorded that could be compared; name another experiment (`lab list` shows them)")
-    found = [one for experiment, arms in picked for one in _verify(experiment, record, arms, job)]
+    found = [one for experiment, arms in picked if arms for one in _verify(experiment, record, arms, job)]
     counts = ", ".join(f"{found.count(verdict)} {verdict}" for verdict in (EQUAL, DRAW, DIFFERENT))
     print(f"{len(found)} arms: {counts}", flush=True)
     if DRAW in found:
@@ -75,7 +70,7 @@ def verify_all(job: dict[str, Any]) -> int:
 def pick(experiment: Experiment, record: Record, count: int, digests: Sequence[str] = ()) -> list[Arm]:
     """The recorded arms to compute again: the named ones, else the cheapest that hold more than times and memory."""
     today = {experiment.digest(cfg) for cfg in experiment.arms("full")}
-    arms = [arm for arm in current(experiment, record.load(experiment.name)) if arm.digest in today]
+    arms = [arm for arm in experiment.current(record.load(experiment.name)) if arm.digest in today]
     able = [arm for arm in arms if not all(map(is_of_the_machine, arm.table.columns))]
     if digests:
         return [arm for arm in able if arm.digest in digests]
@@ -84,8 +79,6 @@ def pick(experiment: Experiment, record: Record, count: int, digests: Sequence[s
 
 def _verify(experiment: Experiment, record: Record, arms: Sequence[Arm], job: dict[str, Any]) -> list[str]:
     """The verdict on each arm, said in a line as it is known."""
-    if not arms:
-        return []
     configs = {experiment.digest(cfg): cfg for cfg in experiment.arms("full")}
     wanted = [configs[arm.digest] for arm in arms]
     show = progress_line(experiment.name, live=job["live"])
@@ -94,16 +87,13 @@ def _verify(experiment: Experiment, record: Record, arms: Sequence[Arm], job: di
     found, recorded = [], record.load(experiment.name)
     for arm in arms:
         again = Store(lab_home()).load(experiment.name, arm.digest)
-        verdict, words = judge(arm, again, [one for one in recorded if _but_seed(one) == _but_seed(arm)])
+        seeds = [one for one in recorded if one.config | {"seed": None} == arm.config | {"seed": None}]
+        verdict, words = judge(arm, again, seeds)
         found.append(verdict)
         print(f"{experiment.name} {arm.digest}: {words}", flush=True)
         if again is not None and (elsewhere := origins(arm, again)):
             print(f"    {elsewhere}", flush=True)
     return found
-
-
-def _but_seed(arm: Arm) -> dict[str, Any]:
-    return {name: value for name, value in arm.config.items() if name != "seed"}
 
 
 def judge(arm: Arm, again: Arm | None, seeds: Sequence[Arm]) -> tuple[str, str]:

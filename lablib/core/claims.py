@@ -32,7 +32,7 @@ def above(name: str, interval: Interval, level: Real = 0, spec: str = ".2f") -> 
 
 def includes_zero(name: str, interval: Interval, spec: str = ".2f") -> Check:
     """The interval includes 0: a difference is not shown. Never so without an interval."""
-    return Check(interval.holds_zero, f"{name} {interval:{spec}}", interval.seeds)
+    return Check(interval.low <= 0 <= interval.high, f"{name} {interval:{spec}}", interval.seeds)
 
 
 def within(name: str, interval: Interval, low: Real, high: Real, spec: str = ".2f") -> Check:

@@ -79,10 +79,7 @@ class Config:
             name, _, rest = key.partition("__")
             if name not in names:
                 raise TypeError(f"{type(self).__name__} has no field {name!r}; it has {', '.join(sorted(names))}")
-            if rest:
-                nested.setdefault(name, {})[rest] = value
-            else:
-                own[name] = value
+            (nested.setdefault(name, {}) if rest else own)[rest or name] = value
         for name, inner in nested.items():
             part = own.get(name, getattr(self, name))
             if not isinstance(part, Config):
@@ -91,18 +88,12 @@ class Config:
             own[name] = part.replace(**inner)
         return dataclasses.replace(self, **own)
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self, *, identity: bool = False) -> dict[str, Any]:
         """One dictionary of plain values, nested fields as `outer.inner`: the columns joined to a table.
 
-        The configs of a tuple are numbered: `stages.0.window`.
+        The configs of a tuple are numbered: `stages.0.window`. As `identity`, what tells this value from others, the
+        later fields that have their neutral value are left out.
         """
-        return self._leaves(identity=False)
-
-    def identity(self) -> dict[str, Any]:
-        """`flat` without the later fields that have their neutral value: what tells this value from others."""
-        return self._leaves(identity=True)
-
-    def _leaves(self, identity: bool) -> dict[str, Any]:
         row: dict[str, Any] = {}
         for field, _, neutral in _fields(type(self)):
             value = getattr(self, field)
@@ -114,7 +105,7 @@ class Config:
             for name, part in parts.items():
                 if not isinstance(part, Config):
                     row[name] = part
-                elif inner := part._leaves(identity):
+                elif inner := part.flat(identity=identity):
                     row |= {f"{name}.{key}": leaf for key, leaf in inner.items()}
                 elif identity:  # a config at which all is neutral is still another value than None
                     row[name] = {}
@@ -123,9 +114,9 @@ class Config:
     def digest(self, *salt: str | int) -> str:
         """Twelve hexadecimal digits that name this value (with `salt`, e.g. an experiment and its version).
 
-        The names of classes and modules play no part: two values with the same `identity` have the same digest.
+        The names of classes and modules play no part: two values of the same identity have the same digest.
         """
-        text = json.dumps([self.identity(), *salt], sort_keys=True)
+        text = json.dumps([self.flat(identity=True), *salt], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -140,45 +131,28 @@ def grid(base: C, **axes: Iterable[Any]) -> list[C]:
 
 def by_scale(
     scale: str,
-    full: Sequence[C] | Callable[[], Sequence[C]],
+    full: Sequence[C],
     *,
-    lab: int | Sequence[int] | Sequence[C] | Callable[[], Sequence[C]] | None = None,
-    smoke: int | Sequence[int] | Sequence[C] | Callable[[], Sequence[C]] | None = None,
-    seeds: int | Callable[[C], int] | None = 5,
+    lab: int | Sequence[int | C] | None = None,
+    smoke: int | Sequence[int | C] | None = None,
+    seeds: int | Callable[[C], int] = 5,
 ) -> list[C]:
     """The arms that a scale asks for: the body of most `arms` functions.
 
-    `full` lists the conditions, built for this scale. At full scale each runs with seeds 0 to `seeds` - 1; seeds vary
-    fastest. `seeds` is a number, a function of the condition, or None where `full` lists the seeds itself.
-    `lab` and `smoke` choose from `full` and add no seed: a number takes the first ones, a tuple of places takes
-    these, other configs stand for themselves. `lab` is all of `full` unless said, `smoke` is what `lab` is.
-    Where a function is given in place of a list, only the scale that needs the list calls it.
-    Raises ValueError for a scale that does not exist or an arm that `full` does not have.
+    `full` lists the conditions, built for this scale. At full scale each runs with seeds 0 to `seeds` - 1, which may
+    depend on the condition; seeds vary fastest. `lab` and `smoke` choose from `full` and add no seed: a number takes
+    the first ones, a tuple of places takes these, other configs stand for themselves. `lab` is all of `full` unless
+    said, `smoke` is what `lab` is. ValueError for a scale that does not exist or an arm that `full` does not have.
 
     >>> by_scale(scale, [way(scale, name) for name in WAYS], lab=2, smoke=(0, 3))  # doctest: +SKIP
-    >>> by_scale(scale, lambda: grid(base, model__window=WINDOWS), lab=[base], seeds=10)  # doctest: +SKIP
     """
     if resolve_scale(scale) == "full":
-        conditions = _called(full)
-        if seeds is None:
-            return list(conditions)
-        count = seeds if callable(seeds) else lambda _: seeds
-        return [arm for cfg in conditions for arm in grid(cfg, seed=range(count(cfg)))]
-    chosen = _called(lab if scale == "lab" or smoke is None else smoke)
-    if chosen is None or isinstance(chosen, int):
-        places: Sequence[Any] = range(len(_called(full)) if chosen is None else chosen)
-    else:
-        places = chosen
-    if not all(isinstance(place, int) for place in places):
-        return list(places)
-    conditions = _called(full)
-    if max(places, default=-1) >= len(conditions) or min(places, default=0) < 0:
-        raise ValueError(f"{scale} asks for arms {list(places)} of {len(conditions)}; expected places below that")
-    return [conditions[place] for place in places]
-
-
-def _called(value: Any) -> Any:
-    return value() if callable(value) else value
+        return [arm for cfg in full for arm in grid(cfg, seed=range(seeds(cfg) if callable(seeds) else seeds))]
+    chosen = lab if scale == "lab" or smoke is None else smoke
+    places = range(len(full) if chosen is None else chosen) if chosen is None or isinstance(chosen, int) else chosen
+    if any(isinstance(place, int) and not 0 <= place < len(full) for place in places):
+        raise ValueError(f"{scale} asks for arms {list(places)} of {len(full)}; expected places below that")
+    return [full[place] if isinstance(place, int) else place for place in places]
 
 
 @functools.cache

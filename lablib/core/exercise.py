@@ -14,19 +14,18 @@ class Mistake(AssertionError):
 
 @dataclasses.dataclass(frozen=True)
 class Exercise:
-    """A check of an answer. Called, it prints what it finds and never raises; `strict` raises `Mistake`."""
+    """A check of an answer. Called, it prints what it finds and never raises.
 
-    check: Callable[[Any], None]
+    `strict`, the check itself, passes silently or raises: NotImplementedError for an untouched stub, else `Mistake`.
+    """
+
+    strict: Callable[[Any], None]
     title: str
     solution: Callable[..., Any] | None = None
     hint: str = ""  # plain text
 
     def __post_init__(self):
-        object.__setattr__(self, "__doc__", self.check.__doc__)
-
-    def strict(self, answer: Any) -> None:
-        """Pass silently, or raise: NotImplementedError for an untouched stub, Mistake with a hint for a wrong one."""
-        self.check(answer)
+        object.__setattr__(self, "__doc__", self.strict.__doc__)
 
     def __call__(self, answer: Any) -> None:
         try:

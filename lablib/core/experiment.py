@@ -9,7 +9,7 @@ import os
 import pkgutil
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from typing import Any
@@ -19,7 +19,7 @@ import pandas as pd
 from lablib.core.config import Config
 from lablib.core.provenance import provenance
 from lablib.core.redact import redact, redactor
-from lablib.core.store import Arm, Record, Store, lab_home
+from lablib.core.store import Arm, Record, Store, joined, lab_home
 from lablib.core.weights_cache import training_anew
 
 _registry: dict[str, "Experiment"] = {}
@@ -34,6 +34,7 @@ class Experiment:
 
     `name` is `subject/experiment`; `version` is raised by hand when the meaning of the code changes;
     `arms(scale)` lists the configurations that a scale asks for. Those of full scale may need a GPU (`needs_gpu`).
+    The module of `arms` holds the experiment, under the second part of its name: there another process finds it.
     """
 
     def __init__(self, function: Callable[[Any], pd.DataFrame], name: str, version: int, arms, needs_gpu: bool = False):
@@ -41,7 +42,7 @@ class Experiment:
         self.function, self.name, self.version, self.arms, self.needs_gpu = function, name, version, arms, needs_gpu
 
     def __reduce__(self):
-        return _find, (self.function.__module__, self.function.__qualname__)
+        return _find, (self.arms.__module__, self.name.rpartition("/")[2])
 
     def digest(self, cfg: Config) -> str:
         """The name of an arm: experiment, version and configuration."""
@@ -52,7 +53,7 @@ class Experiment:
         arm = self.stored(cfg) or self.compute(cfg)
         if arm.status != "ok":
             raise ArmsFailed(f"{self.name} {arm.digest} failed: {arm.error}")
-        return arm.joined("own")
+        return joined([arm], "own")
 
     def stored(self, cfg: Config) -> Arm | None:
         """The finished arm in the own store, or None. Recorded arms never count."""
@@ -94,24 +95,23 @@ class Experiment:
 
     def recorded(self, record: Record | None = None) -> pd.DataFrame:
         """The committed full-scale arms of this version, as one table in the order of `arms`; empty where none is."""
-        record = record or Record()
-        configs = {self.digest(cfg): cfg.flat() for cfg in self.arms("full")}
-        kept = {
-            line["digest"]: line["config"]
-            for line in record.headers(self.name)
-            if line["version"] == self.version and line["status"] == "ok"
-        }
-        chosen = {digest: configs.get(digest, kept[digest]) for digest in configs | kept if digest in kept}
-        return record.joined(self.name, chosen)
+        kept = {arm.digest: arm for arm in self.current((record or Record()).load(self.name))}
+        now = {self.digest(cfg): cfg for cfg in self.arms("full")}
+        arms = [dataclasses.replace(kept[digest], config=cfg.flat()) for digest, cfg in now.items() if digest in kept]
+        return joined(arms + [arm for digest, arm in kept.items() if digest not in now], "recorded")
+
+    def current(self, arms: Iterable[Arm]) -> list[Arm]:
+        """Those of the arms that this version computed without an error."""
+        return [arm for arm in arms if arm.version == self.version and arm.status == "ok"]
 
 
 def experiment(
     name: str, *, version: int, arms: Callable[[str], list[Config]], needs_gpu: bool = False
 ) -> Callable[..., Experiment]:
-    """Decorator: make a function `config -> table of measurement columns` an `Experiment`."""
+    """Decorator: make a function `config -> table of measurement columns` an `Experiment`; several may share one."""
 
     def wrap(function: Callable[[Any], pd.DataFrame]) -> Experiment:
-        if name in _registry and _registry[name].function.__module__ != function.__module__:
+        if name in _registry and _registry[name].arms.__module__ != arms.__module__:
             raise ValueError(f"two experiments are called {name!r}")
         _registry[name] = Experiment(function, name, version, arms, needs_gpu)
         return _registry[name]
@@ -165,7 +165,7 @@ def run_all(
     if failed:
         words = f"{len(failed)} of {len(missing)} arms of {experiment.name} failed, the others are kept."
         raise ArmsFailed(f"{words} First: {failed[0].error} ({failed[0].config})")
-    return pd.concat([experiment.stored(cfg).joined("own") for cfg in arms], ignore_index=True)
+    return joined([experiment.stored(cfg) for cfg in arms], "own")
 
 
 def worker_count() -> int:
@@ -179,7 +179,10 @@ def worker_count() -> int:
 @functools.cache
 def worker_pool(workers: int) -> ProcessPoolExecutor:
     """A pool of fresh processes, each with one thread, kept until this process ends."""
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
+    import torch
+
+    one_thread = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), **one_thread)
 
 
 def _over(executor: Executor, experiment: Experiment, missing: Sequence[Config], fresh: bool):
@@ -195,12 +198,6 @@ def _over(executor: Executor, experiment: Experiment, missing: Sequence[Config],
     finally:
         for future in futures:
             future.cancel()
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _find(module: str, name: str) -> Any:

@@ -5,16 +5,17 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+T = TypeVar("T")
 # torch's counter knows the attention kernels of GPUs only; without these, attention on a CPU counts as nothing
 _CPU_ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
@@ -47,15 +48,10 @@ def num_bytes(*tensors: Tensor) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-@contextlib.contextmanager
-def cpu_seconds() -> Iterator[list[float]]:
-    """A list that holds, after the block, the CPU seconds this process spent in it (not wall time)."""
-    spent: list[float] = []
+def timed(call: Callable[..., T], *arguments: Any, **options: Any) -> tuple[T, float]:
+    """What a call gives, and the CPU seconds that this process spent in it (not wall time)."""
     start = time.process_time()
-    try:
-        yield spent
-    finally:
-        spent.append(time.process_time() - start)
+    return call(*arguments, **options), time.process_time() - start
 
 
 def peak_memory() -> int:
@@ -92,10 +88,10 @@ def available_memory() -> int:
         limits.append(_listed_bytes("/proc/meminfo", "MemAvailable"))
     for limit, used in _LIMITS.items():
         with contextlib.suppress(OSError, ValueError):  # not there, or `max`: no limit
-            group = CONTROL_GROUPS
-            held = dict(line.split() for line in (group / used).with_name("memory.stat").read_text().splitlines())
-            reclaimable = int(held.get("total_inactive_file", held.get("inactive_file", 0)))
-            limits.append(int((group / limit).read_text()) - int((group / used).read_text()) + reclaimable)
+            most, now = (int((CONTROL_GROUPS / file).read_text()) for file in (limit, used))
+            stat = (CONTROL_GROUPS / used).with_name("memory.stat").read_text()
+            held = dict(line.split() for line in stat.splitlines())
+            limits.append(most - now + int(held.get("total_inactive_file", held.get("inactive_file", 0))))
     return max(0, min(limits))
 
 

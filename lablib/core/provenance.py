@@ -28,8 +28,12 @@ def pinned(environ: Mapping[str, str]) -> dict[str, str]:
 
 def provenance() -> dict[str, Any]:
     """Commit and dirty flag, versions, processor and the time now (UTC); nothing that names a person or a path."""
-    finished = datetime.now(UTC).isoformat(timespec="seconds")
-    return _fixed_facts() | {"instructions": instructions(), "finished": finished}
+    return _fixed_facts() | {"instructions": instructions(), "finished": now()}
+
+
+def now() -> str:
+    """The time, in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def instructions() -> dict[str, str | None]:
@@ -63,7 +67,7 @@ def _fixed_facts() -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: package_version(name) for name in PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": _cpuinfo("model name") or platform.processor() or "unknown",
         "device": "cpu",
         "cores": os.cpu_count(),
     }
@@ -83,10 +87,6 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _processor() -> str:
-    return _cpuinfo("model name") or platform.processor() or "unknown"
 
 
 @functools.cache

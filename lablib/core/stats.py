@@ -24,21 +24,6 @@ class Interval(NamedTuple):
     high: float
     seeds: int
 
-    @property
-    def below_zero(self) -> bool:
-        """Whether the whole interval lies below 0 (False without bounds)."""
-        return self.high < 0
-
-    @property
-    def above_zero(self) -> bool:
-        """Whether the whole interval lies above 0 (False without bounds)."""
-        return self.low > 0
-
-    @property
-    def holds_zero(self) -> bool:
-        """Whether the interval includes 0: no difference is shown (False without bounds)."""
-        return self.low <= 0 <= self.high
-
     def __format__(self, spec: str) -> str:
         spec = spec or ".2f"
         if not math.isnan(self.low):

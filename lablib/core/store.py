@@ -6,8 +6,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
-from io import StringIO
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pandas as pd
 
 PROJECT = Path(__file__).resolve().parents[2]
 # the types of a column that a CSV can hold; one of any other type is written as JSON, cell by cell
-KINDS = {"int64": "int", "float64": "float", "bool": "bool", "str": "text"}
+KINDS = {"int": "int64", "float": "float64", "bool": "bool", "text": "str"}
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a person's share of it, or the size of a file
 
 
@@ -74,13 +73,26 @@ class Arm:
         """Everything but the table, as JSON takes it."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "table"}
 
-    def joined(self, store: str) -> pd.DataFrame:
-        """The measurements, and beside each row the configuration, the arm's digest, CPU seconds and store."""
-        assert self.table is not None, f"arm {self.digest} of {self.experiment} has no table: {self.error}"
-        extra = {key: [_plain(value)] * len(self.table) for key, value in self.config.items()}
-        table = pd.DataFrame(extra, index=self.table.index)
-        table = table.assign(arm=self.digest, cpu_seconds=self.cpu_seconds, store=store)
-        return pd.concat([table, self.table], axis=1)
+
+def joined(arms: Sequence[Arm], store: str) -> pd.DataFrame:
+    """The measurements of the arms, and beside each row the configuration, the arm's digest, CPU seconds and store.
+
+    A field that an arm does not have is NaN there. Without arms the table is empty.
+    """
+    if not arms:
+        return pd.DataFrame()
+    tables, facts = [], []
+    for arm in arms:
+        assert arm.table is not None, f"arm {arm.digest} of {arm.experiment} has no table: {arm.error}"
+        tables.append(arm.table)
+        own = {"arm": arm.digest, "cpu_seconds": arm.cpu_seconds, "store": store}
+        facts.append({key: _plain(value) for key, value in arm.config.items()} | own)
+    beside: dict[str, Any] = {}
+    for name in dict.fromkeys(name for own in facts for name in own):
+        values = [own.get(name, np.nan) for own in facts]
+        told = pd.Series(values, dtype=object if any(value is None for value in values) else None)
+        beside[name] = told.repeat([len(table) for table in tables]).array
+    return pd.concat([pd.DataFrame(beside), pd.concat(tables, ignore_index=True)], axis=1)
 
 
 class Store:
@@ -142,100 +154,38 @@ class Record:
 
     def load(self, experiment: str) -> list[Arm]:
         """All recorded arms of an experiment; an empty list where nothing is recorded."""
+        alike: dict[tuple, list[dict[str, Any]]] = {}  # the lines by the columns that they name
         headers = self.headers(experiment)
-        rows, places = self._rows(experiment, headers)
-        columns = [line.pop("columns") for line in headers]
-        tables: list[dict[str, Any]] = [dict.fromkeys(names) for names in columns]
-        for name, kind in dict.fromkeys(pair for names in columns for pair in names.items()):
-            holders = [place for place, names in enumerate(columns) if names.get(name) == kind]
-            own = [places.get(headers[place]["digest"], _NOWHERE) for place in holders]
-            values, stops = _typed(rows[name][np.concatenate(own)], kind), np.cumsum([len(one) for one in own])
-            for place, start, stop in zip(holders, [0, *stops], stops, strict=False):
-                tables[place][name] = values[start:stop]
-        return [Arm(table=pd.DataFrame(table), **line) for table, line in zip(tables, headers, strict=True)]
-
-    def joined(self, experiment: str, configs: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-        """The rows of the arms that `configs` names by digest, in its order, each beside its configuration.
-
-        It is what `Arm.joined` gives, put together: an empty table where none of them is recorded.
-        """
-        lines = {line["digest"]: line for line in self.headers(experiment)}
-        chosen = [lines[digest] for digest in configs if digest in lines]
-        if not chosen:
-            return pd.DataFrame()
-        rows, places = self._rows(experiment, list(lines.values()))
-        own = [places.get(line["digest"], _NOWHERE) for line in chosen]
-        counts, where = [len(one) for one in own], np.concatenate(own)
-        facts = [
-            {key: _plain(value) for key, value in configs[line["digest"]].items()}
-            | {"arm": line["digest"], "cpu_seconds": line["cpu_seconds"], "store": "recorded"}
-            for line in chosen
-        ]
-        table: dict[str, Any] = {}
-        for name in dict.fromkeys(name for line in facts for name in line):
-            values = [line.get(name, np.nan) for line in facts]
-            told = pd.Series(values, dtype=object if any(value is None for value in values) else None)
-            table[name] = told.repeat(counts).array
-        for name in dict.fromkeys(name for line in chosen for name in line["columns"]):
-            kinds = [line["columns"].get(name) for line in chosen]
-            if (whole := _JOINED.get(frozenset(kinds))) is not None:
-                table[name] = _typed(rows[name][where], whole)
-            else:
-                parts = [_typed(rows[name][one], kind or "float") for one, kind in zip(own, kinds, strict=True)]
-                table[name] = pd.concat(map(pd.Series, parts), ignore_index=True).array
-        return pd.DataFrame(table)
+        for line in headers:
+            alike.setdefault(tuple(line["columns"].items()), []).append(line)
+        if not headers:
+            return []
+        path, tables = self.root / f"{experiment}.csv", {}
+        cells = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+        for columns, lines in alike.items():
+            rows = cells[cells["arm"].isin([line["digest"] for line in lines])]
+            table = pd.DataFrame({name: _typed(rows[name], kind) for name, kind in columns})
+            places = table.groupby(rows["arm"].array).indices
+            tables |= {line["digest"]: table.iloc[places.get(line["digest"], [])] for line in lines}
+        kept = [{name: value for name, value in line.items() if name != "columns"} for line in headers]
+        return [Arm(table=tables[line["digest"]].reset_index(drop=True), **line) for line in kept]
 
     def save(self, experiment: str, arms: Iterable[Arm]) -> None:
         """Write the arms, sorted by configuration, so that a recording changes only the lines it must."""
-        ordered = sorted(arms, key=lambda arm: json.dumps(arm.config, sort_keys=True))
-        kinds = [{name: _kind(column) for name, column in arm.table.items()} for arm in ordered]
-        written = [
-            pd.DataFrame({name: _written(column, columns[name]) for name, column in arm.table.items()}, dtype=object)
-            for arm, columns in zip(ordered, kinds, strict=True)
-        ]
-        rows = pd.concat([table.assign(arm=arm.digest) for arm, table in zip(ordered, written, strict=True)])
-        rows.insert(0, "arm", rows.pop("arm"))
-        text = StringIO()
-        rows.to_csv(text, index=False)
-        write_atomically(self.root / f"{experiment}.csv", text.getvalue())
-        lines = [
-            f'{json.dumps(arm.header(), sort_keys=True).removesuffix("}")}, "columns": {json.dumps(columns)}}}\n'
-            for arm, columns in zip(ordered, kinds, strict=True)
-        ]
+        tables, lines = [], []
+        for arm in sorted(arms, key=lambda arm: json.dumps(arm.config, sort_keys=True)):
+            kinds = {name: _kind(column) for name, column in arm.table.items()}
+            cells = {name: _written(column, kinds[name]) for name, column in arm.table.items()}
+            tables.append(pd.DataFrame({"arm": arm.digest, **cells}, index=arm.table.index, dtype=object))
+            header = json.dumps(arm.header(), sort_keys=True).removesuffix("}")
+            lines.append(f'{header}, "columns": {json.dumps(kinds)}}}\n')
+        write_atomically(self.root / f"{experiment}.csv", pd.concat(tables).to_csv(index=False))
         write_atomically(self.root / f"{experiment}.jsonl", "".join(lines))
-
-    def _rows(self, experiment: str, headers: list[dict[str, Any]]) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-        """The CSV in types that hold the values of all arms, and the places of the rows of each arm."""
-        kinds: dict[str, set[str | None]] = {"arm": {"text"}}
-        for name in dict.fromkeys(name for line in headers for name in line["columns"]):
-            kinds[name] = {line["columns"].get(name) for line in headers}
-        types = {name: _READ.get(frozenset(found), "str") for name, found in kinds.items()}
-        if not headers:
-            return pd.DataFrame(), {}
-        path = self.root / f"{experiment}.csv"
-        rows = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
-        return rows, rows.groupby("arm").indices
-
-
-_NOWHERE = np.array([], dtype=int)  # the rows of an arm without rows
-# the type in which a whole column is read, by its types in all arms (None: not there); any other mixture as text
-_READ = {
-    **{frozenset({kind}): dtype for dtype, kind in KINDS.items()},
-    frozenset({"int", None}): "Int64",
-    frozenset({"bool", None}): "boolean",
-    frozenset({"float", None}): "float64",
-}
-# the type of a column over several arms, as pandas puts them together; any other mixture arm by arm
-_JOINED = {frozenset({kind}): kind for kind in (*KINDS.values(), "json")} | {
-    frozenset({"int", None}): "float",
-    frozenset({"float", None}): "float",
-    frozenset({"text", None}): "text",
-}
 
 
 def _kind(column: pd.Series) -> str:
     """The type of a column: `json` where only that tells its values apart."""
-    kind = KINDS.get(str(column.dtype), "json")
+    kind = next((kind for kind, dtype in KINDS.items() if dtype == str(column.dtype)), "json")
     return "json" if kind == "text" and (column == "").any() else kind
 
 
@@ -254,11 +204,7 @@ def _typed(cells: pd.Series, kind: str) -> Any:
     """Cells of one type as the array that was saved."""
     if kind == "json":
         return [json.loads(cell) for cell in cells]
-    if kind == "text":
-        return cells.array
-    if cells.dtype == "str":
-        cells = cells == "True" if kind == "bool" else pd.to_numeric(cells)
-    return cells.to_numpy(next(dtype for dtype, known in KINDS.items() if known == kind))
+    return (cells == "True" if kind == "bool" else cells.astype(KINDS[kind])).array
 
 
 def _plain(value: Any) -> Any:

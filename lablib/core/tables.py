@@ -20,10 +20,7 @@ def with_names(table: pd.DataFrame, named: dict[str, dict], *, column: str, othe
     """
     names = pd.Series(otherwise, index=table.index, dtype=object)
     for name, conditions in reversed(named.items()):
-        holds = pd.Series(True, index=table.index)
-        for place, value in conditions.items():
-            holds &= table[place] == value
-        names[holds] = name
+        names[(table[[*conditions]] == pd.Series(conditions, dtype=object)).all(axis=1)] = name
     return table.assign(**{column: names})
 
 

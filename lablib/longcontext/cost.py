@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Generator
 
-from lablib.core.measure import cpu_seconds, in_fresh_process, peak_memory
+from lablib.core.measure import in_fresh_process, peak_memory, timed
 from lablib.data.questions import draw_questions
 from lablib.data.retrieval import RetrievalConfig
 from lablib.nn.model import LanguageModel
@@ -39,10 +39,10 @@ def _measure(work: Work, length: int, window: int, seed: int) -> dict[str, float
             "sliding window": lambda: sliding_window_attention(q, k, v, window),
         }[work]
     before = peak_memory()
-    with torch.no_grad(), cpu_seconds() as spent:
-        call()
+    with torch.no_grad():
+        _, spent = timed(call)
     return {
-        "work_seconds": spent[0],
+        "work_seconds": spent,
         "extra_megabytes": (peak_memory() - before) / 2**20,
         "peak_megabytes": peak_memory() / 2**20,
     }

@@ -3,11 +3,12 @@
 import contextlib
 import functools
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
+
+from lablib.core.measure import timed
 
 WARM_UP = {"cpu": 2, "cuda": 20}  # calls that do not count: a GPU has clocks to raise, kernels to compile
 AHEAD = 2_000_000  # cycles that a GPU sleeps before a timed call, so that its launches are queued by then
@@ -33,7 +34,7 @@ def seconds(call: Callable[[], object], device: torch.device, repeats: int) -> S
     """Of `repeats` calls after a few that do not count: CPU seconds of the process, or time between a GPU's events."""
     for _ in range(WARM_UP[device.type]):
         call()
-    spent = _on_gpu(call, repeats) if device.type == "cuda" else [_on_cpu(call) for _ in range(repeats)]
+    spent = _on_gpu(call, repeats) if device.type == "cuda" else [timed(call)[1] for _ in range(repeats)]
     if len(spent) == 1:
         return Seconds(spent[0], spent[0], spent[0])
     low, *_, high = statistics.quantiles(spent, n=5, method="inclusive")
@@ -49,12 +50,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _on_cpu(call: Callable[[], object]) -> float:
-    start = time.process_time()
-    call()
-    return time.process_time() - start
 
 
 def _on_gpu(call: Callable[[], object], repeats: int) -> list[float]:

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from lablib.app import drawing, record, recording
+from lablib.app import drawing, record
 from lablib.app.errors import BadInput
 from lablib.core.experiment import Experiment
 from lablib.core.store import PROJECT, Arm, Record
@@ -81,7 +81,7 @@ def test_an_arm_of_uncommitted_code_is_not_recorded_but_computed_again(recorded)
     assert (code, "2 arms recorded, 0 of them new, 1 missing" in text) == (1, True), text
     code, text = lab(project, "record", "--workers", "1")
     assert (code, "3 arms recorded, 1 of them new, 0 missing" in text) == (0, True), text
-    assert all(recording.from_commit(one) for one in Record(results).load("longcontext/tiny"))
+    assert all(record.from_commit(one) for one in Record(results).load("longcontext/tiny"))
 
 
 @pytest.mark.slow
@@ -109,7 +109,7 @@ def arm(digest: str, **more) -> Arm:
 
 def test_merge_keeps_the_recorded_arm_and_the_wanted_order():
     old, new = arm("a", cpu_seconds=1.0), arm("a", cpu_seconds=2.0)
-    merged = recording.merge([old, arm("gone")], [new, arm("b")], ["b", "a", "missing", "a"])
+    merged = record.merge([old, arm("gone")], [new, arm("b")], ["b", "a", "missing", "a"])
     assert [one.digest for one in merged] == ["b", "a"]
     assert merged[1] is old
 
@@ -117,31 +117,31 @@ def test_merge_keeps_the_recorded_arm_and_the_wanted_order():
 def test_only_good_arms_of_this_version_are_current():
     experiment = Experiment(lambda cfg: None, "longcontext/tiny", 1, None)
     arms = [arm("a"), arm("b", version=0), arm("c", status="failed", table=None)]
-    assert [one.digest for one in recording.current(experiment, arms)] == ["a"]
+    assert [one.digest for one in experiment.current(arms)] == ["a"]
 
 
 def test_an_unknown_experiment_is_refused():
     known = {"longcontext/tiny": Experiment(lambda cfg: None, "longcontext/tiny", 1, None)}
     with pytest.raises(BadInput, match="expected one of: longcontext/tiny"):
-        recording.choose(known, ["seesaw"])
-    assert recording.choose(known, []) == list(known.values())
+        record.choose(known, ["seesaw"])
+    assert record.choose(known, []) == list(known.values())
 
 
 def test_a_large_or_lost_checkpoint_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("LAB_HOME", str(tmp_path))
     with_model = arm("a", facts={"checkpoint": "run", "keep_checkpoint": True})
     with pytest.raises(BadInput, match="its checkpoint is gone"):
-        recording.keep_checkpoint(with_model, tmp_path / "results")
+        record.keep_checkpoint(with_model, tmp_path / "results")
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "model.safetensors").write_bytes(b"\0" * recording.LARGEST_CHECKPOINT)
+    (tmp_path / "run" / "model.safetensors").write_bytes(b"\0" * record.LARGEST_CHECKPOINT)
     with pytest.raises(BadInput, match="over 1 MB"):
-        recording.keep_checkpoint(with_model, tmp_path / "results")
+        record.keep_checkpoint(with_model, tmp_path / "results")
 
 
 def test_the_code_must_be_the_worktrees(tmp_path):
-    recording.check_origin(PROJECT)
+    record.check_origin(PROJECT)
     with pytest.raises(BadInput, match="another lablib than the committed one"):
-        recording.check_origin(tmp_path)
+        record.check_origin(tmp_path)
 
 
 def test_a_folder_without_git_is_refused(tmp_path, monkeypatch):
@@ -180,15 +180,15 @@ def gpu_job(tmp_path: Path) -> dict:
 
 
 def test_what_needs_a_gpu_is_left_out_where_there_is_none(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(recording, "has_gpu", lambda: False)
-    monkeypatch.setattr(recording, "compute_missing", lambda *_, **__: pytest.fail("an arm was computed"))
-    assert recording.record_all(gpu_job(tmp_path)) == 0
+    monkeypatch.setattr(record, "has_gpu", lambda: False)
+    monkeypatch.setattr(record, "compute_missing", lambda *_, **__: pytest.fail("an arm was computed"))
+    assert record.record_all(gpu_job(tmp_path)) == 0
     assert "speed/gpu: needs a GPU, and there is none here" in capsys.readouterr().out
 
 
 def test_arms_that_time_a_gpu_run_one_after_another_in_one_process(tmp_path, monkeypatch):
     told = {}
-    monkeypatch.setattr(recording, "has_gpu", lambda: True)
-    monkeypatch.setattr(recording, "run_all", lambda *_, **how: told.update(how))
-    recording.record_all(gpu_job(tmp_path))
+    monkeypatch.setattr(record, "has_gpu", lambda: True)
+    monkeypatch.setattr(record, "run_all", lambda *_, **how: told.update(how))
+    record.record_all(gpu_job(tmp_path))
     assert told["in_process"]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lablib.app.compare import OUTSIDE, differences, share_outside
-from lablib.app.recording import fingerprint
+from lablib.app.record import fingerprint
 from lablib.app.verify import DIFFERENT, DRAW, EQUAL, judge
 from lablib.core.store import Arm, Record
 

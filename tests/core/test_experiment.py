@@ -17,7 +17,7 @@ from pandas.testing import assert_frame_equal
 import lablib.core.experiment as core
 from lablib.core.config import Config, grid, later
 from lablib.core.experiment import ArmsFailed, Experiment, run_all
-from lablib.core.store import PROJECT, Record, Store, lab_home
+from lablib.core.store import PROJECT, Record, Store, joined, lab_home
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +239,7 @@ def test_what_is_recorded_is_joined_as_arm_by_arm(tmp_path, monkeypatch):
     kept = [squares.compute(cfg) for cfg in [*square_arms("full"), SquareConfig(x=7, mood="is filtered")]]
     Record(tmp_path / "results").save(squares.name, kept)
     recorded = sorted(Record(tmp_path / "results").load(squares.name), key=lambda arm: arm.config["x"])
-    one_by_one = pd.concat([arm.joined("recorded") for arm in recorded], ignore_index=True)
+    one_by_one = pd.concat([joined([arm], "recorded") for arm in recorded], ignore_index=True)
     assert_frame_equal(squares.recorded(), one_by_one, check_like=True)
 
 
@@ -293,8 +293,8 @@ def test_a_worker_that_died_between_two_sweeps_costs_at_most_one_clear_error(rea
 
 
 def test_the_pool_is_kept_for_the_next_sweep_and_its_workers_have_one_thread(real_pool):
-    run_all(thread_counts, [SquareConfig(x=1)])
-    table = run_all(thread_counts, [SquareConfig(x=1), SquareConfig(x=2)])
+    run_all(threads, [SquareConfig(x=1)])
+    table = run_all(threads, [SquareConfig(x=1), SquareConfig(x=2)])
     assert table["threads"].tolist() == [1, 1]
     assert table["process"].nunique() == 1
     assert table["process"][0] != os.getpid()
@@ -302,7 +302,7 @@ def test_the_pool_is_kept_for_the_next_sweep_and_its_workers_have_one_thread(rea
 
 
 @functools.partial(Experiment, name="testing/threads", version=1, arms=square_arms)
-def thread_counts(cfg: SquareConfig) -> pd.DataFrame:
+def threads(cfg: SquareConfig) -> pd.DataFrame:
     import torch
 
     return pd.DataFrame({"threads": [torch.get_num_threads()], "process": [os.getpid()]})

@@ -14,12 +14,12 @@ from lablib.core import measure
 from lablib.core.measure import (
     available_memory,
     count_flops,
-    cpu_seconds,
     forget_peak_memory,
     in_fresh_process,
     num_bytes,
     num_parameters,
     peak_memory,
+    timed,
 )
 from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig
@@ -92,20 +92,17 @@ def test_bytes_are_elements_times_their_size():
 
 
 def test_cpu_seconds_count_work_and_not_waiting():
-    with cpu_seconds() as waited:
-        time.sleep(0.2)
-    with cpu_seconds() as worked:
+    def work(name: str, *, seconds: float) -> str:
         start = time.process_time()
-        while time.process_time() - start < 0.1:
+        while time.process_time() - start < seconds:
             pass
-    assert waited[0] < 0.1
-    assert 0.1 <= worked[0] < 0.5
+        return name
 
-
-def test_cpu_seconds_are_there_also_when_the_block_fails():
-    with pytest.raises(ValueError, match="no"), cpu_seconds() as spent:
-        raise ValueError("no")
-    assert len(spent) == 1
+    nothing, waited = timed(time.sleep, 0.2)
+    result, worked = timed(work, "done", seconds=0.1)
+    assert (nothing, result) == (None, "done")
+    assert waited < 0.1
+    assert 0.1 <= worked < 0.5
 
 
 def test_a_fresh_process_is_another_one_and_passes_errors_on():

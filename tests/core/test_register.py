@@ -1,5 +1,6 @@
 """The register of experiments, and how many workers a sweep may take."""
 
+import functools
 import os
 from dataclasses import dataclass
 
@@ -22,15 +23,16 @@ def nothing(cfg: NothingConfig) -> pd.DataFrame:
 
 def test_two_experiments_cannot_have_one_name(monkeypatch):
     monkeypatch.setattr(core, "_registry", {})
-    declare = experiment("testing/twice", version=1, arms=lambda scale: [NothingConfig.at(scale)])
 
-    def elsewhere(cfg):
-        return pd.DataFrame()
+    def arms(scale):
+        return [NothingConfig.at(scale)]
 
+    experiment("testing/twice", version=1, arms=arms)(nothing)
+    experiment("testing/twice", version=1, arms=arms)(nothing)  # its module was loaded again
+    elsewhere = functools.partial(arms)
     elsewhere.__module__ = "another.module"
-    declare(nothing)
     with pytest.raises(ValueError, match="two experiments are called 'testing/twice'"):
-        declare(elsewhere)
+        experiment("testing/twice", version=1, arms=elsewhere)(nothing)
 
 
 def test_the_lab_knows_its_experiments_by_name():

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from lablib.core.store import PROJECT, Arm, Record, Store, lab_home, write_atomically
+from lablib.core.store import PROJECT, Arm, Record, Store, joined, lab_home, write_atomically
 
 ODD_FLOATS = [0.1 + 0.2, 1 / 3, -0.0, 5e-324, 1.7976931348623157e308, math.inf, -math.inf, math.nan, 1e16 + 2]
 
@@ -70,13 +70,13 @@ def test_a_failed_arm_comes_back_with_its_error_and_without_a_table(tmp_path):
     back = store.load("testing/store", "0123456789ab")
     assert (back.status, back.error, back.table) == ("failed", "ValueError: no", None)
     with pytest.raises(AssertionError, match="has no table: ValueError: no"):
-        back.joined("own")
+        joined([back], "own")
 
 
 def test_the_joined_table_has_the_configuration_in_every_row_before_and_after_the_store(tmp_path):
     arm = make_arm()
     Store(tmp_path).save(arm)
-    fresh, stored = arm.joined("own"), Store(tmp_path).load(arm.experiment, arm.digest).joined("own")
+    fresh, stored = (joined([one], "own") for one in (arm, Store(tmp_path).load(arm.experiment, arm.digest)))
     assert_frame_equal(fresh, stored)
     assert fresh["lengths"].tolist() == ["64 256"] * 2
     assert fresh["seed"].tolist() == [3, 3]
@@ -233,9 +233,8 @@ def test_a_table_comes_back_with_the_types_it_was_saved_with(tmp_path, lacking):
     record.save("testing/store", arms)
     for arm, back in zip(arms, record.load("testing/store"), strict=True):
         assert_frame_equal(back.table, arm.table, check_exact=True)
-    configs = {arm.digest: arm.config for arm in arms}
-    one_by_one = pd.concat([arm.joined("recorded") for arm in arms], ignore_index=True)
-    assert_frame_equal(record.joined("testing/store", configs), one_by_one, check_exact=True)
+    one_by_one = pd.concat([joined([arm], "recorded") for arm in arms], ignore_index=True)
+    assert_frame_equal(joined(record.load("testing/store"), "recorded"), one_by_one, check_exact=True, check_like=True)
 
 
 @pytest.mark.parametrize(
@@ -251,20 +250,20 @@ def test_a_column_may_have_another_type_in_another_arm(tmp_path, one, two):
     Record(tmp_path).save("testing/store", arms)
     for arm, back in zip(arms, Record(tmp_path).load("testing/store"), strict=True):
         assert_frame_equal(back.table, arm.table)
-    one_by_one = pd.concat([arm.joined("recorded") for arm in arms], ignore_index=True)
-    assert_frame_equal(Record(tmp_path).joined("testing/store", {arm.digest: arm.config for arm in arms}), one_by_one)
+    one_by_one = pd.concat([joined([arm], "recorded") for arm in arms], ignore_index=True)
+    assert_frame_equal(joined(Record(tmp_path).load("testing/store"), "recorded"), one_by_one, check_like=True)
 
 
-def test_a_joined_table_has_the_asked_arms_in_the_asked_order_with_the_given_configuration(tmp_path):
-    arms = [make_arm(pd.DataFrame({"x": [n] * n}), digest=str(n) * 12, config={"seed": n}) for n in (1, 2, 3)]
-    Record(tmp_path).save("testing/store", arms)
-    asked = {"3" * 12: {"seed": 3, "new": True}, "f" * 12: {"seed": 9}, "1" * 12: {"seed": 1, "new": False}}
-    found = Record(tmp_path).joined("testing/store", asked)
+def test_a_joined_table_has_the_arms_in_the_given_order_with_the_fields_of_all():
+    tables = {n: pd.DataFrame({"x": [n] * n}) for n in (3, 1)}
+    configs = {3: {"seed": 3, "new": True, "top": None}, 1: {"seed": 1, "new": False, "top": 4, "late": 2}}
+    found = joined([make_arm(tables[n], digest=str(n) * 12, config=configs[n]) for n in (3, 1)], "recorded")
     assert found["x"].tolist() == [3, 3, 3, 1]
     assert found["new"].tolist() == [True, True, True, False]
+    assert found["top"].tolist() == [None, None, None, 4]
+    assert found["late"].isna().tolist() == [True, True, True, False]
     assert found["store"].unique().tolist() == ["recorded"]
-    assert Record(tmp_path).joined("testing/store", {"f" * 12: {}}).empty
-    assert Record(tmp_path).joined("testing/none", asked).empty
+    assert joined([], "recorded").empty
 
 
 def test_headers_are_read_without_the_rows(tmp_path):

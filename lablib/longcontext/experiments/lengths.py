@@ -9,8 +9,6 @@ dense or sparse top-k, encoded or mean landmarks.
 
 from typing import Any
 
-import pandas as pd
-
 from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
 from lablib.data.retrieval import RetrievalConfig
@@ -58,13 +56,5 @@ def ingredients_arms(scale: str) -> list[RecipeConfig]:
     return by_scale(scale, arms, smoke=2, seeds=3)
 
 
-@experiment("longcontext/lengths", version=1, arms=lengths_arms)
-def lengths(cfg: RecipeConfig) -> pd.DataFrame:
-    """Rows with phase "train" by step, "heldout" by length of the training, "test" by length."""
-    return train_and_ask(cfg)
-
-
-@experiment("longcontext/ingredients", version=1, arms=ingredients_arms)
-def ingredients(cfg: RecipeConfig) -> pd.DataFrame:
-    """The same as `longcontext/lengths`, asked with few and with many chunks."""
-    return train_and_ask(cfg)
+lengths = experiment("longcontext/lengths", version=1, arms=lengths_arms)(train_and_ask)
+ingredients = experiment("longcontext/ingredients", version=1, arms=ingredients_arms)(train_and_ask)

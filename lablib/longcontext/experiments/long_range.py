@@ -15,7 +15,7 @@ import torch
 
 from lablib.core.config import grid
 from lablib.core.experiment import experiment
-from lablib.core.measure import cpu_seconds, forget_peak_memory, peak_memory
+from lablib.core.measure import forget_peak_memory, peak_memory, timed
 from lablib.core.seeds import generator
 from lablib.core.store import lab_home
 from lablib.data.questions import draw_questions
@@ -112,7 +112,7 @@ def ask_tasks(
     model: LanguageModel, cfg: LongRangeConfig, tasks: tuple[str, ...], text: torch.Tensor | None
 ) -> list[dict]:
     """Read one haystack once and ask the questions of several tasks on it; the first tail decides how long it is."""
-    rows, stream, haystack, spent = [], None, None, [0.0]
+    rows, stream, haystack, spent = [], None, None, 0.0
     for task in tasks:
         options = TASKS[task] | {"strata": cfg.strata, "haystack": haystack}
         if task == "growing distractors":
@@ -122,11 +122,9 @@ def ask_tasks(
         questions = questions._replace(haystack=questions.haystack.to(torch.int16))  # 16M tokens in a quarter
         haystack = questions.haystack
         if stream is None:
-            with cpu_seconds() as spent:
-                stream = encode(model, haystack, folder=_folder(cfg))
-        with cpu_seconds() as asking:
-            answers = answer_all(model, stream, questions)
-        cost = {"encode_seconds": spent[0], "question_seconds": asking[0] / cfg.questions}
+            stream, spent = timed(encode, model, haystack, folder=_folder(cfg))
+        answers, asking = timed(answer_all, model, stream, questions)
+        cost = {"encode_seconds": spent, "question_seconds": asking / cfg.questions}
         cost = {"store_bytes": stream.num_bytes, **cost}
         rows += [{"task": task, **row, **cost} for row in by_depth(answers, cfg.strata)]
     return rows

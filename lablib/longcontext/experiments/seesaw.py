@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Generator
 
-from lablib.core.config import Config, by_scale, grid
+from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
 from lablib.core.seeds import generator
 from lablib.core.store import lab_home
@@ -99,8 +99,9 @@ def seesaw_arms(scale: str) -> list[SeesawConfig]:
     ends = grid(base, model__window=[8, 64], seed=range(2))
     local = base.replace(objective="tokens", data__copy_probability=0.5, lengths=(64,))
     smoke = [*ends, base.replace(model__plan="swa swa"), *grid(local, model__window=[8, 64])]
-    parts = (window_arms, control_arms, local_arms, ablation_arms)
-    return by_scale(scale, lambda: [arm for part in parts for arm in part(base)], lab=ends, smoke=smoke, seeds=None)
+    if scale != "full":
+        return ends if scale == "lab" else smoke
+    return [*window_arms(base), *control_arms(base), *local_arms(base), *ablation_arms(base)]
 
 
 def window_arms(base: SeesawConfig) -> list[SeesawConfig]:
@@ -166,12 +167,6 @@ def seesaw(cfg: SeesawConfig) -> pd.DataFrame:
     return table
 
 
-@experiment("longcontext/tuning", version=1, arms=tuning_arms)
-def tuning(cfg: SeesawConfig) -> pd.DataFrame:
-    """The same as `longcontext/seesaw`."""
-    return train_and_test(cfg)
-
-
 def train_and_test(cfg: SeesawConfig) -> pd.DataFrame:
     """The table of one model: training by step, held-out loss at the training length, questions by length."""
     model, training, place = train_seesaw(cfg)
@@ -183,6 +178,9 @@ def train_and_test(cfg: SeesawConfig) -> pd.DataFrame:
     table = measured_table(cfg, model, training.assign(phase="train", length=cfg.data.length), pd.DataFrame(rows))
     table.attrs["checkpoint"] = place.relative_to(lab_home()).as_posix()
     return table
+
+
+tuning = experiment("longcontext/tuning", version=1, arms=tuning_arms)(train_and_test)
 
 
 def spent(model: LanguageModel, cfg: SeesawConfig) -> dict[str, float | int]:

@@ -8,8 +8,6 @@ The fixed recipes they are held against are those of `longcontext/warmup` and `l
 
 from typing import Any
 
-import pandas as pd
-
 from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
 from lablib.data.retrieval import RetrievalConfig
@@ -50,13 +48,6 @@ def balance_arms(scale: str) -> list[RecipeConfig]:
     return by_scale(scale, arms, lab=1)
 
 
-@experiment("longcontext/steered", version=1, arms=steered_arms)
-def steered(cfg: RecipeConfig) -> pd.DataFrame:
-    """Rows with phase "train" by step, "heldout" by length of the training, "test" by length."""
-    return train_and_ask(cfg)
-
-
-@experiment("longcontext/balance", version=1, arms=balance_arms)
-def balance(cfg: RecipeConfig) -> pd.DataFrame:
-    """The same as `longcontext/steered`; `exact_reasoning` and `accuracy_reasoning` are those of chains."""
-    return train_and_ask(cfg)
+steered = experiment("longcontext/steered", version=1, arms=steered_arms)(train_and_ask)
+# here `exact_reasoning` and `accuracy_reasoning` are those of chains
+balance = experiment("longcontext/balance", version=1, arms=balance_arms)(train_and_ask)

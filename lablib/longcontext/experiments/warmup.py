@@ -9,8 +9,6 @@ a haystack whose local component lies 24 tokens back: there a wide window is nee
 
 from typing import Any
 
-import pandas as pd
-
 from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
 from lablib.longcontext.stages import Mix
@@ -76,19 +74,6 @@ def schedules_arms(scale: str) -> list[RecipeConfig]:
     return by_scale(scale, arms, lab=1, seeds=3)
 
 
-@experiment("longcontext/warmup", version=1, arms=warmup_arms)
-def warmup(cfg: RecipeConfig) -> pd.DataFrame:
-    """Rows with phase "train" by step, "heldout" by length of the training, "test" by length."""
-    return train_and_ask(cfg)
-
-
-@experiment("longcontext/aftermath", version=1, arms=aftermath_arms)
-def aftermath(cfg: RecipeConfig) -> pd.DataFrame:
-    """The same as `longcontext/warmup`."""
-    return train_and_ask(cfg)
-
-
-@experiment("longcontext/schedules", version=1, arms=schedules_arms)
-def schedules(cfg: RecipeConfig) -> pd.DataFrame:
-    """The same as `longcontext/warmup`."""
-    return train_and_ask(cfg)
+warmup = experiment("longcontext/warmup", version=1, arms=warmup_arms)(train_and_ask)
+aftermath = experiment("longcontext/aftermath", version=1, arms=aftermath_arms)(train_and_ask)
+schedules = experiment("longcontext/schedules", version=1, arms=schedules_arms)(train_and_ask)

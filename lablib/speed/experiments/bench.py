@@ -93,20 +93,11 @@ def fitting(operator: Operator, name: str, mode: Mode, shape: Shape, device: str
     return held.get(name, 0) <= MOST_HELD[device]
 
 
-@experiment("speed/bench", version=2, arms=bench_arms)
-def bench(cfg: BenchConfig) -> pd.DataFrame:
-    """One row: seconds (median, 20th and 80th percentile), the error, the work, and the two ceilings."""
-    return measure(cfg)
-
-
-@experiment("speed/gpu", version=1, arms=gpu_arms, needs_gpu=True)
-def gpu(cfg: BenchConfig) -> pd.DataFrame:
-    """The same as `speed/bench`, where there is a GPU."""
-    return measure(cfg)
-
-
 def measure(cfg: BenchConfig) -> pd.DataFrame:
-    """Correct first: RuntimeError for a provider that is further from the definition than its type allows."""
+    """One row: seconds (median, 20th and 80th percentile), the error, the work, and the two ceilings.
+
+    Correct first: RuntimeError for a provider that is further from the definition than its type allows.
+    """
     device, dtype = torch.device(cfg.device), getattr(torch, cfg.dtype)
     if cfg.device == "cuda" and not torch.cuda.is_available():
         raise RuntimeError("this arm times a GPU, and there is none here")
@@ -133,6 +124,10 @@ def measure(cfg: BenchConfig) -> pd.DataFrame:
     if cfg.device == "cuda":
         table.attrs |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
     return table
+
+
+bench = experiment("speed/bench", version=2, arms=bench_arms)(measure)
+gpu = experiment("speed/gpu", version=1, arms=gpu_arms, needs_gpu=True)(measure)
 
 
 def both_ways(compute, inputs: tuple[Tensor, ...]):

@@ -6,8 +6,6 @@ fast weights, and the size of the fast MLP at equal parameters. Exploratory.
 
 import math
 
-import pandas as pd
-
 from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
 from lablib.ttt.baselines import BASE, at_size, baseline, size_of
@@ -37,7 +35,4 @@ def ablations_arms(scale: str) -> list[RunConfig]:
     return by_scale(scale, arms, lab=1, seeds=3)
 
 
-@experiment("ttt/ablations", version=1, arms=ablations_arms)
-def ablations(cfg: RunConfig) -> pd.DataFrame:
-    """Rows with phase "train" by step, "read" by stretch of positions and mode."""
-    return train_and_read(cfg)
+ablations = experiment("ttt/ablations", version=1, arms=ablations_arms)(train_and_read)

@@ -6,8 +6,6 @@
 `ttt/sources`   three of them on the standard library's sources
 """
 
-import pandas as pd
-
 from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
 from lablib.ttt.baselines import BASELINES, LADDER, baseline
@@ -55,25 +53,7 @@ def at_scale(scale: str, arms: list[RunConfig], lab: tuple[str, ...]) -> list[Ru
     return by_scale(scale, arms, lab=shorter, smoke=[arms[-1], arms[0]])
 
 
-@experiment("ttt/context", version=1, arms=context_arms)
-def context(cfg: RunConfig) -> pd.DataFrame:
-    """Rows with phase "train" by step, "read" by stretch of positions and mode."""
-    return train_and_read(cfg)
-
-
-@experiment("ttt/ladder", version=1, arms=ladder_arms)
-def ladder(cfg: RunConfig) -> pd.DataFrame:
-    """The same as `ttt/context`."""
-    return train_and_read(cfg)
-
-
-@experiment("ttt/rates", version=1, arms=rates_arms)
-def rates(cfg: RunConfig) -> pd.DataFrame:
-    """The same as `ttt/context`, to choose a rate by."""
-    return train_and_read(cfg)
-
-
-@experiment("ttt/sources", version=1, arms=sources_arms)
-def sources(cfg: RunConfig) -> pd.DataFrame:
-    """The same as `ttt/context`, without a known best loss."""
-    return train_and_read(cfg)
+context = experiment("ttt/context", version=1, arms=context_arms)(train_and_read)
+ladder = experiment("ttt/ladder", version=1, arms=ladder_arms)(train_and_read)
+rates = experiment("ttt/rates", version=1, arms=rates_arms)(train_and_read)  # to choose a rate by
+sources = experiment("ttt/sources", version=1, arms=sources_arms)(train_and_read)  # the best loss is not known

@@ -7,7 +7,6 @@
 """
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -19,7 +18,7 @@ from torch import Generator, Tensor
 
 from lablib.core.config import Config, by_scale, grid
 from lablib.core.experiment import experiment
-from lablib.core.measure import count_flops, forget_peak_memory, in_fresh_process, peak_memory
+from lablib.core.measure import count_flops, forget_peak_memory, in_fresh_process, peak_memory, timed
 from lablib.core.seeds import generator
 from lablib.data.batch import Batch
 from lablib.nn.attention import Attention, Buffer, FullCache, WindowCache
@@ -167,12 +166,7 @@ def rewound(states: LayerStates) -> LayerStates:
 def median_seconds(call: Callable[[], object], repeats: int) -> float:
     """Median CPU seconds of a call, after one that does not count."""
     call()
-    spent = []
-    for _ in range(repeats):
-        start = time.process_time()
-        call()
-        spent.append(time.process_time() - start)
-    return statistics.median(spent)
+    return statistics.median(timed(call)[1] for _ in range(repeats))
 
 
 @experiment("ttt/steps", version=1, arms=steps_arms)
@@ -206,8 +200,7 @@ def outer_step(cfg: MemoryConfig) -> dict[str, float]:
     for chunks in (2, cfg.chunks):
         rows = random_rows(cfg.batch, 8 * chunks, cfg.model.vocab, generator("training", cfg.seed))
         forget_peak_memory()
-        before, start = peak_memory(), time.process_time()
-        meta_loss(model, rows)[0].backward()
-        spent = time.process_time() - start
+        before = peak_memory()
+        _, spent = timed(lambda rows: meta_loss(model, rows)[0].backward(), rows)
         found = {"peak_megabytes": (peak_memory() - before) / 2**20, "step_seconds": spent}
     return {**found, "fast_bytes": 4.0 * model.num_fast * cfg.batch}

@@ -82,12 +82,6 @@ def capacity_arms(scale: str) -> list[RecallConfig]:
     return by_scale(scale, arms, lab=1, seeds=3)
 
 
-@experiment("ttt/recall", version=1, arms=recall_arms)
-def recall(cfg: RecallConfig) -> pd.DataFrame:
-    """Rows with phase "train" by step, "recall" by distance, and with the loss of all but the answers."""
-    return train_and_ask(cfg)
-
-
 @experiment("ttt/taught", version=1, arms=taught_arms)
 def taught(cfg: RecallConfig) -> pd.DataFrame:
     """The same as `ttt/recall`; the table's training is the second one, its tokens and FLOPs are of both."""
@@ -98,16 +92,13 @@ def taught(cfg: RecallConfig) -> pd.DataFrame:
     return table.assign(train_tokens=2 * table["train_tokens"], train_flops=2 * table["train_flops"])
 
 
-@experiment("ttt/capacity", version=1, arms=capacity_arms)
-def capacity(cfg: RecallConfig) -> pd.DataFrame:
-    """Rows with phase "train" by step and "recall" by number of facts."""
-    return train_and_ask(cfg)
-
-
 def train_and_ask(
     cfg: RecallConfig, model: LanguageModel | TTTModel | None = None, *, stream: str = "training"
 ) -> pd.DataFrame:
-    """Train on texts with facts, then ask: by distance, or by number of facts where `counts` are given."""
+    """Rows with phase "train" by step, "recall" by distance or, where `counts` are given, by number of facts.
+
+    They have the loss of all but the answers, too.
+    """
     model = model or build(cfg)
     table = train(cfg, model, draw=Facts(cfg.facts), stream=stream).assign(phase="train")
     model.eval()
@@ -117,6 +108,10 @@ def train_and_ask(
     return pd.concat([table, pd.DataFrame(rows)], ignore_index=True).assign(
         fast_weights=model.num_fast if isinstance(model, TTTModel) else 0, **spent(cfg, model)
     )
+
+
+recall = experiment("ttt/recall", version=1, arms=recall_arms)(train_and_ask)
+capacity = experiment("ttt/capacity", version=1, arms=capacity_arms)(train_and_ask)
 
 
 @torch.no_grad()

@@ -9,8 +9,6 @@ Two blocks of MLPs alone, both of them fast, on a language of sixteen bigram tab
 
 import math
 
-import pandas as pd
-
 from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
 from lablib.data.languages import LanguageConfig
@@ -68,19 +66,6 @@ def controls_arms(scale: str) -> list[RunConfig]:
     return by_scale(scale, arms, lab=1, seeds=3)
 
 
-@experiment("ttt/toy", version=1, arms=toy_arms)
-def toy(cfg: RunConfig) -> pd.DataFrame:
-    """Rows with phase "train" by step, "read" by position and mode."""
-    return train_and_read(cfg)
-
-
-@experiment("ttt/on_bytes", version=1, arms=on_bytes_arms)
-def on_bytes(cfg: RunConfig) -> pd.DataFrame:
-    """The same as `ttt/toy`, without a known best loss."""
-    return train_and_read(cfg)
-
-
-@experiment("ttt/controls", version=1, arms=controls_arms)
-def controls(cfg: RunConfig) -> pd.DataFrame:
-    """The same as `ttt/toy`."""
-    return train_and_read(cfg)
+toy = experiment("ttt/toy", version=1, arms=toy_arms)(train_and_read)
+on_bytes = experiment("ttt/on_bytes", version=1, arms=on_bytes_arms)(train_and_read)  # the best loss is not known
+controls = experiment("ttt/controls", version=1, arms=controls_arms)(train_and_read)
