@@ -5,7 +5,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -45,24 +44,22 @@ def told_by(runtime: Path) -> dict | None:
 @pytest.fixture(scope="module")
 def server(lab: Lab):
     """JupyterLab as `make lab` starts it, on a free port: its process and what it says of itself."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     for name in ("config", "runtime", "data", "ipython"):
         (lab.folder / name).mkdir()
     (lab.folder / "config" / "jupyter_server_config.json").write_text(json.dumps(CONFIG))
     environ = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
     environ |= {f"JUPYTER_{name.upper()}_DIR": str(lab.folder / name) for name in ("config", "runtime", "data")}
-    environ |= {"IPYTHONDIR": str(lab.folder / "ipython"), "JUPYTER_PORT": str(port), TAG: lab.tag}
+    environ |= {"IPYTHONDIR": str(lab.folder / "ipython"), "JUPYTER_PORT": "0", TAG: lab.tag}
     with (lab.folder / "log").open("w") as log:
         process = subprocess.Popen(command_of_make_lab(), cwd=PROJECT, env=environ, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + PATIENCE
-        while (facts := told_by(lab.folder / "runtime")) is None:
+        own = psutil.Process(process.pid)
+        while (facts := told_by(lab.folder / "runtime")) is None or not listens_on(own):
             assert process.poll() is None, (lab.folder / "log").read_text()
             assert time.monotonic() < deadline, (lab.folder / "log").read_text()
             time.sleep(0.1)
-        yield psutil.Process(process.pid), facts | {"port": port}
+        yield own, facts
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(PATIENCE)
