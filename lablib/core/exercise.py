@@ -7,6 +7,9 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+import torch
+from torch import Tensor
+
 
 class Mistake(AssertionError):
     """A wrong answer, with a hint at what went wrong."""
@@ -53,6 +56,18 @@ def attempt(answer: Callable[..., Any], *arguments: Any) -> Any:
     if result is None or result is ...:
         raise NotImplementedError
     return result
+
+
+def compare(found: Any, right: Any, guesses: dict[str, Any], otherwise: str, fits: Callable[[Any, Any], bool]) -> None:
+    """Pass what is right, or raise `Mistake` with the hint whose guess fits; where none does, with `otherwise`."""
+    if not fits(found, right):
+        raise Mistake(next((hint for hint, guess in guesses.items() if fits(found, guess)), otherwise))
+
+
+def close(found: Tensor, other: Tensor, tolerance: float = 1e-5) -> bool:
+    """Whether two tensors have one shape and nearly the same numbers; NaN is like NaN."""
+    like = found.shape == other.shape
+    return like and torch.allclose(found, other, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
 def solution_source(one: Exercise) -> str:

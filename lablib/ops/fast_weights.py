@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 Fast = dict[str, Float[Tensor, "batch ..."]]
 # what the outer gradient sees of a step: all of it, all but the Hessian (FOMAML), nothing (the text is only read)
@@ -48,7 +49,9 @@ def inner_step(
             fast = {name: weight.detach().requires_grad_() for name, weight in fast.items()}
             losses, rest = loss(fast)
             gradients = list(torch.autograd.grad(losses.sum(), list(fast.values())))
-        fast, rest = {name: weight.detach() for name, weight in fast.items()}, detached(rest)
+        fast = {name: weight.detach() for name, weight in fast.items()}
+        # fast weights inside (of a KVB layer, in dictionaries) are differentiated again by their own next step
+        rest = tree_map_only(Tensor, Tensor.detach, rest, is_leaf=lambda part: isinstance(part, dict))
     else:
         losses, rest = loss(fast)
         exact = order == "exact"
@@ -56,13 +59,3 @@ def inner_step(
     factor = rate * clip_factor(gradients, clip)
     steps = (gradient * factor.view(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients)
     return {name: weight - step for (name, weight), step in zip(fast.items(), steps, strict=True)}, rest
-
-
-def detached(values: Any) -> Any:
-    """The same tensors without their graphs, in the same lists and tuples."""
-    if isinstance(values, Tensor):
-        return values.detach()
-    if isinstance(values, list | tuple):
-        parts = [detached(value) for value in values]
-        return type(values)(*parts) if hasattr(values, "_fields") else type(values)(parts)
-    return values

@@ -30,13 +30,11 @@ def error_of(
     shape = short(shape)
     inputs = operands(operator, shape, device, dtype, seed)
     exact = tuple(x.cpu().double() if x.is_floating_point() else x.cpu() for x in inputs)
-    compute = provider.make(shape)
-    if operator == "selection":
-        with torch.no_grad():
-            return selection_error(compute(*inputs).cpu(), *exact, shape)
-    definition = PROVIDERS[operator]["the definition"].make(shape)
+    compute, definition = (each.make(shape) for each in (provider, PROVIDERS[operator]["the definition"]))
     if mode == "forward":
         with torch.no_grad():
+            if operator == "selection":
+                return selection_error(compute(*inputs).cpu(), *exact, shape)
             return relative_error(compute(*inputs), definition(*exact))
     upstream = torch.randn(inputs[0].shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
     found = with_gradients(compute, inputs, upstream.to(device))

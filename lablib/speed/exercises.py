@@ -1,11 +1,10 @@
 """The exercises of notebook 07: kernels that the reader writes, run in Triton's interpreter and looked at from outside.
 
-Every tensor lies inside a larger one: what a kernel reads beyond its input is NaN, what it writes beyond its output
-changes the margin's number, and what it leaves unwritten is still NaN. What is read beyond and not used is seen in the
-source.
+Every tensor lies inside a larger one (`Guarded`). What a kernel reads beyond it and does not use is seen in the source.
 """
 
 import ast
+import functools
 import inspect
 import textwrap
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from lablib.core.exercise import Mistake, exercise
+from lablib.core.exercise import Mistake, close, compare, exercise
 from lablib.ops.backend import answers
 
 MARGIN = 256  # elements before and behind each tensor
@@ -25,8 +24,8 @@ class Guarded:
     """A tensor between margins: an input between NaN, an output that is NaN between a number that must stay."""
 
     def __init__(self, values: Tensor | None = None, shape: tuple[int, ...] = ()):
-        shape = tuple(values.shape) if values is not None else shape
-        self.buffer = torch.full((torch.Size(shape).numel() + 2 * MARGIN,), torch.nan)
+        shape = torch.Size(shape) if values is None else values.shape
+        self.buffer = torch.full((shape.numel() + 2 * MARGIN,), torch.nan)
         self.inner = self.buffer[MARGIN:-MARGIN].view(shape)
         if values is not None:
             self.inner.copy_(values)
@@ -39,18 +38,29 @@ class Guarded:
         return bool((self.buffer[:MARGIN] == KEPT).all() and (self.buffer[-MARGIN:] == KEPT).all())
 
 
-def launched(kernel: Any, grid: tuple[int, ...], out: Guarded, *arguments: Any, **constants: Any) -> Tensor:
-    """Run the reader's kernel and return what it wrote. NotImplementedError for a stub, Mistake for stray writes."""
+def check_outputs(
+    kernel: Any, grid: int, inputs: list[Tensor], right: Tensor, guesses: dict[str, Tensor], *numbers, **constants
+) -> None:
+    """Run `kernel(*inputs, output, *numbers, **constants)`; NotImplementedError for a stub, Mistake for a wrong one."""
     if "..." in inspect.getsource(getattr(kernel, "fn", kernel)).split('"""')[-1]:
         raise NotImplementedError
     if not hasattr(kernel, "fn"):
         raise Mistake("That is a plain function. A kernel has `@triton.jit` above it.")
-    kernel[grid](*arguments, **constants)
+    given, out = [Guarded(x) for x in inputs], Guarded(shape=right.shape)
+    kernel[(grid,)](*(x.inner for x in given), out.inner, *numbers, **constants)
+    missing, found = int(out.inner.isnan().sum()), out.inner
     if not out.untouched_outside:
         raise Mistake("It writes outside of its output: the last block is not full. Give `tl.store` a mask.")
-    if out.inner.isnan().all():
+    if missing == found.numel():
         raise Mistake("Nothing was written into the output. `tl.store(pointer + offsets, values, mask=...)` writes.")
-    return out.inner
+    first, expected = ([round(float(x), 3) for x in values.flatten()[:4]] for values in (found, right))
+    said = f"The first numbers are {first}; expected {expected}."
+    if missing:
+        said = (
+            f"{missing} of {found.numel()} numbers are NaN: they were not written, or computed from what lies beyond "
+            "the input. Does each load have a mask and a value for the rest (`other`)?"
+        )
+    compare(found, right, guesses, said, functools.partial(close, tolerance=1e-4))
 
 
 def check_loads(kernel: Any) -> None:
@@ -65,22 +75,6 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=Generator().manual_seed(seed))
 
 
-def compare(found: Tensor, right: Tensor, guesses: dict[str, Tensor]) -> None:
-    """Pass, or raise a Mistake that names the guess that fits."""
-    if torch.allclose(found, right, atol=1e-4, rtol=1e-4):
-        return
-    for hint, guess in guesses.items():
-        if torch.allclose(found, guess, atol=1e-4, rtol=1e-4, equal_nan=True):
-            raise Mistake(hint)
-    if (missing := int(found.isnan().sum())) and missing < found.numel():
-        raise Mistake(
-            f"{missing} of {found.numel()} numbers are NaN: they were not written, or computed from what lies beyond "
-            "the input. Does each load have a mask and a value for the rest (`other`)?"
-        )
-    first, expected = ([round(float(x), 3) for x in numbers.flatten()[:4]] for numbers in (found, right))
-    raise Mistake(f"The first numbers are {first}; expected {expected}.")
-
-
 @exercise(
     "Exercise 1 (scale and add)",
     solution=answers().axpy,
@@ -90,8 +84,6 @@ def check_axpy(kernel: Callable[..., None]) -> None:
     """`kernel(x, y, out, factor, count, BLOCK)`: out = factor * x + y, one program for each block of elements."""
     for count in (16, 40, 5):
         x, y = randn(count), randn(count, seed=1)
-        a, b, out = Guarded(x), Guarded(y), Guarded(shape=(count,))
-        found = launched(kernel, (-(-count // 16),), out, a.inner, b.inner, out.inner, 3.0, count, BLOCK=16)
         first = torch.full((count,), torch.nan)
         first[:16] = (3 * x + y)[:16]
         guesses = {
@@ -100,7 +92,7 @@ def check_axpy(kernel: Callable[..., None]) -> None:
             "That is factor * (x + y); only x is multiplied.": 3 * (x + y),
             "Every program writes the first block. Which elements are program number `tl.program_id(0)`'s?": first,
         }
-        compare(found, 3 * x + y, guesses)
+        check_outputs(kernel, -(-count // 16), [x, y], 3 * x + y, guesses, 3.0, count, BLOCK=16)
     check_loads(kernel)
 
 
@@ -113,8 +105,6 @@ def check_logsumexp(kernel: Callable[..., None]) -> None:
     """`kernel(x, out, width, BLOCK)`: out[row] = log(sum(exp(x[row]))), a program each; BLOCK is at least width."""
     for x in (randn(3, 16), randn(4, 11), 200 * randn(2, 13)):
         height, width = x.shape
-        a, out = Guarded(x), Guarded(shape=(height,))
-        found = launched(kernel, (height,), out, a.inner, out.inner, width, BLOCK=16)
         padded = torch.cat([x, torch.zeros(height, 16 - width)], 1)
         guesses = {
             "The lanes behind the row count as 0, and exp(0) is 1. Which value adds nothing to a sum of exponentials?":
@@ -125,7 +115,7 @@ def check_logsumexp(kernel: Callable[..., None]) -> None:
             "That is the logarithm of the sum less the largest: add the largest again.":
                 x.logsumexp(-1) - x.max(-1).values,
         }  # fmt: skip
-        compare(found, x.logsumexp(-1), guesses)
+        check_outputs(kernel, height, [x], x.logsumexp(-1), guesses, width, BLOCK=16)
     check_loads(kernel)
 
 
@@ -137,8 +127,6 @@ def check_logsumexp(kernel: Callable[..., None]) -> None:
 def check_weight_gradient(kernel: Callable[..., None]) -> None:
     """`kernel(outputs, upstream, out, D)`: out[slot] = <O_slot, dO>, a program each; D is the width."""
     outputs, upstream = randn(4, 16), randn(16, seed=1)
-    a, b, out = Guarded(outputs), Guarded(upstream), Guarded(shape=(4,))
-    found = launched(kernel, (4,), out, a.inner, b.inner, out.inner, D=16)
     right = outputs @ upstream
     guesses = {
         "That is the same slot every time. Where does the output of slot `tl.program_id(0)` begin?":
@@ -148,4 +136,4 @@ def check_weight_gradient(kernel: Callable[..., None]) -> None:
         "That is the softmax's gradient already; here the weight itself is asked for.": right - right.mean(),
         "That is the mean over the width. A dot product is a sum.": right / 16,
     }  # fmt: skip
-    compare(found, right, guesses)
+    check_outputs(kernel, 4, [outputs, upstream], right, guesses, D=16)

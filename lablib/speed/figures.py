@@ -46,12 +46,12 @@ gpu_figure = bench_figure
 def compiled_figure(table: pd.DataFrame) -> Chart:
     """Registers a thread and shared memory by kernel, compiled for sm_90 in bf16; dotted the limit."""
     rows = table.assign(shared=table["shared"] / 1024, name=table["kernel"] + ", " + table["dim"].astype(str))
-    names = tuple(rows["name"].unique())
     spilling = rows.loc[rows["stack"] > 0, "name"].nunique()
+    same = {"rows": rows, "kind": "bars", "y": Axis("name")}
     return Chart(
-        panels=[Panel(rows=rows, kind="bars", x=Axis(measure, title), y=Axis("name", ticks=names),
-                      references=[Reference(limit, "limit", "x")]) for measure, (title, limit) in LIMITS.items()],
-        title=f"{spilling} of {len(names)} kernels spill registers",
+        panels=[Panel(x=Axis(measure, title), references=[Reference(limit, "limit", "x")], **same)
+                for measure, (title, limit) in LIMITS.items()],
+        title=f"{spilling} of {rows['name'].nunique()} kernels spill registers",
     )  # fmt: skip
 
 

@@ -8,8 +8,8 @@ causal SDPA               *other work*: attention to all of the past, what one w
 flex_attention            compiled, with a block mask (a GPU: its backward does not exist on a CPU)
 """
 
-import functools
 from collections.abc import Callable
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -38,29 +38,25 @@ def operands(
     """q, k, v; for chosen chunks also the indices and weights of a selection by random landmarks; for the selection
     queries and landmarks.
     """
-    generator = Generator().manual_seed(seed)
+    generator, chunks = Generator().manual_seed(seed), shape.time // shape.chunk
 
     def randn(*size: int) -> Tensor:
-        return torch.randn(size, generator=generator).to(device, dtype)
+        return torch.randn(shape.batch, *size, shape.dim, generator=generator).to(device, dtype)
 
     if operator == "sliding window":
-        q = randn(shape.batch, shape.heads, shape.time, shape.dim)
-        return q, *(randn(shape.batch, shape.kv_heads, shape.time, shape.dim) for _ in range(2))
-    chunks = shape.time // shape.chunk
-    asking = randn(shape.batch, shape.kv_heads, shape.time, shape.dim)
-    landmarks = randn(shape.batch, shape.kv_heads, chunks, shape.dim)
+        return randn(shape.heads, shape.time), *(randn(shape.kv_heads, shape.time) for _ in range(2))
+    asking, landmarks = randn(shape.kv_heads, shape.time), randn(shape.kv_heads, chunks)
     if operator == "selection":
         return asking, landmarks
-    group = shape.heads // shape.kv_heads
-    q = randn(shape.batch, shape.kv_heads, group, shape.time, shape.dim)
-    k, v = (randn(shape.batch, shape.kv_heads, chunks, shape.chunk, shape.dim) for _ in range(2))
+    q = randn(shape.kv_heads, shape.heads // shape.kv_heads, shape.time)
+    k, v = (randn(shape.kv_heads, chunks, shape.chunk) for _ in range(2))
     with torch.no_grad():
-        chosen = _selected(asking, landmarks, shape)
+        chosen = _selected(shape, asking, landmarks)
     return q, k, v, chosen.chunks, fusion_weights(chosen.scores.float())
 
 
 @backend.using("torch")
-def _selected(queries: Tensor, landmarks: Tensor, shape: Shape) -> Selection:
+def _selected(shape: Shape, queries: Tensor, landmarks: Tensor) -> Selection:
     """The lab's selection in torch, with chunk -1 in slots that stay empty."""
     found = select_chunks(queries, landmarks, _places(shape, queries.device), shape.chunk, shape.top_k)
     return found._replace(chunks=found.chunks.masked_fill(found.scores == -torch.inf, -1))
@@ -75,7 +71,7 @@ def _window_by(way: backend.Backend) -> Callable[[Shape], Compute]:
 
 
 def _window_masked(shape: Shape) -> Compute:
-    @functools.cache
+    @cache
     def mask(device: torch.device) -> Tensor:
         return window_mask(shape.time, shape.window, device)
 
@@ -88,7 +84,7 @@ def _window_masked(shape: Shape) -> Compute:
     return compute
 
 
-@functools.cache  # compiling takes longer than all that is timed
+@cache  # compiling takes longer than all that is timed
 def _window_flex(shape: Shape) -> Compute:
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
@@ -107,65 +103,47 @@ def _causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
 
 
-def _causal_over_chunks(shape: Shape) -> Compute:
+def _causal_over_chunks(shape: Shape, q: Tensor, k: Tensor, v: Tensor, *_: Tensor) -> Tensor:
     """Attention to all of the past, of the same heads and text; chunks and weights are of no use to it."""
     whole = shape.time // shape.chunk * shape.chunk
-
-    def compute(q: Tensor, k: Tensor, v: Tensor, *_: Tensor) -> Tensor:
-        out = _causal(q.flatten(1, 2)[:, :, :whole], k.flatten(2, 3), v.flatten(2, 3))
-        return F.pad(out, (0, 0, 0, shape.time - whole)).view(q.shape)
-
-    return compute
+    out = _causal(q.flatten(1, 2)[:, :, :whole], k.flatten(2, 3), v.flatten(2, 3))
+    return F.pad(out, (0, 0, 0, shape.time - whole)).view(q.shape)
 
 
 def _chunks_by_triton(order: str) -> Callable[[Shape], Compute]:
-    return lambda _: backend.using("triton")(functools.partial(backend.hierarchical, order=order))
+    return lambda _: backend.using("triton")(partial(backend.hierarchical, order=order))
 
 
-def _chunks_in_torch(attend: Compute) -> Callable[[Shape], Compute]:
+def _chunks_in_torch(attend: Compute, q: Tensor, k: Tensor, v: Tensor, chunks: Tensor, weights: Tensor) -> Tensor:
     """The lab's versions take scores: the logarithm of the weights fuses to the weights again."""
-
-    def compute(q: Tensor, k: Tensor, v: Tensor, chunks: Tensor, weights: Tensor) -> Tensor:
-        scores = weights.clamp_min(1e-30).log().masked_fill(chunks < 0, -torch.inf).to(q.dtype)
-        return attend(q, k, v, Selection(chunks.clamp_min(0), scores))
-
-    return lambda _: compute
+    scores = weights.clamp_min(1e-30).log().masked_fill(chunks < 0, -torch.inf).to(q.dtype)
+    return attend(q, k, v, Selection(chunks.clamp_min(0), scores))
 
 
-def _gather_then_sdpa(shape: Shape) -> Compute:
+def _gather_then_sdpa(shape: Shape, q: Tensor, k: Tensor, v: Tensor, chunks: Tensor, weights: Tensor) -> Tensor:
     """Copy the chunks of each token and slot, then one small attention for each, and add."""
     most = 32_768  # tokens and heads to a call: a GPU's fused attention takes up to 65 535
-
-    def compute(q: Tensor, k: Tensor, v: Tensor, chunks: Tensor, weights: Tensor) -> Tensor:
-        batch, head = torch.arange(q.shape[0])[:, None, None, None], torch.arange(q.shape[1])[:, None, None]
-        safe = chunks.clamp_min(0)
-        keys, values = (x[batch.to(x.device), head.to(x.device), safe].flatten(0, 2) for x in (k, v))
-        asked = q.permute(0, 1, 3, 2, 4).flatten(0, 2)[:, None].expand(-1, chunks.shape[-1], -1, -1)
-        pieces = zip(asked.split(most), keys.split(most), values.split(most), strict=True)
-        read = torch.cat([F.scaled_dot_product_attention(*piece) for piece in pieces])  # (token, slot, group, dim)
-        shares = torch.where(chunks >= 0, weights, 0.0).flatten(0, 2).to(q.dtype)
-        fused = torch.einsum("nkgd,nk->ngd", read, shares)
-        return fused.view(*q.shape[:2], shape.time, q.shape[2], q.shape[4]).transpose(2, 3)
-
-    return compute
+    batch, head = torch.arange(q.shape[0])[:, None, None, None], torch.arange(q.shape[1])[:, None, None]
+    safe = chunks.clamp_min(0)
+    keys, values = (x[batch.to(x.device), head.to(x.device), safe].flatten(0, 2) for x in (k, v))
+    asked = q.permute(0, 1, 3, 2, 4).flatten(0, 2)[:, None].expand(-1, chunks.shape[-1], -1, -1)
+    pieces = zip(asked.split(most), keys.split(most), values.split(most), strict=True)
+    read = torch.cat([F.scaled_dot_product_attention(*piece) for piece in pieces])  # (token, slot, group, dim)
+    shares = torch.where(chunks >= 0, weights, 0.0).flatten(0, 2).to(q.dtype)
+    fused = torch.einsum("nkgd,nk->ngd", read, shares)
+    return fused.view(*q.shape[:2], shape.time, q.shape[2], q.shape[4]).transpose(2, 3)
 
 
-def _best_by_triton(shape: Shape) -> Compute:
-    @backend.using("triton")
-    def compute(queries: Tensor, landmarks: Tensor) -> Tensor:
-        return backend.best_chunks(queries, landmarks, _places(shape, queries.device), shape.chunk, shape.top_k)
-
-    return compute
+@backend.using("triton")
+def _best_by_triton(shape: Shape, queries: Tensor, landmarks: Tensor) -> Tensor:
+    return backend.best_chunks(queries, landmarks, _places(shape, queries.device), shape.chunk, shape.top_k)
 
 
-def _best_of_all(shape: Shape) -> Compute:
-    def compute(queries: Tensor, landmarks: Tensor) -> Tensor:
-        places = _places(shape, queries.device)
-        complete = (places[: landmarks.shape[2]] + 1) * shape.chunk <= places[:, None]
-        best = (queries @ landmarks.mT).masked_fill(~complete, -torch.inf).topk(min(shape.top_k, landmarks.shape[2]))
-        return best.indices.masked_fill(best.values == -torch.inf, -1)
-
-    return compute
+def _best_of_all(shape: Shape, queries: Tensor, landmarks: Tensor) -> Tensor:
+    places = _places(shape, queries.device)
+    complete = (places[: landmarks.shape[2]] + 1) * shape.chunk <= places[:, None]
+    best = (queries @ landmarks.mT).masked_fill(~complete, -torch.inf).topk(min(shape.top_k, landmarks.shape[2]))
+    return best.indices.masked_fill(best.values == -torch.inf, -1)
 
 
 PROVIDERS: dict[Operator, dict[str, Provider]] = {
@@ -183,14 +161,14 @@ PROVIDERS: dict[Operator, dict[str, Provider]] = {
         "ours": Provider(_chunks_by_triton("auto"), needs_gpu=True),
         "ours, query-major": Provider(_chunks_by_triton("queries"), needs_gpu=True),
         "ours, chunk-major": Provider(_chunks_by_triton("chunks"), needs_gpu=True),
-        "gathered": Provider(_chunks_in_torch(attend_gathered)),
-        "gather, then SDPA": Provider(_gather_then_sdpa),
-        "the definition": Provider(_chunks_in_torch(attend_dense)),
-        "causal SDPA": Provider(_causal_over_chunks, same=False),
+        "gathered": Provider(lambda _: partial(_chunks_in_torch, attend_gathered)),
+        "gather, then SDPA": Provider(lambda shape: partial(_gather_then_sdpa, shape)),
+        "the definition": Provider(lambda _: partial(_chunks_in_torch, attend_dense)),
+        "causal SDPA": Provider(lambda shape: partial(_causal_over_chunks, shape), same=False),
     },
     "selection": {
-        "ours": Provider(_best_by_triton, needs_gpu=True),
-        "block by block": Provider(lambda shape: lambda *inputs: _selected(*inputs, shape).chunks),
-        "the definition": Provider(_best_of_all),
+        "ours": Provider(lambda shape: partial(_best_by_triton, shape), needs_gpu=True),
+        "block by block": Provider(lambda shape: lambda *inputs: _selected(shape, *inputs).chunks),
+        "the definition": Provider(lambda shape: partial(_best_of_all, shape)),
     },
 }

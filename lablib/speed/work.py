@@ -43,10 +43,9 @@ class Work(NamedTuple):
 
 
 def work(operator: Operator, mode: Mode, shape: Shape, dtype: str) -> Work:
-    """The least that an operator has to do."""
-    return {"sliding window": window_work, "chosen chunks": chunks_work, "selection": selection_work}[operator](
-        shape, mode == "forward and backward", BYTES[dtype]
-    )
+    """The least that an operator has to do. ValueError for a backward of the selection."""
+    least = {"sliding window": window_work, "chosen chunks": chunks_work, "selection": selection_work}[operator]
+    return least(shape, mode == "forward and backward", BYTES[dtype])
 
 
 def window_work(shape: Shape, backward: bool, size: int) -> Work:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils._pytree import tree_map
 
 
 def recomputed(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -65,23 +66,22 @@ class _Place:
 
 def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
     """The same structure with `change` of each tensor, or of each place of one, in their order."""
-    if isinstance(value, Tensor) or value is _Place:
-        return change(value)
-    if isinstance(value, dict):
-        return {key: _mapped(item, change) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        parts = [_mapped(item, change) for item in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        other = copy.copy(value)  # not made anew, because places are no tensors yet
-        vars(other).update({key: _mapped(item, change) for key, item in vars(value).items()})
-        return other
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(
-        f"a {type(value).__name__} goes from chunk to chunk; expected tensors and numbers, in tuples, lists, "
-        "dictionaries or dataclasses, so that no tensor's gradient is lost"
-    )
+
+    def of_leaf(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor) or leaf is _Place:
+            return change(leaf)
+        if dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
+            other = copy.copy(leaf)  # not made anew, because places are no tensors yet
+            vars(other).update(_mapped(vars(leaf), change))
+            return other
+        if leaf is None or isinstance(leaf, bool | int | float | str):
+            return leaf
+        raise TypeError(
+            f"a {type(leaf).__name__} goes from chunk to chunk; expected tensors and numbers, in tuples, lists, "
+            "dictionaries or dataclasses, so that no tensor's gradient is lost"
+        )
+
+    return tree_map(of_leaf, value)
 
 
 def _taken(value: Any) -> tuple[Any, list[Tensor]]:

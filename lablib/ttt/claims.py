@@ -31,9 +31,11 @@ def _seeds(table: pd.DataFrame) -> int:
     return int(table.groupby("name")["seed"].nunique().min())
 
 
-def _losses(table: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Mean loss over seeds, a row a way to read, a column a value of `by`."""
-    return summaries.readings(table).pivot_table(index="series", columns=by, values="loss")
+def _losses(table: pd.DataFrame, by: str, *, above_best: bool = False) -> pd.DataFrame:
+    """Mean loss over seeds, whole or above the best possible, a row a way to read, a column a value of `by`."""
+    rows = summaries.readings(table)
+    rows = rows.assign(loss=rows["loss"] - rows["best"]) if above_best else rows
+    return rows.pivot_table(index="series", columns=by, values="loss")
 
 
 # ---- the toy (its arms at their best rate), and its variants
@@ -52,8 +54,7 @@ def _alone(table: pd.DataFrame) -> Iterator[Check]:
 
 
 def _controls(table: pd.DataFrame) -> Iterator[Check]:
-    rows = summaries.by_series(table, start=56).set_index("read as")
-    loss, seeds = rows["loss"], int(rows["seeds"].min())
+    loss, seeds = summaries.by_series(table, start=56).set_index("read as")["loss"], _seeds(table)
     rate = table.groupby("name")["trained_rate"].mean()["ascent, b=16"]
     still = abs(loss["ascent, b=16"] - loss["ascent, b=16, read without"]) < 1e-3
     yield Check(still and abs(rate) < 1e-3, f"ascent learns a rate of {abs(rate):.3f}", seeds)
@@ -64,23 +65,19 @@ def _controls(table: pd.DataFrame) -> Iterator[Check]:
 
 
 def _bytes(table: pd.DataFrame) -> Iterator[Check]:
-    shares = {name: summaries.share_closed(table, name) for name in (NAIVE, SIXTEEN, ONE)}
     least = 0.0
-    for name, share in shares.items():
+    for name in (NAIVE, SIXTEEN, ONE):
+        share = summaries.share_closed(table, name)
         yield Check(least < share.estimate < 0.3, f"{name} {share.estimate:.2f}", share.seeds)
         least = share.estimate
 
 
 TOY = (
-    Claim(
-        "How much of the way to full attention does the inner loop close?", "most",
-        lambda t: [above(n, summaries.share_closed(t, n), low) for n, low in ((ONE, 0.85), (SIXTEEN, 0.8))],
-        "over the last eight of 64 tokens",
-    ),
-    Claim(
-        "And naive reading?", "less than half", lambda t: [below("share", summaries.share_closed(t, NAIVE), 0.5)],
-        "inner rate chosen on these texts",
-    ),
+    Claim("How much of the way to full attention does the inner loop close?", "most",
+          lambda t: [above(n, summaries.share_closed(t, n), low) for n, low in ((ONE, 0.85), (SIXTEEN, 0.8))],
+          "over the last eight of 64 tokens"),
+    Claim("And naive reading?", "less than half",
+          lambda t: [below("share", summaries.share_closed(t, NAIVE), 0.5)], "inner rate chosen on these texts"),
     Claim("Is nothing learnt inside a chunk of 16?", "yes", _flat_inside),
     Claim("Without the inner loop, are the weights better than the bigram?", "no, worse", _alone),
 )  # fmt: skip
@@ -132,21 +129,15 @@ def _flat(table: pd.DataFrame) -> Iterator[Check]:
     yield Check(spread < 0.03, f"spread over stretches from token 16 on {spread:.3f} nats", _seeds(table))
 
 
-def _above_best(table: pd.DataFrame, name: str) -> pd.Series:
-    rows = summaries.readings(table).query("series == @name")
-    return (rows["loss"] - rows["best"]).groupby(rows["stop"]).mean()
-
-
 def _closer(table: pd.DataFrame) -> Iterator[Check]:
-    rest = _above_best(table, MINE)
+    rest = _losses(table, "stop", above_best=True).loc[MINE]
     said = f"{rest.iloc[0]:.3f} nats above it in the first, {rest.iloc[-1]:.3f} in the last"
     yield Check(rest.is_monotonic_decreasing and rest.iloc[-1] < 0.05, said, _seeds(table))
 
 
 def _rising(table: pd.DataFrame) -> Iterator[Check]:
     names = (FULL, "hybrid 5:1", "TTT-KVB")
-    for name in names:
-        rest = _above_best(table, name)
+    for name, rest in _losses(table, "stop", above_best=True).loc[[*names]].iterrows():
         yield Check(rest[2048] > rest[256], f"{name} {rest[256]:.2f} to {rest[2048]:.2f}", _seeds(table))
     yield from (check._replace(measured="") for check in _less(*((name, (1024, None), below) for name in names))(table))
 

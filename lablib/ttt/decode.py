@@ -10,10 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from lablib.nn.model import LayerStates
+from lablib.nn.model import LayerStates, Logits, Tokens
 from lablib.ttt.e2e import Carry, TTTModel
-
-Tokens = Int[Tensor, "batch time"]
 
 
 class Progress(NamedTuple):
@@ -39,7 +37,7 @@ def begin(model: TTTModel, batch: int) -> Progress:
 
 
 @torch.no_grad()
-def feed(model: TTTModel, progress: Progress, tokens: Tokens) -> tuple[Float[Tensor, "batch time vocab"], Progress]:
+def feed(model: TTTModel, progress: Progress, tokens: Tokens) -> tuple[Logits, Progress]:
     """Read further tokens: the logits of what follows each, and where the text stands then.
 
     A chunk is learnt from when the token behind it is known. In whatever pieces a text is fed, the logits are those of

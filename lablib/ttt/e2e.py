@@ -15,13 +15,13 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from lablib.core.config import Config
 from lablib.data.batch import Batch
-from lablib.nn.model import LanguageModel, LayerStates, run_blocks
+from lablib.nn.model import Hidden, LanguageModel, LayerStates, Logits, Tokens, run_blocks
 from lablib.nn.plan import ModelConfig
 from lablib.nn.surgery import select
 from lablib.ops import backend
@@ -29,7 +29,6 @@ from lablib.ops.fast_weights import Fast, Order, inner_step, per_sequence
 from lablib.ttt.checkpointing import recomputed
 from lablib.ttt.second_order_check import check_own_weights, check_second_derivative, refuse_compiled
 
-Tokens = Int[Tensor, "batch time"]
 LOG_RATE = "log_rate"
 
 
@@ -67,7 +66,7 @@ class Reading(NamedTuple):
     """Nats at every position, scored before the position was learnt from, and the logits they are of."""
 
     losses: Float[Tensor, "batch time"]
-    logits: Float[Tensor, "batch time vocab"]
+    logits: Logits
 
 
 def joined(parts: list[Reading]) -> Reading:
@@ -101,8 +100,8 @@ class TTTModel(nn.Module):
 
     def fast_weights(self, batch: int) -> Fast:
         """W_0 for each sequence of a batch."""
-        own = dict(self._upper[0].named_parameters())
-        return per_sequence({name: own[name] for name in self.fast_names}, batch)
+        upper = self._upper[0]
+        return per_sequence({name: upper.get_parameter(name) for name in self.fast_names}, batch)
 
     @property
     def num_fast(self) -> int:
@@ -114,7 +113,7 @@ class TTTModel(nn.Module):
         log_rate = self.log_rate if log_rate is None else log_rate
         return (-1 if self.inner.ascent else 1) * self.inner.rate * self.rate_factor * log_rate.exp()
 
-    def forward(self, tokens: Tokens) -> Float[Tensor, "batch time vocab"]:
+    def forward(self, tokens: Tokens) -> Logits:
         """Logits with the inner loop at work; the text itself says what follows each token."""
         targets = F.pad(tokens[:, 1:], (0, 1))  # what follows the last token is never learnt from
         return self.read(tokens, targets).logits
@@ -132,26 +131,18 @@ class TTTModel(nn.Module):
             return self.read_chunks(carry, hidden, targets, False)[0]
         weights = {**dict(self._upper[0].named_parameters()), LOG_RATE: self.log_rate}
         for start in range(0, tokens.shape[1], size := self.inner.chunk * self.inner.group):
-            stop = start + size
-            piece = (carry, hidden[:, start:stop], targets[:, start:stop], stop < tokens.shape[1])
-            part, carry = recomputed(self.read_chunks, *piece, weights)
+            piece, more = slice(start, start + size), start + size < tokens.shape[1]
+            part, carry = recomputed(self.read_chunks, carry, hidden[:, piece], targets[:, piece], more, weights)
             parts.append(part)
         return joined(parts)
 
-    def read_lower(
-        self, tokens: Tokens, states: LayerStates | None = None
-    ) -> tuple[Float[Tensor, "batch time width"], LayerStates]:
+    def read_lower(self, tokens: Tokens, states: LayerStates | None = None) -> tuple[Hidden, LayerStates]:
         """The blocks below all fast weights, on a whole text or on a piece behind `states`."""
         blocks, x = list(self.base.blocks)[: self.first], self.base.embedding(tokens)
         return run_blocks(blocks, x, states, self.base.context())
 
     def read_chunks(
-        self,
-        carry: Carry,
-        hidden: Float[Tensor, "batch time width"],
-        targets: Tokens,
-        more: bool,
-        weights: Mapping[str, Tensor] | None = None,
+        self, carry: Carry, hidden: Hidden, targets: Tokens, more: bool, weights: Mapping[str, Tensor] | None = None
     ) -> tuple[Reading, Carry]:
         """Chunk after chunk; the last one is learnt from only if `more` comes.
 
@@ -159,19 +150,14 @@ class TTTModel(nn.Module):
         """
         parts = []
         for start in range(0, hidden.shape[1], self.inner.chunk):
-            stop = start + self.inner.chunk
-            learn = more or stop < hidden.shape[1]
-            part, carry = self.read_chunk(carry, hidden[:, start:stop], targets[:, start:stop], learn, weights)
+            piece = slice(start, start + self.inner.chunk)
+            learn = more or piece.stop < hidden.shape[1]
+            part, carry = self.read_chunk(carry, hidden[:, piece], targets[:, piece], learn, weights)
             parts.append(part)
         return joined(parts), carry
 
     def read_chunk(
-        self,
-        carry: Carry,
-        hidden: Float[Tensor, "batch time width"],
-        targets: Tokens,
-        learn: bool,
-        weights: Mapping[str, Tensor] | None = None,
+        self, carry: Carry, hidden: Hidden, targets: Tokens, learn: bool, weights: Mapping[str, Tensor] | None = None
     ) -> tuple[Reading, Carry]:
         """Score one chunk with the fast weights that came in, then take the step."""
         slow = dict(weights or {})
@@ -192,13 +178,13 @@ class TTTModel(nn.Module):
         return reading, Carry(fast, states)
 
     def run_upper(
-        self, weights: Mapping[str, Tensor], hidden: Float[Tensor, "batch time width"], states: LayerStates | None
-    ) -> tuple[Float[Tensor, "batch time vocab"], LayerStates]:
+        self, weights: Mapping[str, Tensor], hidden: Hidden, states: LayerStates | None
+    ) -> tuple[Logits, LayerStates]:
         """Logits of a piece with these weights, the fast ones at least, in the place of the model's own."""
         return functional_call(self._upper[0], dict(weights), (hidden, states, self.base.context()))
 
 
-def meta_loss(model: TTTModel, batch: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, "batch time vocab"]]:
+def meta_loss(model: TTTModel, batch: Batch) -> tuple[Float[Tensor, ""], Logits]:
     """The outer loss: the mean loss of the texts as they are read (arXiv 2512.23675, equation 6)."""
     reading = model.read(batch.tokens, batch.targets)
     return (reading.losses * batch.weight).sum() / batch.weight.sum(), reading.logits
@@ -208,8 +194,7 @@ def _fast_parameters(model: LanguageModel, chosen: dict[str, nn.Module]) -> tupl
     """The lowest block with a fast weight, and the names of the fast weights counted from it."""
     if outside := [name for name in chosen if not name.startswith("blocks.")]:
         raise ValueError(f"{', '.join(outside)} cannot be fast: only parts of blocks can; select within 'blocks.*'")
-    frozen = [name for name, module in chosen.items() if not all(p.requires_grad for p in module.parameters())]
-    if frozen:
+    if frozen := [name for name, part in chosen.items() if not all(p.requires_grad for p in part.parameters())]:
         raise ValueError(f"{', '.join(frozen)} is frozen; the outer loop must train what the inner loop begins with")
     if empty := [name for name, module in chosen.items() if not list(module.parameters())]:
         raise ValueError(f"{', '.join(empty)} has no parameters that could learn")

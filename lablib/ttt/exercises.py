@@ -1,9 +1,11 @@
 """The exercises of notebook 03: solutions, and checks that guess the mistake."""
 
-import torch
-from torch import Generator, Tensor
+import operator
 
-from lablib.core.exercise import Mistake, attempt, exercise
+import torch
+from torch import Generator
+
+from lablib.core.exercise import Mistake, attempt, close, compare, exercise
 
 
 def step(weights: torch.Tensor, gradient: torch.Tensor, rate: float, clip: float) -> torch.Tensor:
@@ -21,29 +23,21 @@ def check_inner_step(answer) -> None:
     weights = torch.tensor([1.0, -2.0, 0.5])
     for gradient, clip in (([0.3, 0.0, 0.4], 1.0), ([3.0, 0.0, 4.0], 1.0), ([3.0, 0.0, 4.0], 2.0), ([0.0] * 3, 1.0)):
         slope = torch.tensor(gradient)
-        expected = step(weights, slope, 0.5, clip)
-        found = torch.as_tensor(attempt(answer, weights.clone(), slope, 0.5, clip))
-        if found.shape != expected.shape or not torch.allclose(found, expected):
-            raise Mistake(_wrong_step(found, weights, slope, clip))
-
-
-def _wrong_step(found: Tensor, weights: Tensor, gradient: Tensor, clip: float) -> str:
-    norm = float(gradient.norm())
-    to_clip = gradient * clip / max(norm, 1e-9)
-    guesses = {  # the hint, and what is taken for the gradient
-        "That goes up the loss. The gradient points uphill.": -(gradient if norm < clip else to_clip),
-        f"The gradient has norm {norm:g}; a clip of {clip:g} allows less.": gradient,
-        "You clip each entry. The paper clips the norm, which keeps the direction.": gradient.clamp(-clip, clip),
-        f"A gradient of norm {norm:g} is shorter than the clip of {clip:g}: leave it as it is.": to_clip,
-    }
-    if found.shape != weights.shape:
-        return f"You return shape {tuple(found.shape)}; expected that of the weights, {tuple(weights.shape)}."
-    if not torch.isfinite(found).all():
-        return "For a gradient of 0 that divides by 0. What should happen then?"
-    for hint, taken in guesses.items():
-        if torch.allclose(found, weights - 0.5 * taken):
-            return hint
-    return f"For gradient {gradient.tolist()}, rate 0.5 and clip {clip:g} you say {found.tolist()}; do it by hand."
+        found, norm = torch.as_tensor(attempt(answer, weights.clone(), slope, 0.5, clip)), float(slope.norm())
+        to_clip = slope * clip / max(norm, 1e-9)
+        taken = {  # the hint, and what is taken for the gradient
+            "That goes up the loss. The gradient points uphill.": -(slope if norm < clip else to_clip),
+            f"The gradient has norm {norm:g}; a clip of {clip:g} allows less.": slope,
+            "You clip each entry. The paper clips the norm, which keeps the direction.": slope.clamp(-clip, clip),
+            f"A gradient of norm {norm:g} is shorter than the clip of {clip:g}: leave it as it is.": to_clip,
+        }
+        said = f"For gradient {slope.tolist()}, rate 0.5 and clip {clip:g} you say {found.tolist()}; do it by hand."
+        if found.shape != weights.shape:
+            said = f"You return shape {tuple(found.shape)}; expected that of the weights, {tuple(weights.shape)}."
+        elif not torch.isfinite(found).all():
+            said = "For a gradient of 0 that divides by 0. What should happen then?"
+        guesses = {hint: weights - 0.5 * instead for hint, instead in taken.items()}
+        compare(found, step(weights, slope, 0.5, clip), guesses, said, close)
 
 
 def scores(weight: float, chunks: list, loss, learn) -> list:
@@ -66,26 +60,22 @@ def check_scores(answer) -> None:
     Weight and chunks are numbers here; `loss(weight, chunk)` and `learn(weight, chunk)` are given.
     """
     chunks = [1.0, 3.0, 2.0, 5.0]
-
-    def loss(weight: float, chunk: float) -> float:
-        return (weight - chunk) ** 2
-
-    def learn(weight: float, chunk: float) -> float:
-        return weight - 0.5 * (weight - chunk)
-
+    loss = lambda weight, chunk: (weight - chunk) ** 2  # noqa: E731
+    learn = lambda weight, chunk: weight - 0.5 * (weight - chunk)  # noqa: E731
     found = attempt(answer, 0.0, list(chunks), loss, learn)
     if not isinstance(found, list | tuple):
         raise Mistake(f"You return {found!r}; expected the list of the chunks' losses, one a chunk.")
     found = [float(value) for value in found]
-    if found == scores(0.0, chunks, loss, learn):
-        return
-    if found == scores(0.0, chunks, lambda weight, chunk: loss(learn(weight, chunk), chunk), learn):
-        raise Mistake("Too good: each chunk is scored with weights that have seen it. A test loss must come first.")
-    if found == scores(0.0, chunks, loss, lambda weight, chunk: weight):
-        raise Mistake("Nothing is learnt: every chunk is scored with the weights from the beginning.")
+    guesses = {
+        "Too good: each chunk is scored with weights that have seen it. A test loss must come first.":
+            scores(0.0, chunks, lambda weight, chunk: loss(learn(weight, chunk), chunk), learn),
+        "Nothing is learnt: every chunk is scored with the weights from the beginning.":
+            scores(0.0, chunks, loss, lambda weight, chunk: weight),
+    }  # fmt: skip
+    said = f"For chunks {chunks} you say {found}; the first loss is (0 - 1)^2, and then the weight is 0.5."
     if len(found) != len(chunks):
-        raise Mistake(f"You return {len(found)} losses for {len(chunks)} chunks.")
-    raise Mistake(f"For chunks {chunks} you say {found}; the first loss is (0 - 1)^2, and then the weight is 0.5.")
+        said = f"You return {len(found)} losses for {len(chunks)} chunks."
+    compare(found, scores(0.0, chunks, loss, learn), guesses, said, operator.eq)
 
 
 def bind(state: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rate: float) -> torch.Tensor:
@@ -105,19 +95,14 @@ def check_binding(answer) -> None:
     step = torch.outer(state @ key - value, key)
     expected = bind(state, key, value, 0.3)
     found = torch.as_tensor(attempt(answer, state.clone(), key, value, 0.3))
-    is_like = lambda guess: found.shape == guess.shape and torch.allclose(found, guess, atol=1e-6)  # noqa: E731
-    if is_like(expected):
-        return
-    if is_like(expected.mT):
-        raise Mistake("Transposed: the state maps keys to values, so its shape is (values, keys).")
-    if found.shape != expected.shape:
-        raise Mistake(f"You return shape {tuple(found.shape)}; expected that of the state, {tuple(expected.shape)}.")
-    for hint, guess in {
+    guesses = {
+        "Transposed: the state maps keys to values, so its shape is (values, keys).": expected.mT,
         "That adds the value to what is already stored: linear attention. What did the state answer before?":
             state + 0.3 * torch.outer(value, key),
         "Twice too far: the half in the loss cancels the two of the square.": state - 0.6 * step,
         "That goes up the loss: afterwards the state misses the value by more.": state + 0.3 * step,
-    }.items():  # fmt: skip
-        if is_like(guess):
-            raise Mistake(hint)
-    raise Mistake("Write the loss for one entry of the state and differentiate: it is a product of two numbers.")
+    }  # fmt: skip
+    said = "Write the loss for one entry of the state and differentiate: it is a product of two numbers."
+    if found.shape != expected.shape:
+        said = f"You return shape {tuple(found.shape)}; expected that of the state, {tuple(expected.shape)}."
+    compare(found, expected, guesses, said, close)

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from lablib.ttt.summaries import as_trained, at_best_rate, by_rate, over_positions, readings
-from lablib.viz.chart import Axis, Chart, Panel, Reference, extremes, facets, figure
+from lablib.ttt.summaries import as_trained, at_best_rate, by_rate, over_positions, readings, square_root_law
+from lablib.viz.chart import Axis, Chart, Panel, Reference, extremes, facets, figure, one_panel
 from lablib.viz.style import AMBER, BLUE, GREY, PINK, TEAL, spell
 from lablib.viz.words import stores
 
@@ -42,11 +42,10 @@ def _positions(table: pd.DataFrame) -> Chart:
     said = [f"{name} {end[name]:.2f}" for name in ("full attention", "TTT-E2E, b=1", "no attention") if name in end]
     best = rows.drop_duplicates(["seed", "place"]).assign(series=BEST, loss=lambda rows: rows["best"])
     rows = pd.concat([rows, best.dropna(subset=["loss"])])
-    return Chart(
-        panels=[Panel(rows=rows, x=Axis("place", "position in the text"), y=Axis("loss", LOSS), by="series",
-                      names=[*names, BEST], faint=[name for name in names if "without" in name])],
-        title=f"Loss over the last 8 tokens: {'; '.join(said)}",
-        source=texts(table),
+    return one_panel(
+        rows=rows, x=Axis("place", "position in the text"), y=Axis("loss", LOSS), by="series",
+        names=[*names, BEST], faint=[name for name in names if "without" in name],
+        title=f"Loss over the last 8 tokens: {'; '.join(said)}", source=texts(table),
     )  # fmt: skip
 
 
@@ -75,13 +74,10 @@ def _stretches(table: pd.DataFrame) -> Chart:
     y = Axis("gap", "nats above the best possible (log scale)", "log") if known else Axis("gap", LOSS)
     far = rows[rows["stop"] == rows["stop"].max()]
     what = f"At the end of {int(rows['stop'].max()):,} tokens, {'nats above the best' if known else 'loss'}"
-    return Chart(
-        panels=[Panel(rows=rows, x=Axis("middle", "position in the text (log scale)", "log", ticks=edges), y=y,
-                      by="series", names=names, faint=context,
-                      references=[Reference(int(table["length"].max()), "trained up to here", "x")])],
-        height=340,
-        title=extremes(far, "series", "gap", what, low_first=True),
-        source=texts(table),
+    return one_panel(
+        rows=rows, x=Axis("middle", "position in the text (log scale)", "log", ticks=edges), y=y, by="series",
+        names=names, faint=context, references=[Reference(int(table["length"].max()), "trained up to here", "x")],
+        height=340, title=extremes(far, "series", "gap", what, low_first=True), source=texts(table),
     )  # fmt: skip
 
 
@@ -107,16 +103,14 @@ def ladder_figure(table: pd.DataFrame) -> Chart:
 
 def _losses(table: pd.DataFrame, parts: dict[str, pd.DataFrame], colours: tuple[str, str]) -> Chart:
     rows = pd.concat([losses.assign(part=part) for part, losses in parts.items()]).assign(store=stores(table))
-    best = {part: rows.loc[rows["part"] == part, "best"].mean() for part in parts}
+    best = [rows.loc[rows["part"] == part, "best"].mean() for part in parts]
     low, high = min(rows["best"].min(), rows["loss"].min()), rows["loss"].max()
     room, first = 0.06 * (high - low), next(iter(parts))
     x = Axis("loss", f"{LOSS}; the axis does not begin at 0", range=(low - room, high + room))
-    return Chart(
-        panels=[Panel(rows=rows, kind="bars", x=x, y=Axis("name", ticks=tuple(table["name"].unique())), by="part",
-                      colours=dict(zip(parts, colours, strict=True)),
-                      references=[Reference(value, BEST, "x") for value in best.values() if value == value])],
-        title=extremes(parts[first], "name", "loss", f"Loss, {first}", low_first=True),
-        source=texts(table),
+    return one_panel(
+        rows=rows, kind="bars", x=x, y=Axis("name"), by="part", colours=dict(zip(parts, colours, strict=True)),
+        references=[Reference(value, BEST, "x") for value in best if value == value],
+        title=extremes(parts[first], "name", "loss", f"Loss, {first}", low_first=True), source=texts(table),
     )  # fmt: skip
 
 
@@ -129,11 +123,10 @@ def ablations_figure(table: pd.DataFrame) -> Chart | None:
         return None
     losses = losses.assign(more=losses["loss"] - losses["seed"].map(base))
     rows = losses[losses["name"] != BASE] if (losses["name"] != BASE).any() else losses
-    return Chart(
-        panels=[Panel(rows=rows, kind="bars", x=Axis("more", "nats more than as it is"),
-                      y=Axis("name", ticks=tuple(rows["name"].unique())), references=[Reference(0, BASE, "x")])],
-        title=extremes(rows, "name", "more", "A change adds nats", low_first=True),
-        source=texts(table),
+    return one_panel(
+        rows=rows, kind="bars", x=Axis("more", "nats more than as it is"), y=Axis("name"),
+        references=[Reference(0, BASE, "x")],
+        title=extremes(rows, "name", "more", "A change adds nats", low_first=True), source=texts(table),
     )  # fmt: skip
 
 
@@ -142,12 +135,10 @@ def rates_figure(table: pd.DataFrame) -> Chart:
     """Mean loss by learning rate, the same rates for every model, in short runs; dotted the best possible loss."""
     losses = by_rate(table).assign(store=stores(table))
     best = losses.groupby(["name", "rate"])["loss"].mean().groupby("name").idxmin().map(lambda place: place[1])
-    return Chart(
-        panels=[Panel(rows=losses, x=Axis("rate", "learning rate (log scale)", "values"),
-                      y=Axis("loss", "mean loss (nats)"), by="name", names=list(table["name"].unique()),
-                      faint=["hybrid 5:1"] if losses["name"].nunique() > 6 else [],
-                      references=[Reference(losses["best"].mean(), BEST)])],
-        height=340,
+    return one_panel(
+        rows=losses, x=Axis("rate", "learning rate (log scale)", "values"), y=Axis("loss", "mean loss (nats)"),
+        by="name", names=list(table["name"].unique()), faint=["hybrid 5:1"] if losses["name"].nunique() > 6 else [],
+        references=[Reference(losses["best"].mean(), BEST)], height=340,
         title=f"Best learning rates: {spell(best.min())} to {spell(best.max())}",
         source=f"{int(table['train.steps'].max())} steps",
         caption="Lowest mean loss: " + ", ".join(f"{name} at {spell(rate)}" for name, rate in best.items()) + ".",
@@ -182,9 +173,9 @@ def capacity_figure(table: pd.DataFrame) -> Chart:
     rows = table[table["phase"] == "recall"].sort_values("fast_weights", kind="stable")
     rows = rows.assign(line=rows["fast_weights"].map("{:,.0f} fast weights".format))
     most = rows[rows["facts"] == rows["facts"].max()]
-    return Chart(
-        panels=[Panel(rows=rows, x=Axis("facts", "facts in a text (log scale)", "values"),
-                      y=SHARE, by="line", colours=dict(zip(rows["line"].unique(), (AMBER, TEAL, BLUE), strict=False)))],
+    return one_panel(
+        rows=rows, x=Axis("facts", "facts in a text (log scale)", "values"), y=SHARE, by="line",
+        colours=dict(zip(rows["line"].unique(), (AMBER, TEAL, BLUE), strict=False)),
         title=extremes(most, "line", "exact", f"With {int(rows['facts'].max())} facts"),
         source=f"{int(table['asked'].iloc[0])} texts a point and seed",
     )  # fmt: skip
@@ -212,17 +203,15 @@ def cost_figure(table: pd.DataFrame) -> Chart:
 @figure
 def memory_figure(table: pd.DataFrame) -> Chart:
     """Peak memory of an outer step by chunks to a checkpoint, a line a number of chunks; dotted without checkpoints."""
-    rows = table.assign(line=table["chunks"].map("{} chunks".format))
-    plain = rows[rows["group"] == 0].groupby("line", sort=False)["peak_megabytes"].mean()
-    rows = rows[rows["group"] > 0]
-    least = rows.groupby(["line", "group"], sort=False)["peak_megabytes"].mean().groupby("line", sort=False).min()
-    saved = (plain / least).dropna()
-    return Chart(
-        panels=[Panel(rows=rows, x=Axis("group", "chunks to a checkpoint (log scale)", "values"),
-                      y=Axis("peak_megabytes", "MiB of an outer step (log scale)", "log"), by="line",
-                      references=[Reference(level, f"{name}, none") for name, level in plain.items()])],
+    rows = table[table["group"] > 0].assign(line=table["chunks"].map("{} chunks".format))
+    law = square_root_law(table).set_index("chunks").dropna()
+    plain = law["MiB without checkpoints"]
+    return one_panel(
+        rows=rows, x=Axis("group", "chunks to a checkpoint (log scale)", "values"),
+        y=Axis("peak_megabytes", "MiB of an outer step (log scale)", "log"), by="line",
+        references=[Reference(level, f"{chunks} chunks, none") for chunks, level in plain.items()],
         title="Memory without checkpoints over the least with: "
-        + ", ".join(f"{times:.1f} ({name})" for name, times in saved.items()),
+        + ", ".join(f"{times:.1f} ({chunks} chunks)" for chunks, times in (plain / law["MiB"]).items()),
     )  # fmt: skip
 
 
@@ -231,9 +220,8 @@ def steps_figure(table: pd.DataFrame) -> Chart:
     """CPU seconds of an outer step, forward and backward, by order and chunk b."""
     kind = table["order"] + ", b=" + table["chunk"].astype(str)
     rows = table.assign(kind=kind.where(table["order"] != "none", "no inner loop"))
-    return Chart(
-        panels=[Panel(rows=rows, kind="bars", x=Axis("step_seconds", "CPU seconds of a step"),
-                      y=Axis("kind", ticks=tuple(rows["kind"].unique())))],
+    return one_panel(
+        rows=rows, kind="bars", x=Axis("step_seconds", "CPU seconds of a step"), y=Axis("kind"),
         title=extremes(rows, "kind", "step_seconds", "Seconds of a step", low_first=True),
         source=f"{int(table['batch'].iloc[0])} texts of {int(table['length'].iloc[0])} tokens, one thread",
     )  # fmt: skip

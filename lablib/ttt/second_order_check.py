@@ -41,12 +41,12 @@ def check_own_weights(upper: nn.Module, fast: list[str], context: Context) -> No
         ) from error
 
 
-def check_second_derivative(upper: nn.Module, fast: list[str], context: Context, *, step: float = 1e-5) -> None:
+def check_second_derivative(upper: nn.Module, fast: list[str], context: Context) -> None:
     """ValueError unless a second derivative through `upper`, hidden states to logits, is what differences say it is.
 
     On a copy in double precision, two sequences of three tokens and a random direction of the fast weights.
     """
-    upper, generator = copy.deepcopy(upper).double(), Generator().manual_seed(0)
+    upper, generator, step = copy.deepcopy(upper).double(), Generator().manual_seed(0), 1e-5
     gain = upper.norm.gain
     normal = lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=generator).to(gain)  # noqa: E731
     weights = {name: p.detach() for name, p in upper.named_parameters() if name in fast}
@@ -66,21 +66,15 @@ def check_second_derivative(upper: nn.Module, fast: list[str], context: Context,
 
     with torch.enable_grad():
         here = moved(0.0)
-        said = _second(slope, here, aside)
-        ahead, behind = slope(moved(step), False), slope(moved(-step), False)
-    differs = float((ahead - behind) / (2 * step))
+        try:
+            seconds = torch.autograd.grad(slope(here, True), list(here.values()), allow_unused=True)
+            said = float(sum((g * aside[name]).sum() for g, name in zip(seconds, here, strict=True) if g is not None))
+        except (RuntimeError, NotImplementedError):  # torch says that there is none
+            said = None
+        differs = float((slope(moved(step), False) - slope(moved(-step), False)) / (2 * step))
     if said is None or abs(said - differs) > 1e-3 * max(1.0, abs(differs)):
         raise ValueError(
             f"an operation above the fast weights has no second derivative, or a wrong one: {said} where differences "
             f"say {differs:.6g}. Fused or hand-written kernels are the usual reason; use plain torch operations there, "
             'or order="first"'
         )
-
-
-def _second(slope, here: dict[str, torch.Tensor], aside: dict[str, torch.Tensor]) -> float | None:
-    """The derivative of the slope along `aside`; None where torch says that there is none."""
-    try:
-        seconds = torch.autograd.grad(slope(here, True), list(here.values()), allow_unused=True)
-    except (RuntimeError, NotImplementedError):
-        return None
-    return float(sum((g * aside[name]).sum() for g, name in zip(seconds, here, strict=True) if g is not None))

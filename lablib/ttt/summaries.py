@@ -100,14 +100,12 @@ def answered(table: pd.DataFrame) -> pd.DataFrame:
 
 def square_root_law(table: pd.DataFrame) -> pd.DataFrame:
     """By number of chunks: the group with the least peak memory, beside the square root that is expected."""
-    table = table.groupby(["chunks", "group"], as_index=False)["peak_megabytes"].mean()
-    rows = table[table["group"] > 0]
-    least = rows.loc[rows.groupby("chunks")["peak_megabytes"].idxmin()]
-    plain = table[table["group"] == 0].set_index("chunks")["peak_megabytes"]
-    named = {"group": "least memory with groups of", "peak_megabytes": "MiB"}
-    found = least.astype({"chunks": int, "group": int}).rename(columns=named).reset_index(drop=True)
-    found.insert(2, "square root", np.sqrt(found["chunks"]))
-    return found.assign(**{"MiB without checkpoints": found["chunks"].map(plain)})
+    means = table.groupby(["chunks", "group"])["peak_megabytes"].mean().unstack()
+    groups = means.drop(columns=0, errors="ignore")
+    return pd.DataFrame({
+        "least memory with groups of": groups.idxmin(axis=1), "square root": np.sqrt(groups.index),
+        "MiB": groups.min(axis=1), "MiB without checkpoints": means.get(0, np.nan),
+    }).reset_index()  # fmt: skip
 
 
 def step_costs(table: pd.DataFrame) -> pd.DataFrame:

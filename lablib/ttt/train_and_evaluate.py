@@ -19,7 +19,7 @@ from lablib.core.config import Config
 from lablib.core.measure import count_flops
 from lablib.core.seeds import generator
 from lablib.core.weights_cache import weights_place
-from lablib.data.batch import Batch
+from lablib.data.batch import Batch, every_next
 from lablib.data.languages import Language, LanguageConfig
 from lablib.data.mixture import text_batch
 from lablib.data.text import standard_library
@@ -108,18 +108,14 @@ def train_and_read(cfg: RunConfig) -> pd.DataFrame:
     model = build(cfg)
     table = train(cfg, model)
     parts = [table.assign(phase="train"), *read_all(cfg, model.eval())]
-    fast = model.num_fast if isinstance(model, TTTModel) else 0
-    rate = float(model.rate().detach()) if isinstance(model, TTTModel) else math.nan
+    base, fast, rate = model, 0, math.nan
+    if isinstance(model, TTTModel):
+        base, fast, rate = model.base, model.num_fast, float(model.rate().detach())
+    with torch.no_grad():
+        _, states = base.read(torch.zeros(1, cfg.read_length, dtype=torch.long))
     return pd.concat(parts, ignore_index=True).assign(
-        fast_weights=fast, trained_rate=rate, state_bytes=kept_bytes(cfg, model) + 4 * fast, **spent(cfg, model)
+        fast_weights=fast, trained_rate=rate, state_bytes=state_bytes(states) + 4 * fast, **spent(cfg, model)
     )
-
-
-@torch.no_grad()
-def kept_bytes(cfg: RunConfig, model: LanguageModel | TTTModel) -> int:
-    """Bytes of the caches and memories behind a text of the length that is read."""
-    base = model.base if isinstance(model, TTTModel) else model
-    return state_bytes(base.read(torch.zeros(1, cfg.read_length, dtype=torch.long))[1])
 
 
 def build(cfg: RunConfig) -> LanguageModel | TTTModel:
@@ -134,31 +130,25 @@ def train(
     """Train in place; interrupted, a later call goes on. `draw`: other texts than the corpus'."""
     trained = cfg.replace(texts=1, read_length=1, naive_rates=(), resolution=0)  # what the weights depend on
     return fit(
-        model,
-        partial(draw or source(cfg, "train"), cfg.length),
-        cfg.train,
-        generator(stream, cfg.seed),
+        model, partial(draw or source(cfg, "train"), cfg.length), cfg.train, generator(stream, cfg.seed),
         hooks=[RateWarmup(cfg.rate_warmup * cfg.train.steps)] if cfg.learns else [],
         objective=meta_loss if cfg.learns else next_token_loss,
         checkpoint=weights_place("ttt/run", TRAINING, trained.digest()),
-    )
+    )  # fmt: skip
 
 
 def source(cfg: RunConfig, split: Literal["train", "held-out"]) -> Draw:
     """Texts of the corpus, of any length."""
     if cfg.corpus == "language":
         return Language(cfg.language)
-    tokens = standard_library(split).tokens.clamp_max(BYTES - 1)
-    return lambda length, batch, generator: text_batch(tokens, length, batch, generator)
+    return partial(text_batch, standard_library(split).tokens.clamp_max(BYTES - 1))
 
 
 def read_all(cfg: RunConfig, model: LanguageModel | TTTModel) -> list[pd.DataFrame]:
     """Read the same held-out texts in every mode that the model has."""
     batch = source(cfg, "held-out")(cfg.read_length, cfg.texts, generator("held out", cfg.seed))
-    best = None
-    if cfg.corpus == "language":
-        known = Language(cfg.language)
-        best = by_sequences(lambda part: known.bayes(part.tokens, part.targets), batch)
+    known = Language(cfg.language) if cfg.corpus == "language" else None
+    best = None if known is None else by_sequences(lambda part: known.bayes(part.tokens, part.targets), batch)
     modes: list[tuple[dict[str, Any], nn.Module]] = [({"mode": "off"}, model)]
     if isinstance(model, TTTModel):
         modes = [({"mode": "on"}, model), ({"mode": "off"}, model.base)]
@@ -197,8 +187,7 @@ def check_leak(losses: Tensor, best: Tensor, name: str) -> None:
 
 def spent(cfg: RunConfig, model: LanguageModel | TTTModel) -> dict[str, float | int]:
     """The budget columns of a training; an outer step, forward and backward, is counted on two texts."""
-    tokens = torch.zeros(2, cfg.length, dtype=torch.long)
-    batch = Batch(tokens, tokens, torch.ones(2, cfg.length), tokens)
+    batch = every_next(torch.zeros(2, cfg.length + 1, dtype=torch.long))
     objective = meta_loss if cfg.learns else next_token_loss
     with torch.enable_grad():
         flops = count_flops(lambda: objective(model, batch)[0].backward()) * cfg.train.batch / 2

@@ -54,11 +54,8 @@ def _marks(panel: Panel, side: str) -> Iterator:
 def axis(panel: Panel, side: str, ends: tuple | None, nticks: int) -> dict[str, Any]:
     """Title, range and ticks of an axis."""
     given = getattr(panel, side)
-    shown: dict[str, Any] = {
-        "title": {"text": given.title, "standoff": 8},
-        "automargin": "height+width",
-        "tickangle": 0,
-    }
+    title = {"text": given.title, "standoff": 8}
+    shown: dict[str, Any] = {"title": title, "automargin": "height+width", "tickangle": 0}
     if panel.kind == "bars" and side == "y":
         order = categories(panel)
         shown |= {"range": [len(order) - 0.5, -0.5], "showgrid": False, "tickfont": {"size": 12}}
@@ -88,24 +85,14 @@ def end_labels(panel: Panel, colours: dict[str, str], ends: tuple, height: int) 
         last = float(means(rows, panel.x.column, panel.y.column)["estimate"].iloc[-1])
         low, high, last = np.log10([*ends, last]) if panel.y.kind in LOGS else (*ends, last)
         wanted[name], texts[name] = height * (last - low) / (high - low), fold(name, ROOM - 12, 12)
-    if (
-        max(map(len, texts.values())) > 2
-        or max(text_width(line, 12) for text in texts.values() for line in text) > ROOM
-    ):
+    widest = max(text_width(line, 12) for text in texts.values() for line in text)
+    if max(map(len, texts.values())) > 2 or widest > ROOM:
         return []
     places = apart(wanted, {name: 16.0 * len(lines) for name, lines in texts.items()}, height)
-    same = {
-        "x": 1,
-        "xref": "paper",
-        "yref": "paper",
-        "xanchor": "left",
-        "yanchor": "middle",
-        "align": "left",
-        "xshift": 5,
-    }
+    same = {"x": 1, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "middle", "align": "left"}
     return [
         {"text": "<br>".join(texts[name]), "y": at / height, "font": {"size": 12, "color": colours[name]}}
-        | {"opacity": 0.75 if name in panel.faint else 1, "showarrow": False} | same
+        | {"opacity": 0.75 if name in panel.faint else 1, "showarrow": False, "xshift": 5} | same
         for name, at in places.items()
     ]  # fmt: skip
 
@@ -114,20 +101,19 @@ def apart(wanted: dict[str, float], sizes: dict[str, float], height: int) -> dic
     """Places in the height as near the wanted ones as sizes allow: blocks that touch move together."""
     blocks: list[tuple[list[str], float]] = []  # names from below, and the middle of the block
 
-    def tall(block: tuple[list[str], float]) -> float:
-        return sum(sizes[name] for name in block[0])
+    def tall(names: list[str]) -> float:
+        return sum(sizes[name] for name in names)
 
     for name in sorted(wanted, key=wanted.get):
         blocks.append(([name], min(wanted[name], height - sizes[name] / 2)))
-        while len(blocks) > 1 and blocks[-1][1] - blocks[-2][1] < (tall(blocks[-1]) + tall(blocks[-2])) / 2:
-            (lower, first), (upper, second) = blocks[-2:]
-            middle = (first * len(lower) + second * len(upper)) / (len(lower) + len(upper))
-            both = (lower + upper, middle)
-            blocks[-2:] = [(both[0], min(middle, height - tall(both) / 2))]
+        while len(blocks) > 1 and blocks[-1][1] - blocks[-2][1] < (tall(blocks[-1][0]) + tall(blocks[-2][0])) / 2:
+            (upper, second), (lower, first) = blocks.pop(), blocks.pop()
+            both = lower + upper
+            middle = (first * len(lower) + second * len(upper)) / len(both)
+            blocks.append((both, min(middle, height - tall(both) / 2)))
     placed = {}
-    for block in blocks:
-        at = block[1] - tall(block) / 2
-        for name in block[0]:
-            placed[name] = at + sizes[name] / 2
-            at += sizes[name]
+    for names, middle in blocks:
+        below = middle - tall(names) / 2
+        for name in names:
+            placed[name], below = below + sizes[name] / 2, below + sizes[name]
     return placed

@@ -20,7 +20,7 @@ from lablib.viz.style import GRID, TEXT, colours_of, short, text_width
 
 NOTHING = "No arms in this table yet: run the experiment, or `lab record` for the recorded ones."
 MOST_NAMED_AT_ENDS = 10
-CLEAR = "rgba(0,0,0,0)"
+GROUND = {"template": "none", "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
 
 
 class Axis(NamedTuple):
@@ -111,6 +111,11 @@ class Chart:
     lines: int = 0  # lines that the head has at least: the figure of an explorer keeps its height
 
 
+def one_panel(*, title: str, source: str = "", caption: str = "", height: int = 0, lines: int = 0, **panel) -> Chart:
+    """A chart of one panel; `panel` holds the fields of `Panel`, but for its title."""
+    return Chart(panels=[Panel(**panel)], title=title, source=source, caption=caption, height=height, lines=lines)
+
+
 def figure(declare: Callable[..., Chart | None]) -> Callable[..., go.Figure]:
     """Draws what a function declares of a table; of an empty table, or where it declares None, says what is missing."""
 
@@ -163,10 +168,16 @@ def draw(chart: Chart) -> go.Figure:
     traces, layout = [], {"shapes": [], "annotations": [], "barmode": "overlay"}
     for i, panel in enumerate(panels):
         number = str(i + 1) if i else ""
-        marks.draw(marks.Canvas(traces, layout, number), panel, colours, shown)
+        place = {"xaxis": f"x{number}", "yaxis": f"y{number}", "showlegend": False}
+        place |= {"showscale": not i} if panel.kind == "heat" else {}
+        traces += [place | trace for trace in marks.traces(panel, colours, shown)]
+        for level in panel.references:
+            line, name = marks.reference(level, getattr(panel, level.axis).kind in marks.LOGS, number)
+            layout["shapes"].append(line)
+            layout["annotations"].append(name)
         ticks = min(7, max(2, int(10 * (places[i][0][1] - places[i][0][0]))))
         for side, other, domain in zip("xy", "yx", places[i], strict=True):
-            ends = axes.reach([each for each in panels if _alike(each, panel, side)], side)
+            ends = axes.reach([each for each in panels if getattr(each, side) == getattr(panel, side)], side)
             layout[f"{side}axis{number}"] = axes.axis(panel, side, ends, nticks=6 if side == "y" else ticks)
             layout[f"{side}axis{number}"] |= {"domain": domain, "anchor": f"{other}{number}"}
         if same_y and i % columns:
@@ -197,9 +208,9 @@ def dress(
     for part in [part for part in layout if part.startswith(("xaxis", "yaxis"))]:
         named = {"font": {"size": 13}} | layout[part].get("title", {})
         layout[part] = axis | {"zeroline": False} | layout[part] | {"title": named}
-    layout |= {
-        "template": "none", "paper_bgcolor": CLEAR, "plot_bgcolor": CLEAR, "hoverlabel": {"font": {"size": 12}},
-        "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": TEXT}, "showlegend": bool(names),
+    layout |= GROUND | {
+        "hoverlabel": {"font": {"size": 12}}, "showlegend": bool(names),
+        "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": TEXT},
         "modebar": {"remove": ["sendChartToCloud"]},  # nothing is sent anywhere
         "meta": {"title": title, "source": source, "caption": caption, "alt": alt or f"{title}. {caption}",
                  "plot": height, "heads": list(heads), "columns": columns, "lines": lines, "names": list(names),
@@ -210,15 +221,9 @@ def dress(
     return go.Figure(traces, fitted(layout, NARROW))
 
 
-def _alike(one: Panel, other: Panel, side: str) -> bool:
-    """Whether two panels show the same measure on an axis, and so have one range."""
-    return getattr(one, side) == getattr(other, side)
-
-
 def missing(text: str) -> go.Figure:
     """An empty figure that says what is missing and how to make it."""
-    empty = go.Figure()
-    empty.add_annotation(text=text, showarrow=False, font={"size": 15}, x=0.5, y=0.5, xref="paper", yref="paper")
-    empty.update_layout(template="none", height=220, xaxis={"visible": False}, yaxis={"visible": False})
-    empty.update_layout(font={"color": TEXT}, paper_bgcolor=CLEAR, plot_bgcolor=CLEAR)
-    return empty.update_layout(meta={"caption": text, "alt": text})
+    empty = go.Figure(layout=GROUND | {"height": 220, "font": {"color": TEXT}, "meta": {"caption": text, "alt": text}})
+    empty.update_layout(xaxis={"visible": False}, yaxis={"visible": False})
+    place = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper"}
+    return empty.add_annotation(text=text, showarrow=False, font={"size": 15}, **place)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from textwrap import wrap
 
+from plotly.colors import hex_to_rgb
+
 # Okabe and Ito's hues (jfly.uni-koeln.de/color), darkened or lightened until each reads on white and on #111
 BLUE, VERMILLION, GREEN, AMBER = "#1F78C8", "#D55E00", "#00936A", "#B08200"
 PINK, VIOLET, TEAL, OLIVE, BROWN, CRIMSON = "#C8609B", "#8A63D2", "#1F93A5", "#74881E", "#A0674B", "#D03A3A"
@@ -47,17 +49,13 @@ def ramp(number: int) -> list[str]:
 
 
 def _between(first: str, second: str, share: float) -> str:
-    parts = zip(_channels(first), _channels(second), strict=True)
+    parts = zip(hex_to_rgb(first), hex_to_rgb(second), strict=True)
     return "#" + "".join(f"{round(a + share * (b - a)):02X}" for a, b in parts)
-
-
-def _channels(colour: str) -> list[int]:
-    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
 
 
 def rgba(colour: str, alpha: float) -> str:
     """A hex colour with an opacity, as plotly takes it."""
-    return f"rgba({','.join(map(str, _channels(colour)))},{alpha})"
+    return f"rgba({','.join(map(str, hex_to_rgb(colour)))},{alpha})"
 
 
 def colours_of(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:

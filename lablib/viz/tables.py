@@ -77,24 +77,20 @@ def readable(table: pd.DataFrame | pd.Series, columns: Mapping | None = None, *,
     columns = columns or {n: WORDS.get(n, str(n).replace("_", " ")) for n in table if n not in BOUNDS}
     if missing := [name for name in columns if name not in table]:
         raise KeyError(f"no column {', '.join(missing)}; there are {', '.join(map(str, table))}")
-    places = list(table)
-    bounded = places[places.index("low") - 1] if "low" in places else None
-    cells = {}
+    places, shown, cells = list(table), table.head(rows), {}
+    bounded = places[places.index("low") - 1] if {*BOUNDS} <= set(places) else None
     for name, words in columns.items():
-        shown = table[name].head(rows)
-        cells[words] = [number(value) for value in shown]
-        if name == bounded and {*BOUNDS} <= set(places):
-            ends = table[list(BOUNDS)].head(rows).itertuples(index=False)
-            cells[words] = [_interval(cell, *pair) for cell, pair in zip(cells[words], ends, strict=True)]
+        cells[words] = [number(value) for value in shown[name]]
+        if name == bounded:
+            cells[words] = list(map(_interval, cells[words], shown["low"], shown["high"]))
     numeric = [pd.api.types.is_numeric_dtype(table[name]) for name in columns]
     left = len(table) - rows
     return People(pd.DataFrame(cells), numeric, f"and {left} more rows" if left > 0 else "")
 
 
 def _interval(cell: str, low: Real, high: Real) -> str:
-    return (
-        f"{cell} (exploratory)" if np.isnan(low) and cell else f"{cell} [{number(low)}, {number(high)}]" if cell else ""
-    )
+    bounds = "(exploratory)" if np.isnan(low) else f"[{number(low)}, {number(high)}]"
+    return f"{cell} {bounds}" if cell else ""
 
 
 def show_table(table: pd.DataFrame | pd.Series, columns: Mapping | None = None, *, rows: int = ROWS) -> None:

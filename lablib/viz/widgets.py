@@ -1,7 +1,4 @@
-"""What a notebook shows and asks: figures with their text, explorers with sliders, predictions.
-
-Without a person (`interactive` False) the same pictures are drawn once, without widgets.
-"""
+"""What a notebook shows and asks; without a person (`interactive` False) pictures are drawn once, without widgets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -24,10 +21,9 @@ def say(text: str) -> None:
 
 
 class Fit(anywidget.AnyWidget):
-    """Nothing to see: it lets the figures beside it know when their box changes its width.
+    """Nothing to see: it tells each change of its box as one of the window.
 
-    Plotly draws a widget's figure before it has a place, 700 pixels wide, and measures again only when the window is
-    resized. So each change of the box is told as one of the window.
+    Plotly draws a widget's figure before it has a place, 700 pixels wide, and measures again only for the window.
     """
 
     _esm = """
@@ -52,20 +48,14 @@ class Explorer:
     """
 
     def __init__(
-        self,
-        draw: Callable[..., go.Figure],
-        sliders: Mapping[str, Sequence[Any]],
-        start: Mapping[str, Any] | None = None,
+        self, draw: Callable[..., go.Figure], sliders: Mapping[str, Sequence], start: Mapping[str, Any] | None = None
     ):
-        start = dict(start or {})
+        begin = {name: values[0] for name, values in sliders.items()} | dict(start or {})
+        look = {"style": {"description_width": "9em"}, "layout": {"width": "min(100%, 30em)"}}
         self.draw = draw
         self.sliders = {
             name: widgets.SelectionSlider(
-                options=list(values),
-                value=start.get(name, values[0]),
-                description=name.replace("_", " "),
-                style={"description_width": "9em"},
-                layout={"width": "min(100%, 30em)"},
+                options=[*values], value=begin[name], description=name.replace("_", " "), **look
             )
             for name, values in sliders.items()
         }
@@ -100,8 +90,7 @@ class Prediction:
     """A question with options, to be answered before anything runs; `value` is None until a person has chosen."""
 
     def __init__(self, question: str, options: Sequence[str], *, interactive: bool):
-        self.question, self.options = question, list(options)
-        self.radio = None
+        self.options, self.radio = list(options), None
         if interactive:
             self.radio = widgets.RadioButtons(options=self.options, value=None, layout={"width": "max-content"})
             display(widgets.VBox([widgets.HTML(f"<b>{question}</b>"), self.radio]))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lablib.viz.marks import FEWEST, means
+from lablib.core.stats import FEWEST_SEEDS
+from lablib.viz.marks import means
 from lablib.viz.style import short
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ def _spread(chart: Chart, counts: list[int]) -> str:
     if kinds <= {"points", "heat"}:
         return "means over seeds" if "heat" in kinds else ""
     mean = "geometric mean" if any(panel.geometric for panel in chart.panels) else "mean"
-    if max(counts) < FEWEST:
+    if max(counts) < FEWEST_SEEDS:
         return f"exploratory: {mean} and range, dots are seeds" if max(counts) > 1 else "exploratory"
-    few = f"; fewer than {FEWEST} seeds: their range, exploratory" if min(counts) < FEWEST else ""
+    few = f"; fewer than {FEWEST_SEEDS} seeds: their range, exploratory" if min(counts) < FEWEST_SEEDS else ""
     return f"{mean} and 95 % t interval, dots are seeds{few}"
 
 

@@ -20,7 +20,7 @@ from lablib.core.config import Config, by_scale, grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import count_flops, forget_peak_memory, in_fresh_process, peak_memory, timed
 from lablib.core.seeds import generator
-from lablib.data.batch import Batch
+from lablib.data.batch import Batch, every_next
 from lablib.nn.attention import Attention, Buffer, FullCache, WindowCache
 from lablib.nn.model import LanguageModel, LayerStates, State, state_bytes
 from lablib.nn.plan import ModelConfig
@@ -183,8 +183,7 @@ def steps(cfg: StepConfig) -> pd.DataFrame:
 
 def random_rows(batch: int, length: int, vocab: int, generator: Generator) -> Batch:
     """Texts of random tokens, each position of weight 1."""
-    tokens = torch.randint(vocab, (batch, length + 1), generator=generator)
-    return Batch(tokens[:, :-1], tokens[:, 1:], torch.ones(batch, length), tokens[:, 1:])
+    return every_next(torch.randint(vocab, (batch, length + 1), generator=generator))
 
 
 @experiment("ttt/memory", version=1, arms=memory_arms)

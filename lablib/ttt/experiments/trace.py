@@ -1,8 +1,7 @@
 """One text, step by step: what the fast weights learn from it, for the explorer of notebook 03.
 
 A trained TTT-E2E (that of `ttt/context`, seed 0) reads one held-out text of `RowMixture` with several chunks and
-multiples of its own inner rate. Beside the loss of each chunk: how far the fast weights have moved, and what the model
-would predict if the text went on with this or that token, by its weights now and by those it began with.
+multiples of its own inner rate.
 """
 
 from dataclasses import dataclass
