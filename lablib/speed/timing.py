@@ -2,10 +2,10 @@
 
 import contextlib
 import functools
-import statistics
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from lablib.core.measure import timed
@@ -35,10 +35,8 @@ def seconds(call: Callable[[], object], device: torch.device, repeats: int) -> S
     for _ in range(WARM_UP[device.type]):
         call()
     spent = _on_gpu(call, repeats) if device.type == "cuda" else [timed(call)[1] for _ in range(repeats)]
-    if len(spent) == 1:
-        return Seconds(spent[0], spent[0], spent[0])
-    low, *_, high = statistics.quantiles(spent, n=5, method="inclusive")
-    return Seconds(statistics.median(spent), low, high)
+    low, median, high = np.quantile(spent, (0.2, 0.5, 0.8)).tolist()
+    return Seconds(median, low, high)
 
 
 @contextlib.contextmanager

@@ -107,9 +107,8 @@ def cost(cfg: CostConfig) -> pd.DataFrame:
     size = cfg.inner.chunk
     tokens = torch.randint(cfg.model.vocab, (1, size + 1), generator=random)
     with torch.no_grad():
-        prefill, decode, *learn = [
-            median_seconds(call, cfg.repeats) for call in timed_calls(base, model, states, tokens)
-        ]
+        calls = timed_calls(base, model, states, tokens)
+        prefill, decode, *learn = [median_seconds(call, cfg.repeats) for call in calls]
     if learn:  # the upper blocks read a decoded chunk once more, to learn it: paid by all its tokens
         decode += learn[0] / size
     kept = state_bytes(states) + (4 * model.num_fast if model is not None else 0)
