@@ -1,7 +1,7 @@
 """Which circuit answers: a trained model with its retrieval, or its windows, taken away at test time."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -23,14 +23,19 @@ def without_retrieval(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def windows_cut(model: LanguageModel, window: int) -> Iterator[None]:
-    """Inside the block no sliding window is wider than `window` tokens."""
-    before = model.window
+def reading(model: LanguageModel, window: int, top_k: int) -> Iterator[None]:
+    """Inside the block a token reads a window of so many tokens and so many chunks."""
+    before = model.window, model.top_k
     try:
-        model.set_reading(min(before, window), model.top_k)
+        model.set_reading(window, top_k)
         yield
     finally:
-        model.set_reading(before, model.top_k)
+        model.set_reading(*before)
+
+
+def windows_cut(model: LanguageModel, window: int) -> AbstractContextManager[None]:
+    """Inside the block no sliding window is wider than `window` tokens."""
+    return reading(model, min(model.window, window), model.top_k)
 
 
 class Circuits(Hook):

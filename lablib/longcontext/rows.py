@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from lablib.data.batch import Batch
 from lablib.data.mixture import Mixture, copied_batch
@@ -23,8 +23,8 @@ class Rows:
     With `per_token` the number of needles grows in proportion too; otherwise long rows have fewer a token.
     """
 
-    def __init__(self, data: RetrievalConfig, text: Tensor | None = None, *, per_token: bool = False):
-        self.data, self.text, self.per_token = data, text, per_token
+    def __init__(self, data: RetrievalConfig, *, per_token: bool = False):
+        self.data, self.per_token = data, per_token
         self.lengths: tuple[int, ...] = (data.length,)
         self.length_weights: list[float] = [1.0]
         self.kind_weights: list[float] = [1.0] + [0.0] * (len(KINDS) - 1)
@@ -41,16 +41,19 @@ class Rows:
         Beside KINDS there are "chains": those of "reasoning" without a definition restated, to measure by.
         """
         data = self.needles(length)
-        draw: dict[str, Source] = {
-            "retrieval": functools.partial(training_batch, data, text=self.text),
-            "reasoning": functools.partial(_chains_batch, data, self.text),
-            "chains": lambda rows, generator: training_batch(data.replace(**CHAINS), rows, generator, self.text),
-            "plain": functools.partial(_plain_batch, data, self.text),
-            "copied": lambda rows, generator: copied_batch(
-                training_batch(self.needles(length // 2), rows, generator, self.text)
-            ),
+        draws: dict[str, Source] = {
+            "retrieval": functools.partial(training_batch, data),
+            "reasoning": functools.partial(_chains_batch, data),
+            "chains": lambda rows, generator: training_batch(data.replace(**CHAINS), rows, generator),
+            "plain": functools.partial(_plain_batch, data),
+            "copied": lambda rows, generator: copied_batch(training_batch(self.needles(length // 2), rows, generator)),
         }
-        return lambda rows, generator: _each_row_counts_one(draw[kind](rows, generator))
+
+        def each_counts_one(rows: int, generator: Generator) -> Batch:
+            batch = draws[kind](rows, generator)
+            return batch._replace(weight=batch.weight / batch.weight.sum(dim=1, keepdim=True))
+
+        return each_counts_one
 
     def needles(self, length: int) -> RetrievalConfig:
         """The needles of rows of one length."""
@@ -66,20 +69,15 @@ def at_length(data: RetrievalConfig, length: int) -> RetrievalConfig:
     return data.replace(length=length, max_distance=farthest)
 
 
-def _plain_batch(data: RetrievalConfig, text: Tensor | None, rows: int, generator: Generator) -> Batch:
+def _plain_batch(data: RetrievalConfig, rows: int, generator: Generator) -> Batch:
     """The haystack alone: every next token counts."""
-    tokens = noise(data, rows, data.length, generator, text)
+    tokens = noise(data, rows, data.length, generator)
     weight = torch.ones(tokens.shape)
     weight[:, -1] = 0.0  # what follows the row is not known
     return Batch(tokens, tokens.roll(-1, dims=1), weight, torch.full_like(tokens, -1))
 
 
-def _chains_batch(data: RetrievalConfig, text: Tensor | None, rows: int, generator: Generator) -> Batch:
+def _chains_batch(data: RetrievalConfig, rows: int, generator: Generator) -> Batch:
     """Chains, half of them with a definition restated, as one look-up must be learnt before two (notebook 01)."""
-    chains = data.replace(**CHAINS)
-    kinds = [functools.partial(draw, chains, text=text) for draw in (training_batch, restated_batch)]
+    kinds = [functools.partial(draw, data.replace(**CHAINS)) for draw in (training_batch, restated_batch)]
     return Mixture(kinds, [1.0, 1.0])(rows, generator)
-
-
-def _each_row_counts_one(batch: Batch) -> Batch:
-    return batch._replace(weight=batch.weight / batch.weight.sum(dim=1, keepdim=True))

@@ -18,7 +18,7 @@ from lablib.core.config import Config
 from lablib.core.seeds import generator, seed_of
 from lablib.core.weights_cache import weights_place
 from lablib.data.retrieval import RetrievalConfig
-from lablib.longcontext.ablation import windows_cut, without_retrieval
+from lablib.longcontext.ablation import reading, windows_cut, without_retrieval
 from lablib.longcontext.adaptive import AdaptiveMix, AdaptiveWindow, LengthBandit, answered
 from lablib.longcontext.curriculum import train_curriculum
 from lablib.longcontext.monitor import SeesawMonitor
@@ -171,12 +171,10 @@ def ask_everything(model: LanguageModel, cfg: RecipeConfig) -> pd.DataFrame:
     """Held-out rows of every training length, and questions at every length, by the chunks that may be read."""
     trained = sorted({length for stage in cfg.curriculum.stages for length in stage.lengths})
     rows: list[dict[str, Any]] = [{"phase": "heldout", "length": n, **answered_near(model, cfg, n)} for n in trained]
-    window, own = model.window, model.top_k
-    for top_k in cfg.ask_top_k or (own,):
-        model.set_reading(window, top_k)
+    for top_k in cfg.ask_top_k or (model.top_k,):
         asked = {"phase": "test", "asked_top_k": top_k}
-        rows += [{**asked, "length": length, **answered_far(model, cfg, length)} for length in cfg.lengths]
-    model.set_reading(window, own)
+        with reading(model, model.window, top_k):
+            rows += [{**asked, "length": length, **answered_far(model, cfg, length)} for length in cfg.lengths]
     return pd.DataFrame(rows)
 
 
@@ -237,10 +235,9 @@ def train_answers(cfg: RecipeConfig) -> float:
 @torch.no_grad()
 def train_flops(model: LanguageModel, cfg: RecipeConfig, table: pd.DataFrame) -> float:
     """FLOPs of the training, counted at the window, top-k and length of each logged step; backward twice forward."""
-    before, total = (model.window, model.top_k), 0.0
+    total = 0.0
     for (window, top_k, length), number in table.groupby(["window", "top_k", "row_length"]).size().items():
-        model.set_reading(int(window), int(top_k))
-        flops = forward_flops(model, cfg.curriculum.tokens // int(length), int(length))
+        with reading(model, int(window), int(top_k)):
+            flops = forward_flops(model, cfg.curriculum.tokens // int(length), int(length))
         total += 3 * number / len(table) * cfg.curriculum.steps * flops
-    model.set_reading(*before)
     return total
