@@ -1,5 +1,6 @@
 """The claims of notebook 01: the seesaw, and the checks that doubt it. Each is a question, its answer, its checks."""
 
+import functools
 from collections.abc import Iterator
 from numbers import Real
 
@@ -7,15 +8,11 @@ import pandas as pd
 
 from lablib.core import tables
 from lablib.core.claims import Check, Claim, above, below
-from lablib.core.stats import Interval
 from lablib.longcontext import robustness, summaries
 
 NARROW, WIDE, FAR, CHANCE = 8, 64, 65_536, 1 / 16
 ENDS = (f"window {NARROW}", f"window {WIDE}")
-
-
-def _apart(table: pd.DataFrame, measure: str, length: int, **which: str) -> Interval:
-    return summaries.difference(table, measure, length, NARROW, WIDE, **which)
+_apart = functools.partial(summaries.difference, narrow=NARROW, wide=WIDE)  # (table, measure, length)
 
 
 def _at(table: pd.DataFrame, window: int, length: int, measure: str = "exact") -> pd.Series:

@@ -103,7 +103,7 @@ def seesaw_arms(scale: str) -> list[SeesawConfig]:
 
 
 def full_arms(base: SeesawConfig) -> list[SeesawConfig]:
-    """By claim, what the full scale trains; `base` is changed in each."""
+    """By claim, what the full scale trains."""
     plain = base.replace(lengths=tuple(n for n in base.lengths if n <= 4096))  # the cost grows with the square
     local = base.replace(objective="tokens", lengths=(64,), data__copy_probability=0.5, train__steps=1200)
     changes = ({"model__landmark": "mean"}, {"model__fusion": "stick-breaking"}, {"model__bypass": False})
