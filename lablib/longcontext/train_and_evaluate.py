@@ -80,29 +80,29 @@ class RecipeConfig(Config):
 
     def faults(self) -> Iterator[tuple[bool, str]]:
         vocab, log_every, shortest = self.data.vocab, self.curriculum.log_every, self.data.length
+        rows, tokens = self.rows(), self.curriculum.tokens
         yield self.model.vocab != vocab, f"model.vocab is {self.model.vocab}, but the data has {vocab} token ids"
         logged = f"but a row is logged every {log_every} steps only; set it to a multiple"
         yield self.probe_every % log_every, f"probe_every is {self.probe_every}, {logged}"
         below = f"lengths {self.lengths} and {self.probe_lengths} begin below {shortest} tokens"
         yield min(self.lengths + self.probe_lengths) < shortest, below
+        # a row that cannot be drawn is refused now, not when a late stage begins
         for number, stage in enumerate(self.curriculum.stages):
             for length in stage.lengths:
-                yield from _row_faults(self, f"stages[{number}]", stage, length)
+                uneven = f"stages[{number}].lengths has {length}, which does not divide the {tokens} tokens of a batch"
+                yield tokens % length, f"{uneven}; batches would differ in tokens"
+                try:
+                    rows.needles(length)
+                    if stage.mix.copied:
+                        rows.needles(length // 2)
+                    if stage.mix.reasoning:
+                        rows.needles(length).replace(**CHAINS)
+                except ValueError as error:
+                    raise ValueError(f"stages[{number}] has rows of {length} tokens: {error}") from error
 
-
-def _row_faults(cfg: RecipeConfig, name: str, stage: Stage, length: int) -> Iterator[tuple[bool, str]]:
-    """Every row of every stage can be drawn: refused now, not when a late stage begins."""
-    rows, tokens = Rows(cfg.data, per_token=cfg.per_token), cfg.curriculum.tokens
-    uneven = f"{name}.lengths has {length}, which does not divide the {tokens} tokens of a batch"
-    yield tokens % length, f"{uneven}; batches would differ in tokens"
-    try:
-        rows.needles(length)
-        if stage.mix.copied:
-            rows.needles(length // 2)
-        if stage.mix.reasoning:
-            rows.needles(length).replace(**CHAINS)
-    except ValueError as error:
-        raise ValueError(f"{name} has rows of {length} tokens: {error}") from error
+    def rows(self) -> Rows:
+        """What draws the rows of the training."""
+        return Rows(self.data, per_token=self.per_token)
 
 
 def stages_to(total: int, *parts: tuple[float, dict[str, Any]]) -> tuple[Stage, ...]:
@@ -118,16 +118,12 @@ def curriculum_at(scale: str, total: int, *parts: tuple[float, dict[str, Any]], 
     """The curriculum of a recipe: `total` steps at full and lab scale, a handful at smoke scale."""
     if scale != "smoke":
         return Curriculum(stages=stages_to(total, *parts), **fields)
-    brief = tuple((share, {**part, **_brief(**part)}) for share, part in parts)
-    longest = max(max(part["lengths"]) for _, part in brief)
+    brief = []
+    for share, part in parts:
+        lengths = tuple(min(length, 128) for length in part.get("lengths", (64,)))
+        brief.append((share, part | {"lengths": lengths, "transition_steps": min(part.get("transition_steps", 0), 2)}))
     schedule = fields.get("schedule", ScheduleConfig()).replace(warmup=2)
-    quick = {"tokens": max(256, longest), "log_every": 2, "schedule": schedule}
-    return Curriculum(stages=stages_to(16, *brief), **{**fields, **quick})
-
-
-def _brief(transition_steps: int = 0, lengths: tuple[int, ...] = (64,), **_: Any) -> dict[str, Any]:
-    """A part of a recipe for the few steps of the smoke scale."""
-    return {"transition_steps": min(transition_steps, 2), "lengths": tuple(min(length, 128) for length in lengths)}
+    return Curriculum(stages=stages_to(16, *brief), **fields | {"tokens": 256, "log_every": 2, "schedule": schedule})
 
 
 def train_and_ask(cfg: RecipeConfig) -> pd.DataFrame:
@@ -135,7 +131,7 @@ def train_and_ask(cfg: RecipeConfig) -> pd.DataFrame:
 
     A run whose loss is no longer finite is a result, not an error: its rows say `diverged` 1 and hold no answers.
     """
-    model, rows = LanguageModel(cfg.model, generator("weights", cfg.seed)), Rows(cfg.data, per_token=cfg.per_token)
+    model, rows = LanguageModel(cfg.model, generator("weights", cfg.seed)), cfg.rows()
     place = weights_place("longcontext/recipe", TRAINING, cfg.replace(lengths=(64,), haystacks=1, questions=1).digest())
     steers, objective = steering(cfg, rows), with_retrieval_loss(cfg.retrieval_loss)
     more = {"hooks": steers, "checkpoint": place, "objective": objective}
@@ -184,7 +180,7 @@ def answered_near(model: LanguageModel, cfg: RecipeConfig, length: int) -> dict[
 
     `window_alone` is the model without retrieval, `hsa_alone` with its windows cut to one chunk.
     """
-    random, rows, found = generator("held out", cfg.seed), Rows(cfg.data, per_token=cfg.per_token), []
+    random, rows, found = generator("held out", cfg.seed), cfg.rows(), []
     for _ in range(2 * cfg.haystacks):
         plain = rows.source("plain", length)(max(1, 2048 // length), random)
         row = {"local_loss": float(cross_entropy(model(plain.tokens), plain.targets, plain.weight))}
@@ -223,7 +219,7 @@ def train_answers(cfg: RecipeConfig) -> float:
     """Questions in the training as the stages draw them; NaN where something else decides what is drawn."""
     if cfg.steering in ("mix", "bandit", "monitor raises"):
         return math.nan
-    rows, total = Rows(cfg.data, per_token=cfg.per_token), 0.0
+    rows, total = cfg.rows(), 0.0
     for stage in cfg.curriculum.stages:
         shares = dict(zip(KINDS, np.array(stage.mix.weights) / sum(stage.mix.weights), strict=True))
         for length, weight in zip(stage.lengths, np.array(stage.weights) / sum(stage.weights), strict=True):
