@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lablib.data.batch import Batch
-from lablib.longcontext.rows import Rows, at_length
+from lablib.longcontext.curriculum import Rows, at_length
 from lablib.longcontext.seesaw import answer_questions, hooked, path_gradients
 from lablib.longcontext.stages import ASKED, KINDS
 from lablib.nn.attention import Attention

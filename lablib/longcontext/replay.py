@@ -84,23 +84,21 @@ def schedule_figure(wanted: np.ndarray, nearest: np.ndarray, name: str, tests: p
     names = list(lines["line"].unique())
     sizes = Axis("size", "tokens, or chunks (log scale)", "log", (3, 700), ticks=tuple(2**i for i in range(2, 10)))
     far = tests[tests["length"] == tests["length"].max()]
-    return draw(
-        Chart(
-            panels=[
-                Panel(rows=lines, x=Axis("share", "% of the training"), y=sizes, by="line", faint=names[3:],
-                      colours=dict(zip(names, (BLUE, VERMILLION, GREEN) * 2, strict=True)), title="the schedules"),
-                Panel(rows=tests.assign(line="recall"), x=LENGTH, y=EXACT, by="line", colours={"recall": PINK},
-                      title="exact recall of the recorded one"),
-            ],
-            widths=[0.55, 0.45],
-            lines=4,
-            title=f"Nearest: {name}",
-            drawn_from=f"recorded: {far['exact'].mean():.2f} at {int(far['length'].iloc[0]):,} tokens, {skill}; bars: "
-            f"95 % t interval over {far['seed'].nunique()} seeds, of fewer than five the range",
-            caption="Left: window, top-k and row length of the drawn schedule, and faint those of the "
-            "nearest recorded run. Right: the recall of that run by input length.",
-        )
-    )  # fmt: skip
+    return draw(Chart(
+        panels=[
+            Panel(rows=lines, x=Axis("share", "% of the training"), y=sizes, by="line", faint=names[3:],
+                  colours=dict(zip(names, (BLUE, VERMILLION, GREEN) * 2, strict=True)), title="the schedules"),
+            Panel(rows=tests.assign(line="recall"), x=LENGTH, y=EXACT, by="line", colours={"recall": PINK},
+                  title="exact recall of the recorded one"),
+        ],
+        widths=[0.55, 0.45],
+        lines=4,
+        title=f"Nearest: {name}",
+        drawn_from=f"recorded: {far['exact'].mean():.2f} at {int(far['length'].iloc[0]):,} tokens, {skill}; bars: "
+        f"95 % t interval over {far['seed'].nunique()} seeds, of fewer than five the range",
+        caption="Left: window, top-k and row length of the drawn schedule, and faint those of the "
+        "nearest recorded run. Right: the recall of that run by input length.",
+    ))  # fmt: skip
 
 
 def replay_explorer(table: pd.DataFrame) -> Explorer:
@@ -129,13 +127,11 @@ def replay_figure(rows: pd.DataFrame, recipe: str, last: int) -> go.Figure:
         return Panel(rows=lines, x=step, y=Axis("share", range=SHARE), by="line", title=title,
                      colours=dict(zip(names.values(), colours, strict=True)))  # fmt: skip
 
-    return draw(
-        Chart(
-            panels=[panel("HSA's share", shares, RETRIEVAL, CRIMSON), panel("exact recall", recalls, BLUE, GREEN)],
-            lines=4,
-            title=recipe,
-            source=f"step {int(end['step'].iloc[0])}: window {end['window'].mean():.0f}",
-            caption="A recorded training until the chosen step. Left: how much of attention and gradient goes to HSA. "
-            "Right: recall near and far.",
-        )
-    )
+    return draw(Chart(
+        panels=[panel("HSA's share", shares, RETRIEVAL, CRIMSON), panel("exact recall", recalls, BLUE, GREEN)],
+        lines=4,
+        title=recipe,
+        source=f"step {int(end['step'].iloc[0])}: window {end['window'].mean():.0f}",
+        caption="A recorded training until the chosen step. Left: how much of attention and gradient goes to HSA. "
+        "Right: recall near and far.",
+    ))  # fmt: skip

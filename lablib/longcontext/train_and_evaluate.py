@@ -18,12 +18,11 @@ from lablib.core.config import Config
 from lablib.core.seeds import generator, seed_of
 from lablib.core.weights_cache import weights_place
 from lablib.data.retrieval import RetrievalConfig
-from lablib.longcontext.ablation import reading, windows_cut, without_retrieval
+from lablib.longcontext.ablation import each_alone, reading
 from lablib.longcontext.adaptive import AdaptiveMix, AdaptiveWindow, LengthBandit, answered
-from lablib.longcontext.curriculum import train_curriculum
+from lablib.longcontext.curriculum import CHAINS, Rows, train_curriculum
 from lablib.longcontext.monitor import SeesawMonitor
 from lablib.longcontext.retrieval_loss import with_retrieval_loss
-from lablib.longcontext.rows import CHAINS, Rows
 from lablib.longcontext.seesaw import ask, exact_and_chunks
 from lablib.longcontext.stages import KINDS, Curriculum, Mix, Stage
 from lablib.nn.model import LanguageModel
@@ -176,19 +175,13 @@ def ask_everything(model: LanguageModel, cfg: RecipeConfig) -> pd.DataFrame:
 
 @torch.no_grad()
 def answered_near(model: LanguageModel, cfg: RecipeConfig, length: int) -> dict[str, float]:
-    """At a training length: loss of the next token on plain rows; accuracy of answers, also of each circuit alone.
-
-    `window_alone` is the model without retrieval, `hsa_alone` with its windows cut to one chunk.
-    """
+    """At a training length: loss of the next token on plain rows; accuracy of answers, also of each circuit alone."""
     random, rows, found = generator("held out", cfg.seed), cfg.rows(), []
     for _ in range(2 * cfg.haystacks):
         plain = rows.source("plain", length)(max(1, 2048 // length), random)
         row = {"local_loss": float(cross_entropy(model(plain.tokens), plain.targets, plain.weight))}
         asked = rows.source("retrieval", length)(32, random)
-        with without_retrieval(model):
-            row["window_alone"] = answered(model, asked)
-        with windows_cut(model, model.cfg.chunk):
-            row["hsa_alone"] = answered(model, asked)
+        row |= each_alone(model, lambda asked=asked: answered(model, asked))
         row["accuracy"] = answered(model, asked)
         if asks_chains(cfg):
             row["accuracy_reasoning"] = answered(model, rows.source("chains", length)(32, random))

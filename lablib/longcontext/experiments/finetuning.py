@@ -15,9 +15,8 @@ from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
 from lablib.core.seeds import generator
 from lablib.core.weights_cache import weights_place
-from lablib.longcontext.curriculum import train_curriculum
+from lablib.longcontext.curriculum import Rows, train_curriculum
 from lablib.longcontext.experiments.warmup import NARROW, RECIPES, SHORT_DENSE, STEPS, WARM, WIDE
-from lablib.longcontext.rows import Rows
 from lablib.longcontext.stages import Curriculum, Mix
 from lablib.longcontext.train_and_evaluate import RecipeConfig, curriculum_at, measured, steering
 from lablib.nn.model import LanguageModel
