@@ -1,7 +1,7 @@
 """Which circuit answers: a trained model with its retrieval, or its windows, taken away at test time."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -23,22 +23,34 @@ def without_retrieval(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def windows_cut(model: LanguageModel, window: int) -> Iterator[None]:
-    """Inside the block no sliding window is wider than `window` tokens."""
-    before = model.window
+def reading(model: LanguageModel, window: int, top_k: int) -> Iterator[None]:
+    """Inside the block a token reads a window of so many tokens and so many chunks."""
+    before = model.window, model.top_k
     try:
-        model.set_reading(min(before, window), model.top_k)
+        model.set_reading(window, top_k)
         yield
     finally:
-        model.set_reading(before, model.top_k)
+        model.set_reading(*before)
+
+
+def windows_cut(model: LanguageModel, window: int) -> AbstractContextManager[None]:
+    """Inside the block no sliding window is wider than `window` tokens."""
+    return reading(model, min(model.window, window), model.top_k)
+
+
+def each_alone(model: LanguageModel, answer: Callable[[], float]) -> dict[str, float]:
+    """What a circuit answers alone: `window_alone` without retrieval, `hsa_alone` with windows cut to one chunk."""
+    with without_retrieval(model):
+        found = {"window_alone": answer()}
+    with windows_cut(model, model.cfg.chunk):
+        return found | {"hsa_alone": answer()}
 
 
 class Circuits(Hook):
     """Adds to some training rows who answers, the share of new questions answered rightly by
 
     whole             the model as it is, at the training length, and `far` at the length `far` (tokens)
-    window_alone      the model without retrieval, at the training length
-    hsa_alone         the model with its windows cut to one chunk, at the training length
+    window_alone      one circuit at the training length, and `hsa_alone` the other (see `each_alone`)
 
     `every` so many steps; the same questions each time. Training is not touched: they have a generator of their own.
     """
@@ -52,10 +64,7 @@ class Circuits(Hook):
             return
         far = ask(model, self.data, self.far, self.haystacks, self.questions, Generator().manual_seed(self.seed))
         row["whole"], row["far"] = self.near_share(model), sum(far["hit"].tolist()) / len(far["hit"])
-        with without_retrieval(model):
-            row["window_alone"] = self.near_share(model)
-        with windows_cut(model, model.cfg.chunk):
-            row["hsa_alone"] = self.near_share(model)
+        row |= each_alone(model, lambda: self.near_share(model))
 
     @torch.no_grad()
     def near_share(self, model: LanguageModel) -> float:

@@ -13,7 +13,7 @@ from torch import Generator
 
 from lablib.data.batch import Batch
 from lablib.longcontext.ablation import windows_cut
-from lablib.longcontext.rows import Rows
+from lablib.longcontext.curriculum import Rows
 from lablib.longcontext.stages import ASKED, KINDS
 from lablib.nn.model import LanguageModel
 from lablib.train.evaluate import accuracy

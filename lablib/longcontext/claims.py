@@ -1,21 +1,17 @@
 """The claims of notebook 01: the seesaw, and the checks that doubt it. Each is a question, its answer, its checks."""
 
+import functools
 from collections.abc import Iterator
-from numbers import Real
 
 import pandas as pd
 
 from lablib.core import tables
 from lablib.core.claims import Check, Claim, above, below
-from lablib.core.stats import Interval
 from lablib.longcontext import robustness, summaries
 
 NARROW, WIDE, FAR, CHANCE = 8, 64, 65_536, 1 / 16
 ENDS = (f"window {NARROW}", f"window {WIDE}")
-
-
-def _apart(table: pd.DataFrame, measure: str, length: int, **which: str) -> Interval:
-    return summaries.difference(table, measure, length, NARROW, WIDE, **which)
+_apart = functools.partial(summaries.difference, narrow=NARROW, wide=WIDE)  # (table, measure, length)
 
 
 def _at(table: pd.DataFrame, window: int, length: int, measure: str = "exact") -> pd.Series:
@@ -142,16 +138,12 @@ def _tuning(table: pd.DataFrame) -> Iterator[Check]:
     yield Check(ends["in-domain, lowest"].min() > 0.99, "", int(ends["seeds"].min()))
 
 
-def _ends(trained_on: str, window: str = ENDS[0], **bounds: tuple[Real, Real]):
+def _ends(table: pd.DataFrame, trained_on: str, bounds: dict[str, tuple], window: str = ENDS[0]) -> Iterator[Check]:
     """Checks that the narrow (or other) model, after these rows, answers within bounds under each condition."""
-
-    def checks(table: pd.DataFrame) -> Iterator[Check]:
-        rows = robustness.harder_ends(table, FAR).set_index(["trained_on", "condition"]).loc[trained_on]
-        for name, (low, high) in bounds.items():
-            row = rows.loc[name.replace("_", " ")]
-            yield Check(low <= row[window] <= high, f"{row.name} {row[window]:.2f}", int(row["seeds"]))
-
-    return checks
+    rows = robustness.harder_ends(table, FAR).set_index(["trained_on", "condition"]).loc[trained_on]
+    for name, (low, high) in bounds.items():
+        row = rows.loc[name]
+        yield Check(low <= row[window] <= high, f"{name} {row[window]:.2f}", int(row["seeds"]))
 
 
 def _every_kind(table: pd.DataFrame) -> Iterator[Check]:
@@ -165,14 +157,16 @@ def _every_kind(table: pd.DataFrame) -> Iterator[Check]:
 TUNING = (Claim("Was the wide model badly tuned?", "no", _tuning, "recall at 16K; rates over a factor of four"),)
 HARDER = (
     Claim("Does a model trained on one needle a row find the one that is asked for?", "no, it finds a needle",
-          _ends("one needle", one_needle=(0.99, 1), one_distractor=(0.4, 0.6), growing_distractors=(0, 0.1))),
-    Claim("Does one trained on six needles match keys?", "yes", _ends("six needles", growing_distractors=(0.85, 1))),
+          lambda t: _ends(t, "one needle", {"one needle": (0.99, 1), "one distractor": (0.4, 0.6),
+                                            "growing distractors": (0, 0.1)})),
+    Claim("Does one trained on six needles match keys?", "yes",
+          lambda t: _ends(t, "six needles", {"growing distractors": (0.85, 1)})),
     Claim("Does another form of the needle cost recall?", "hardly, after one needle a row",
-          _ends("one needle", no_marker=(0.98, 1), a_gap_in_the_needle=(0.98, 1)),
+          lambda t: _ends(t, "one needle", {"no marker": (0.98, 1), "a gap in the needle": (0.98, 1)}),
           "after six needles it costs a tenth"),
     Claim("Does the wide window retrieve less after every kind of rows?", "after three kinds of four", _every_kind),
     Claim("Does the wide window retrieve anything from real text?", "no, it is near chance (0.06)",
-          _ends("one needle in real text", ENDS[1], one_needle=(0, 0.15))),
+          lambda t: _ends(t, "one needle in real text", {"one needle": (0, 0.15)}, ENDS[1])),
 )  # fmt: skip
 
 

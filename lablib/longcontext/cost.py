@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Generator
 
-from lablib.core.measure import in_fresh_process, peak_memory, timed
+from lablib.core.measure import peak_memory, timed
 from lablib.data.questions import draw_questions
 from lablib.data.retrieval import RetrievalConfig
 from lablib.nn.model import LanguageModel
@@ -16,18 +16,12 @@ from lablib.ops.attention import full_attention, sliding_window_attention
 Work = Literal["full attention", "sliding window", "whole model, one question"]
 
 
-def measure_cost(work: Work, length: int, window: int, seed: int, *, isolated: bool = True) -> dict[str, float]:
-    """CPU seconds of one forward pass over `length` tokens, and the memory it took; `isolated`: in a fresh process.
+def measure_cost(work: Work, length: int, window: int, seed: int) -> dict[str, float]:
+    """CPU seconds of one forward pass over `length` tokens, and the memory it took.
 
     Attention has 4 heads of 64 dimensions; the model is the seesaw's, untrained (its cost is the same).
     `extra_megabytes` is the rise of the process' peak memory over what it held before the work.
     """
-    if isolated:
-        return in_fresh_process(_measure, work, length, window, seed)
-    return _measure(work, length, window, seed)
-
-
-def _measure(work: Work, length: int, window: int, seed: int) -> dict[str, float]:
     torch.set_num_threads(1)
     generator = Generator().manual_seed(seed)
     if work == "whole model, one question":

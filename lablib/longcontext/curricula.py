@@ -1,6 +1,5 @@
 """Summaries of the curricula of notebook 02: table -> numbers, with intervals over seeds."""
 
-import numpy as np
 import pandas as pd
 
 from lablib.core import tables
@@ -120,4 +119,4 @@ def ways_compared(table: pd.DataFrame, length: int, chosen_at: int, probe: str) 
 
 def balanced(arms: pd.DataFrame) -> pd.Series:
     """The weaker of retrieval and reasoning, arm by arm: what a balance is for."""
-    return pd.Series(np.minimum(arms["exact"], arms["exact_reasoning"]), index=arms.index)
+    return arms[["exact", "exact_reasoning"]].min(axis=1, skipna=False)

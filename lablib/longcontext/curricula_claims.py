@@ -1,6 +1,6 @@
 """The claims of notebook 02: warm-ups, lengths, fine-tuning, steered curricula, needles in long inputs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from numbers import Real
 
 import pandas as pd
@@ -16,21 +16,15 @@ COPY, SLOWLY, ANEW = "self-copy, then wide", "short and dense, then slowly wide"
 LONG_ROWS, FOLLOWS = f"{WARM} with a third of long rows", "window widens while retrieval holds"
 BY_NEED = "lengths by need"
 
-Checks = Callable[[pd.DataFrame], Iterator[Check]]
-
 
 def _recall(table: pd.DataFrame, first: str, second: str, measure: str = "exact") -> Interval:
     return curricula.against(table, measure, FAR, first, second)
 
 
-def _less(first: str, second: str, recall: tuple, loss: tuple) -> Checks:
+def _less(table: pd.DataFrame, first: str, second: str, recall: tuple, loss: tuple) -> Iterator[Check]:
     """Checks the recipe `second` less `first`: recall at 16K and local loss, each by a check and its level."""
-
-    def checks(table: pd.DataFrame) -> Iterator[Check]:
-        yield recall[0]("recall", _recall(table, first, second), *recall[1:])
-        yield loss[0]("local loss", _recall(table, first, second, "local_loss"), *loss[1:], spec=".3f")
-
-    return checks
+    yield recall[0]("recall", _recall(table, first, second), *recall[1:])
+    yield loss[0]("local loss", _recall(table, first, second, "local_loss"), *loss[1:], spec=".3f")
 
 
 def _rescued(table: pd.DataFrame) -> Iterator[Check]:
@@ -41,31 +35,27 @@ def _rescued(table: pd.DataFrame) -> Iterator[Check]:
 
 
 WARM_UP = (
-    Claim("Does the seesaw have two sides?", "yes", _less(NARROW, SCRATCH, (below, -0.5), (below, -0.45)),
-          "wide from scratch less narrow"),
+    Claim("Does the seesaw have two sides?", "yes",
+          lambda t: _less(t, NARROW, SCRATCH, (below, -0.5), (below, -0.45)), "wide from scratch less narrow"),
     Claim("Does a short and dense start rescue the wide window?", "yes, for a tenth of the local gain", _rescued,
           "less wide from scratch"),
     Claim("Does self-copy do as well?", "in recall; it does not learn the local rule",
-          _less(WARM, COPY, (includes_zero,), (above, 0.3)), "less the short and dense start"),
+          lambda t: _less(t, WARM, COPY, (includes_zero,), (above, 0.3)), "less the short and dense start"),
     Claim("Does a slow transition cost anything?", "a little local loss",
-          _less(WARM, SLOWLY, (above, -0.03), (above,)), "less the transition at once"),
+          lambda t: _less(t, WARM, SLOWLY, (above, -0.03), (above,)), "less the transition at once"),
     Claim("Does a new schedule at the transition undo the warm-up?", "open: the interval of recall includes 0",
-          _less(WARM, ANEW, (includes_zero,), (below,)), "less the transition within one schedule"),
+          lambda t: _less(t, WARM, ANEW, (includes_zero,), (below,)), "less the transition within one schedule"),
 )  # fmt: skip
 
 
 # ---- the second phase, the grid, lengths, ingredients
 
 
-def _decay(measure: str, **bounds: tuple[Real, Real]) -> Checks:
+def _decay(table: pd.DataFrame, measure: str, bounds: dict[str, tuple[Real, Real]]) -> Iterator[Check]:
     """Checks that each recipe's change of a measure, from the transition to the end, lies within bounds."""
-
-    def checks(table: pd.DataFrame) -> Iterator[Check]:
-        lost = curricula.decay(table, measure).set_index("recipe")
-        for name, (low, high) in bounds.items():
-            yield within(name, tables.interval(lost.loc[name], "difference"), low, high)
-
-    return checks
+    lost = curricula.decay(table, measure).set_index("recipe")
+    for name, (low, high) in bounds.items():
+        yield within(name, tables.interval(lost.loc[name], "difference"), low, high)
 
 
 def _copy_fades(table: pd.DataFrame) -> Iterator[Check]:
@@ -75,7 +65,7 @@ def _copy_fades(table: pd.DataFrame) -> Iterator[Check]:
 
 
 def _long_rows(table: pd.DataFrame) -> Iterator[Check]:
-    yield from _decay("recall_4096", **{LONG_ROWS: (-0.06, 0.06)})(table)
+    yield from _decay(table, "recall_4096", {LONG_ROWS: (-0.06, 0.06)})
     loss = tables.difference(curricula.outcomes(table, FAR, near=64), "local_loss", WARM, LONG_ROWS, by="recipe")
     yield within("local loss", loss, -0.01, 0.01, ".3f")
 
@@ -111,7 +101,7 @@ def _ingredients(table: pd.DataFrame) -> Iterator[Check]:
 
 AFTERMATH = (
     Claim("Does a long second phase undo the short and dense start?", "yes",
-          _decay("recall_4096", **{WARM: (-1, -0.5)}), "recall at 4K"),
+          lambda t: _decay(t, "recall_4096", {WARM: (-1, -0.5)}), "recall at 4K"),
     Claim("And self-copy?", "not shown: little recall was left at the transition", _copy_fades, "recall at 4K"),
     Claim("Does a third of long rows keep it, at the same local loss?", "yes", _long_rows, "recall at 4K"),
 )  # fmt: skip
@@ -143,10 +133,11 @@ def _unlearnt(table: pd.DataFrame) -> Iterator[Check]:
 
 LONG = ("a tenth of long rows", "a third of long rows", "after long rows: a third of long rows")
 KEPT = dict.fromkeys((*LONG, "narrow window, short rows"), (-0.05, 0.06))
+LOST = dict.fromkeys(("short rows", "after long rows: short rows"), (-1, 0))
 FINE_TUNING = (
     Claim("Does fine-tuning on short rows harm recall at 16K?", "yes",
-          _decay("recall_16384", **dict.fromkeys(("short rows", "after long rows: short rows"), (-1, 0)))),
-    Claim("Do long rows, or a narrow window, prevent it?", "yes", _decay("recall_16384", **KEPT)),
+          lambda t: _decay(t, "recall_16384", LOST)),
+    Claim("Do long rows, or a narrow window, prevent it?", "yes", lambda t: _decay(t, "recall_16384", KEPT)),
     Claim("Would one see it on the short rows?", "no", _short_rows_near, "the local loss is the same, too"),
     Claim("Do rows without needles unlearn the task?", "yes, near and far", _unlearnt),
 )  # fmt: skip
@@ -175,7 +166,8 @@ def _balance(table: pd.DataFrame) -> Iterator[Check]:
 
 STEERED = (
     Claim("Does a window that follows the model do as well as the best plan?",
-          "in recall; no lower local loss is shown", _less(WARM, FOLLOWS, (above, -0.05), (includes_zero,))),
+          "in recall; no lower local loss is shown",
+          lambda t: _less(t, WARM, FOLLOWS, (above, -0.05), (includes_zero,))),
     Claim("Do the monitors help?", "in the one seed in which they sound", _monitors),
 )  # fmt: skip
 STEERED_LENGTHS = (
@@ -191,18 +183,13 @@ BALANCE = (Claim("Does reasoning by need beat a fixed share?", "not shown", _bal
 # ---- needles far away
 
 
-def _reached(task: str, lowest: dict[int, Real]) -> Checks:
+def _reached(table: pd.DataFrame, task: str, lowest: dict[int, Real]) -> Iterator[Check]:
     """Checks that the whole readers answer at least so much of a task at these lengths, in both haystacks."""
-
-    def checks(table: pd.DataFrame) -> Iterator[Check]:
-        rows = recall.recall_table(table)
-        rows = rows[(rows["reader"] == "whole training") & (rows["task"] == task)]
-        for length, level in lowest.items():
-            here = rows[rows["length"] == length]
-            said = f"{' and '.join(f'{share:.3f}' for share in here['exact'])} at {length:,}"
-            yield Check(here["exact"].min() >= level, said, int(here["seeds"].min()))
-
-    return checks
+    rows = recall.recall_table(table).query("reader == 'whole training' and task == @task")
+    for length, level in lowest.items():
+        here = rows[rows["length"] == length]
+        said = f"{' and '.join(f'{share:.3f}' for share in here['exact'])} at {length:,}"
+        yield Check(here["exact"].min() >= level, said, int(here["seeds"].min()))
 
 
 def _growing(table: pd.DataFrame) -> Iterator[Check]:
@@ -232,8 +219,9 @@ def _foretold(table: pd.DataFrame) -> Iterator[Check]:
 
 LONG_INPUTS = (
     Claim("Is one needle found in a million tokens, and in sixteen million?", "yes, in noise and in text",
-          _reached("one needle", {MILLION: 0.99, SIXTEEN: 0.95})),
-    Claim("Are two of six needles told apart at 64K?", "yes", _reached("six needles, two asked", {65_536: 0.85})),
+          lambda t: _reached(t, "one needle", {MILLION: 0.99, SIXTEEN: 0.95})),
+    Claim("Are two of six needles told apart at 64K?", "yes",
+          lambda t: _reached(t, "six needles, two asked", {65_536: 0.85})),
     Claim("Do distractors that grow with the input cost recall?", "in noise; in text it is not shown", _growing,
           "a million tokens less 4K"),
     Claim("Are sixteen million tokens read in minutes and kept in 4 GB?", "yes", _cost, repeated=True),

@@ -109,15 +109,13 @@ def pairs_figure(window: int = 512) -> go.Figure:
     axis = Axis("pairs", "query-key pairs (log scale)", "log", (1e3, 1e12))
     panel = Panel(rows=rows.assign(seed=0, store="own"), x=BY_LENGTH, y=axis, by="name",
                   colours={f"window {window}": WINDOW})  # fmt: skip
-    return draw(
-        Chart(
-            panels=[panel],
-            title=f"At a million tokens window {window} looks at {full[-1] / banded[-1]:,.0f} times fewer pairs",
-            drawn_from="counted, not measured",
-            caption="Query-key pairs by input length. Full attention rises with slope 2; a window follows it up "
-            "to its width and then rises with slope 1.",
-        )
-    )
+    return draw(Chart(
+        panels=[panel],
+        title=f"At a million tokens window {window} looks at {full[-1] / banded[-1]:,.0f} times fewer pairs",
+        drawn_from="counted, not measured",
+        caption="Query-key pairs by input length. Full attention rises with slope 2; a window follows it up "
+        "to its width and then rises with slope 1.",
+    ))  # fmt: skip
 
 
 def pairs_explorer() -> Explorer:

@@ -6,15 +6,15 @@ warns when retrieval fades, and can act: hold the windows where they were, or dr
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
 
 from lablib.data.batch import Batch
-from lablib.longcontext.rows import Rows, at_length
-from lablib.longcontext.seesaw import answer_questions, path_gradients
+from lablib.longcontext.curriculum import Rows, at_length
+from lablib.longcontext.seesaw import answer_questions, hooked, path_gradients
 from lablib.longcontext.stages import ASKED, KINDS
 from lablib.nn.attention import Attention
 from lablib.nn.hsa import SparseAttention
@@ -55,10 +55,7 @@ def watch_shares(model: LanguageModel) -> Iterator[list[float]]:
         found = [(hsa / (hsa + swa)).mean() for hsa, swa in pairs]
         shares.append(float(torch.stack(found).mean()) if found else math.nan)
 
-    with ExitStack() as hooks:
-        hooks.enter_context(model.register_forward_hook(finish))
-        for part in [parts[kind] for parts in layers for kind in (SparseAttention, Attention)]:
-            hooks.enter_context(part.register_forward_hook(keep))
+    with hooked(model, LanguageModel, finish), hooked(model, SparseAttention, keep), hooked(model, Attention, keep):
         yield shares
 
 
@@ -135,7 +132,7 @@ class SeesawMonitor(Hook):
         """Exact recall of new questions at a length."""
         data = at_length(self.rows.data, max(self.rows.lengths))
         generator = Generator().manual_seed(self.seed + length)
-        hits = answer_questions(model, data, length, self.questions, generator, self.rows.text)["hit"]
+        hits = answer_questions(model, data, length, self.questions, generator)["hit"]
         return sum(hits) / len(hits)
 
 

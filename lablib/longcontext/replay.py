@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from lablib.longcontext.figures.start import EXACT, LENGTH, SHARE
+from lablib.longcontext.figures.start import EXACT, LENGTH, SHARE, STEP
 from lablib.longcontext.stages import Curriculum, Stage
 from lablib.viz.chart import Axis, Chart, Panel, draw
 from lablib.viz.style import BLUE, CRIMSON, GREEN, PINK, RETRIEVAL, VERMILLION
@@ -14,29 +14,30 @@ from lablib.viz.widgets import Explorer
 
 STEPS = 100  # of a drawn schedule
 CHUNK = 8
-CURVES = ("window", "top_k", "row_length")
-LENGTHS = {"64": ((64,),) * 4, "64 to 512": ((64,), (128,), (256,), (512,)), "512": ((512,),) * 4}
+PLACES = 20  # at which two schedules are compared
+CURVES = {"window": "window", "top_k": "top-k", "row_length": "row length"}
+LENGTHS = {"64": (64, 64, 64, 64), "64 to 512": (64, 128, 256, 512), "512": (512, 512, 512, 512)}
 
 
 def drawn(warm_up: int, first_window: int, first_top_k: str, window: int, rows: str) -> Curriculum:
     """A warm-up over `warm_up` percent of the steps, then `window` with top-k 4; `rows` names their lengths."""
-    first = None if first_top_k == "dense" else int(first_top_k)
-    lengths = LENGTHS[rows]
-    edges = sorted({0, warm_up * STEPS // 100, *(STEPS * i // 4 for i in range(1, 4)), STEPS})
+    warm = {"window": first_window, "top_k": None if first_top_k == "dense" else int(first_top_k)}
+    then, turn = {"window": window, "top_k": 4}, warm_up * STEPS // 100
+    edges = sorted({0, turn, *(STEPS * i // 4 for i in range(1, 4)), STEPS})
     stages = []
     for start, stop in pairwise(edges):
-        warm = start < warm_up * STEPS // 100
-        reads = {"window": first_window, "top_k": first} if warm else {"window": window, "top_k": 4}
-        stages.append(Stage(start=start, stop=stop, lengths=lengths[4 * start // STEPS], shrinks=True, **reads))
+        lengths, reads = (LENGTHS[rows][4 * start // STEPS],), warm if start < turn else then
+        stages.append(Stage(start=start, stop=stop, lengths=lengths, shrinks=True, **reads))
     return Curriculum(stages=tuple(stages))
 
 
 def curves_of(curriculum: Curriculum) -> np.ndarray:
     """(3, 20): log2 of window, top-k and row length at twenty places of the training."""
-    steps = [int(step) for step in np.linspace(0, curriculum.steps - 1, 20)]
-    lengths = [max(curriculum.at_step(step).lengths) for step in steps]
-    windows = [curriculum.window_at(step) for step in steps]
-    return np.log2([windows, [curriculum.top_k_at(step, CHUNK) for step in steps], lengths])
+    steps = [int(step) for step in np.linspace(0, curriculum.steps - 1, PLACES)]
+    reads = [
+        (curriculum.window_at(n), curriculum.top_k_at(n, CHUNK), max(curriculum.at_step(n).lengths)) for n in steps
+    ]
+    return np.log2(reads).T
 
 
 def recorded_curves(table: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -44,7 +45,7 @@ def recorded_curves(table: pd.DataFrame) -> dict[str, np.ndarray]:
     found = {}
     for name, run in table[table["phase"] == "train"].groupby("recipe", sort=False):
         run = run[run["seed"] == run["seed"].min()].drop_duplicates("step").sort_values("step")
-        at = np.linspace(0, run["step"].max(), 20)
+        at = np.linspace(0, run["step"].max(), PLACES)
         nearest = np.abs(run["step"].to_numpy()[None, :] - at[:, None]).argmin(axis=1)
         found[str(name)] = np.log2(run[list(CURVES)].to_numpy()[nearest].T)
     return found
@@ -66,44 +67,38 @@ def schedule_explorer(table: pd.DataFrame) -> Explorer:
         skill = f"local loss {local[name]:.2f} nats" if name in local else "trained on needles alone"
         return schedule_figure(wanted, known[name], name, tests[tests["recipe"] == name], skill)
 
-    sliders = {
-        "warm_up": [0, 10, 20, 40, 60],
-        "first_window": [8, 16, 32, 64],
-        "first_top_k": ["dense", "4"],
-        "window": [8, 16, 32, 64],
-        "rows": list(LENGTHS),
-    }
-    start = {"warm_up": 40, "first_window": 8, "first_top_k": "dense", "window": 64, "rows": "64"}
-    return Explorer(draw_schedule, sliders, start=start)
+    windows = [8, 16, 32, 64]
+    sliders = {"warm_up": [0, 10, 20, 40, 60], "first_window": windows, "first_top_k": ["dense", "4"]}
+    sliders |= {"window": windows, "rows": list(LENGTHS)}
+    return Explorer(draw_schedule, sliders, start={"warm_up": 40, "window": 64})
 
 
 def schedule_figure(wanted: np.ndarray, nearest: np.ndarray, name: str, tests: pd.DataFrame, skill: str) -> go.Figure:
     """Left: the drawn schedule and the nearest recorded one. Right: recall of that one by length."""
-    share, parts = np.linspace(0, 100, wanted.shape[1]), []
-    for curves, kind in ((wanted, "drawn"), (nearest, "recorded")):
-        for curve, values in zip(("window", "top-k", "row length"), curves, strict=True):
-            parts.append(pd.DataFrame({"share": share, "size": 2**values, "line": f"{curve}, {kind}", "seed": 0}))
-    lines = pd.concat(parts).assign(store=tests["store"].iloc[0])
+    share, both = np.linspace(0, 100, PLACES), {"drawn": wanted, "recorded": nearest}
+    lines = pd.concat(
+        pd.DataFrame({"share": share, "size": 2**values, "line": f"{curve}, {kind}"})
+        for kind, curves in both.items()
+        for curve, values in zip(CURVES.values(), curves, strict=True)
+    ).assign(seed=0, store=tests["store"].iloc[0])
     names = list(lines["line"].unique())
     sizes = Axis("size", "tokens, or chunks (log scale)", "log", (3, 700), ticks=tuple(2**i for i in range(2, 10)))
     far = tests[tests["length"] == tests["length"].max()]
-    return draw(
-        Chart(
-            panels=[
-                Panel(rows=lines, x=Axis("share", "% of the training"), y=sizes, by="line", faint=names[3:],
-                      colours=dict(zip(names, (BLUE, VERMILLION, GREEN) * 2, strict=True)), title="the schedules"),
-                Panel(rows=tests.assign(line="recall"), x=LENGTH, y=EXACT, by="line", colours={"recall": PINK},
-                      title="exact recall of the recorded one"),
-            ],
-            widths=[0.55, 0.45],
-            lines=4,
-            title=f"Nearest: {name}",
-            drawn_from=f"recorded: {far['exact'].mean():.2f} at {int(far['length'].iloc[0]):,} tokens, {skill}; bars: "
-            f"95 % t interval over {far['seed'].nunique()} seeds, of fewer than five the range",
-            caption="Left: window, top-k and row length of the drawn schedule, and faint those of the "
-            "nearest recorded run. Right: the recall of that run by input length.",
-        )
-    )  # fmt: skip
+    return draw(Chart(
+        panels=[
+            Panel(rows=lines, x=Axis("share", "% of the training"), y=sizes, by="line", faint=names[3:],
+                  colours=dict(zip(names, (BLUE, VERMILLION, GREEN) * 2, strict=True)), title="the schedules"),
+            Panel(rows=tests.assign(line="recall"), x=LENGTH, y=EXACT, by="line", colours={"recall": PINK},
+                  title="exact recall of the recorded one"),
+        ],
+        widths=[0.55, 0.45],
+        lines=4,
+        title=f"Nearest: {name}",
+        drawn_from=f"recorded: {far['exact'].mean():.2f} at {int(far['length'].iloc[0]):,} tokens, {skill}; bars: "
+        f"95 % t interval over {far['seed'].nunique()} seeds, of fewer than five the range",
+        caption="Left: window, top-k and row length of the drawn schedule, and faint those of the "
+        "nearest recorded run. Right: the recall of that run by input length.",
+    ))  # fmt: skip
 
 
 def replay_explorer(table: pd.DataFrame) -> Explorer:
@@ -121,29 +116,22 @@ def replay_explorer(table: pd.DataFrame) -> Explorer:
 
 def replay_figure(rows: pd.DataFrame, recipe: str, last: int) -> go.Figure:
     """HSA's shares of attention and gradient, and recall near and far, by step."""
-    near, far = (int(text) for text in str(rows["probe_lengths"].iloc[0]).split()[:2])
+    lengths = [int(text) for text in str(rows["probe_lengths"].iloc[0]).split()[:2]]
     shares = {"global_share": "of the attention", "global_grad": "of the gradient"}
-    recalls = {f"recall_{length}": f"at {length:,} tokens" for length in (near, far)}
-    step, end = (
-        Axis("step", "training step", range=(-0.03 * last, 1.03 * last)),
-        rows[rows["step"] == rows["step"].max()],
-    )
-    panels = []
-    for names, colours, title in (
-        (shares, (RETRIEVAL, CRIMSON), "HSA's share"),
-        (recalls, (BLUE, GREEN), "exact recall"),
-    ):
-        lines = rows[["step", "seed", "store", *names]].rename(columns=names)
-        lines = lines.melt(["step", "seed", "store"], list(names.values()), "line", "share")
-        panels.append(Panel(rows=lines, x=step, y=Axis("share", range=SHARE), by="line", title=title,
-                            colours=dict(zip(names.values(), colours, strict=True))))  # fmt: skip
-    return draw(
-        Chart(
-            panels=panels,
-            lines=4,
-            title=recipe,
-            source=f"step {int(end['step'].iloc[0])}: window {end['window'].mean():.0f}",
-            caption="A recorded training until the chosen step. Left: how much of attention and gradient goes to HSA. "
-            "Right: recall near and far.",
-        )
-    )
+    recalls = {f"recall_{length}": f"at {length:,} tokens" for length in lengths}
+    end = rows[rows["step"] == rows["step"].max()]
+
+    def panel(title: str, names: dict[str, str], *colours: str) -> Panel:
+        lines = rows.rename(columns=names).melt(["step", "seed", "store"], list(names.values()), "line", "share")
+        step = STEP._replace(range=(-0.03 * last, 1.03 * last))
+        return Panel(rows=lines, x=step, y=Axis("share", range=SHARE), by="line", title=title,
+                     colours=dict(zip(names.values(), colours, strict=True)))  # fmt: skip
+
+    return draw(Chart(
+        panels=[panel("HSA's share", shares, RETRIEVAL, CRIMSON), panel("exact recall", recalls, BLUE, GREEN)],
+        lines=4,
+        title=recipe,
+        source=f"step {int(end['step'].iloc[0])}: window {end['window'].mean():.0f}",
+        caption="A recorded training until the chosen step. Left: how much of attention and gradient goes to HSA. "
+        "Right: recall near and far.",
+    ))  # fmt: skip

@@ -146,14 +146,9 @@ class Curriculum(Config):
         number, stage = self.number_at(step), self.at_step(step)
         if number == 0 or step - stage.start >= stage.transition_steps:
             return value(stage)
-        before = value(self.stages[number - 1])
-        return round(before + transition_share(stage, step) * (value(stage) - before))
-
-
-def transition_share(stage: Stage, step: int) -> float:
-    """How far `step` is over the transition at the beginning of a stage, in [0, 1]."""
-    done = min(1.0, (step - stage.start + 1) / (stage.transition_steps + 1))
-    return 0.5 * (1 - math.cos(math.pi * done)) if stage.transition == "cosine" else done
+        before, done = value(self.stages[number - 1]), (step - stage.start + 1) / (stage.transition_steps + 1)
+        share = 0.5 * (1 - math.cos(math.pi * done)) if stage.transition == "cosine" else done
+        return round(before + share * (value(stage) - before))
 
 
 def _transition_faults(name: str, before: Stage, after: Stage) -> Iterator[tuple[bool, str]]:

@@ -66,11 +66,6 @@ def rank_correlations(table: pd.DataFrame, length: int, measure: str = "exact") 
     return wide.apply(lambda recalls: rank_correlation(wide.columns, recalls), axis=1)
 
 
-def in_domain(table: pd.DataFrame, variant: str) -> pd.DataFrame:
-    """Held-out loss at the training length by window, a row a seed."""
-    return by_length(table, variant, "heldout")
-
-
 def gradient_mass(table: pd.DataFrame, variant: str = PLAIN) -> pd.DataFrame:
     """By arm, the gradient norms summed over the logged steps, and the step at which the loss falls below 0.1."""
     rows, arm = by_length(table, variant, "train"), ["model.window", "seed"]

@@ -18,12 +18,11 @@ from lablib.core.config import Config
 from lablib.core.seeds import generator, seed_of
 from lablib.core.weights_cache import weights_place
 from lablib.data.retrieval import RetrievalConfig
-from lablib.longcontext.ablation import windows_cut, without_retrieval
+from lablib.longcontext.ablation import each_alone, reading
 from lablib.longcontext.adaptive import AdaptiveMix, AdaptiveWindow, LengthBandit, answered
-from lablib.longcontext.curriculum import train_curriculum
+from lablib.longcontext.curriculum import CHAINS, Rows, train_curriculum
 from lablib.longcontext.monitor import SeesawMonitor
 from lablib.longcontext.retrieval_loss import with_retrieval_loss
-from lablib.longcontext.rows import CHAINS, Rows
 from lablib.longcontext.seesaw import ask, exact_and_chunks
 from lablib.longcontext.stages import KINDS, Curriculum, Mix, Stage
 from lablib.nn.model import LanguageModel
@@ -80,29 +79,29 @@ class RecipeConfig(Config):
 
     def faults(self) -> Iterator[tuple[bool, str]]:
         vocab, log_every, shortest = self.data.vocab, self.curriculum.log_every, self.data.length
+        rows, tokens = self.rows(), self.curriculum.tokens
         yield self.model.vocab != vocab, f"model.vocab is {self.model.vocab}, but the data has {vocab} token ids"
         logged = f"but a row is logged every {log_every} steps only; set it to a multiple"
         yield self.probe_every % log_every, f"probe_every is {self.probe_every}, {logged}"
         below = f"lengths {self.lengths} and {self.probe_lengths} begin below {shortest} tokens"
         yield min(self.lengths + self.probe_lengths) < shortest, below
+        # a row that cannot be drawn is refused now, not when a late stage begins
         for number, stage in enumerate(self.curriculum.stages):
             for length in stage.lengths:
-                yield from _row_faults(self, f"stages[{number}]", stage, length)
+                uneven = f"stages[{number}].lengths has {length}, which does not divide the {tokens} tokens of a batch"
+                yield tokens % length, f"{uneven}; batches would differ in tokens"
+                try:
+                    rows.needles(length)
+                    if stage.mix.copied:
+                        rows.needles(length // 2)
+                    if stage.mix.reasoning:
+                        rows.needles(length).replace(**CHAINS)
+                except ValueError as error:
+                    raise ValueError(f"stages[{number}] has rows of {length} tokens: {error}") from error
 
-
-def _row_faults(cfg: RecipeConfig, name: str, stage: Stage, length: int) -> Iterator[tuple[bool, str]]:
-    """Every row of every stage can be drawn: refused now, not when a late stage begins."""
-    rows, tokens = Rows(cfg.data, per_token=cfg.per_token), cfg.curriculum.tokens
-    uneven = f"{name}.lengths has {length}, which does not divide the {tokens} tokens of a batch"
-    yield tokens % length, f"{uneven}; batches would differ in tokens"
-    try:
-        rows.needles(length)
-        if stage.mix.copied:
-            rows.needles(length // 2)
-        if stage.mix.reasoning:
-            rows.needles(length).replace(**CHAINS)
-    except ValueError as error:
-        raise ValueError(f"{name} has rows of {length} tokens: {error}") from error
+    def rows(self) -> Rows:
+        """What draws the rows of the training."""
+        return Rows(self.data, per_token=self.per_token)
 
 
 def stages_to(total: int, *parts: tuple[float, dict[str, Any]]) -> tuple[Stage, ...]:
@@ -118,16 +117,12 @@ def curriculum_at(scale: str, total: int, *parts: tuple[float, dict[str, Any]], 
     """The curriculum of a recipe: `total` steps at full and lab scale, a handful at smoke scale."""
     if scale != "smoke":
         return Curriculum(stages=stages_to(total, *parts), **fields)
-    brief = tuple((share, {**part, **_brief(**part)}) for share, part in parts)
-    longest = max(max(part["lengths"]) for _, part in brief)
+    brief = []
+    for share, part in parts:
+        lengths = tuple(min(length, 128) for length in part.get("lengths", (64,)))
+        brief.append((share, part | {"lengths": lengths, "transition_steps": min(part.get("transition_steps", 0), 2)}))
     schedule = fields.get("schedule", ScheduleConfig()).replace(warmup=2)
-    quick = {"tokens": max(256, longest), "log_every": 2, "schedule": schedule}
-    return Curriculum(stages=stages_to(16, *brief), **{**fields, **quick})
-
-
-def _brief(transition_steps: int = 0, lengths: tuple[int, ...] = (64,), **_: Any) -> dict[str, Any]:
-    """A part of a recipe for the few steps of the smoke scale."""
-    return {"transition_steps": min(transition_steps, 2), "lengths": tuple(min(length, 128) for length in lengths)}
+    return Curriculum(stages=stages_to(16, *brief), **fields | {"tokens": 256, "log_every": 2, "schedule": schedule})
 
 
 def train_and_ask(cfg: RecipeConfig) -> pd.DataFrame:
@@ -135,7 +130,7 @@ def train_and_ask(cfg: RecipeConfig) -> pd.DataFrame:
 
     A run whose loss is no longer finite is a result, not an error: its rows say `diverged` 1 and hold no answers.
     """
-    model, rows = LanguageModel(cfg.model, generator("weights", cfg.seed)), Rows(cfg.data, per_token=cfg.per_token)
+    model, rows = LanguageModel(cfg.model, generator("weights", cfg.seed)), cfg.rows()
     place = weights_place("longcontext/recipe", TRAINING, cfg.replace(lengths=(64,), haystacks=1, questions=1).digest())
     steers, objective = steering(cfg, rows), with_retrieval_loss(cfg.retrieval_loss)
     more = {"hooks": steers, "checkpoint": place, "objective": objective}
@@ -171,30 +166,22 @@ def ask_everything(model: LanguageModel, cfg: RecipeConfig) -> pd.DataFrame:
     """Held-out rows of every training length, and questions at every length, by the chunks that may be read."""
     trained = sorted({length for stage in cfg.curriculum.stages for length in stage.lengths})
     rows: list[dict[str, Any]] = [{"phase": "heldout", "length": n, **answered_near(model, cfg, n)} for n in trained]
-    window, own = model.window, model.top_k
-    for top_k in cfg.ask_top_k or (own,):
-        model.set_reading(window, top_k)
+    for top_k in cfg.ask_top_k or (model.top_k,):
         asked = {"phase": "test", "asked_top_k": top_k}
-        rows += [{**asked, "length": length, **answered_far(model, cfg, length)} for length in cfg.lengths]
-    model.set_reading(window, own)
+        with reading(model, model.window, top_k):
+            rows += [{**asked, "length": length, **answered_far(model, cfg, length)} for length in cfg.lengths]
     return pd.DataFrame(rows)
 
 
 @torch.no_grad()
 def answered_near(model: LanguageModel, cfg: RecipeConfig, length: int) -> dict[str, float]:
-    """At a training length: loss of the next token on plain rows; accuracy of answers, also of each circuit alone.
-
-    `window_alone` is the model without retrieval, `hsa_alone` with its windows cut to one chunk.
-    """
-    random, rows, found = generator("held out", cfg.seed), Rows(cfg.data, per_token=cfg.per_token), []
+    """At a training length: loss of the next token on plain rows; accuracy of answers, also of each circuit alone."""
+    random, rows, found = generator("held out", cfg.seed), cfg.rows(), []
     for _ in range(2 * cfg.haystacks):
         plain = rows.source("plain", length)(max(1, 2048 // length), random)
         row = {"local_loss": float(cross_entropy(model(plain.tokens), plain.targets, plain.weight))}
         asked = rows.source("retrieval", length)(32, random)
-        with without_retrieval(model):
-            row["window_alone"] = answered(model, asked)
-        with windows_cut(model, model.cfg.chunk):
-            row["hsa_alone"] = answered(model, asked)
+        row |= each_alone(model, lambda asked=asked: answered(model, asked))
         row["accuracy"] = answered(model, asked)
         if asks_chains(cfg):
             row["accuracy_reasoning"] = answered(model, rows.source("chains", length)(32, random))
@@ -225,7 +212,7 @@ def train_answers(cfg: RecipeConfig) -> float:
     """Questions in the training as the stages draw them; NaN where something else decides what is drawn."""
     if cfg.steering in ("mix", "bandit", "monitor raises"):
         return math.nan
-    rows, total = Rows(cfg.data, per_token=cfg.per_token), 0.0
+    rows, total = cfg.rows(), 0.0
     for stage in cfg.curriculum.stages:
         shares = dict(zip(KINDS, np.array(stage.mix.weights) / sum(stage.mix.weights), strict=True))
         for length, weight in zip(stage.lengths, np.array(stage.weights) / sum(stage.weights), strict=True):
@@ -237,10 +224,9 @@ def train_answers(cfg: RecipeConfig) -> float:
 @torch.no_grad()
 def train_flops(model: LanguageModel, cfg: RecipeConfig, table: pd.DataFrame) -> float:
     """FLOPs of the training, counted at the window, top-k and length of each logged step; backward twice forward."""
-    before, total = (model.window, model.top_k), 0.0
+    total = 0.0
     for (window, top_k, length), number in table.groupby(["window", "top_k", "row_length"]).size().items():
-        model.set_reading(int(window), int(top_k))
-        flops = forward_flops(model, cfg.curriculum.tokens // int(length), int(length))
+        with reading(model, int(window), int(top_k)):
+            flops = forward_flops(model, cfg.curriculum.tokens // int(length), int(length))
         total += 3 * number / len(table) * cfg.curriculum.steps * flops
-    model.set_reading(*before)
     return total

@@ -8,7 +8,7 @@ from torch import Generator
 
 from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.adaptive import AdaptiveMix, AdaptiveWindow, LengthBandit
-from lablib.longcontext.rows import Rows
+from lablib.longcontext.curriculum import Rows
 from lablib.longcontext.stages import KINDS
 from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig

@@ -7,9 +7,8 @@ from planted import cases, few_seeds, level, shifted, swapped
 from lablib.core.claims import NOT_SHOWN
 from lablib.longcontext import curricula_claims as claims
 from lablib.longcontext.experiments.finetuning import finetuning
-from lablib.longcontext.experiments.forecast import forecast
 from lablib.longcontext.experiments.lengths import ingredients, lengths
-from lablib.longcontext.experiments.long_range import long_range
+from lablib.longcontext.experiments.long_range import forecast, long_range
 from lablib.longcontext.experiments.steered import balance, steered
 from lablib.longcontext.experiments.warmup import RECIPES, aftermath, schedules, warmup
 

@@ -8,10 +8,9 @@ from torch import Generator
 
 from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.adaptive import AdaptiveMix, AdaptiveWindow, LengthBandit
-from lablib.longcontext.curriculum import train_curriculum
+from lablib.longcontext.curriculum import Rows, train_curriculum
 from lablib.longcontext.monitor import SeesawMonitor
 from lablib.longcontext.retrieval_loss import with_retrieval_loss
-from lablib.longcontext.rows import Rows
 from lablib.longcontext.stages import KINDS, Curriculum, Mix, Stage
 from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig

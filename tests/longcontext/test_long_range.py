@@ -11,8 +11,14 @@ from lablib.data.questions import draw_questions
 from lablib.longcontext import long_range as method
 from lablib.longcontext.experiments import long_range as experiment
 from lablib.longcontext.experiments import reader as readers
-from lablib.longcontext.experiments.forecast import LENGTHS, forecast, forecast_arms
-from lablib.longcontext.experiments.long_range import LongRangeConfig, long_range, long_range_arms
+from lablib.longcontext.experiments.long_range import (
+    LENGTHS,
+    LongRangeConfig,
+    forecast,
+    forecast_arms,
+    long_range,
+    long_range_arms,
+)
 from lablib.longcontext.experiments.reader import DATA, ReaderConfig, reader, reader_arms, reader_of
 from lablib.longcontext.long_range import (
     Answers,

@@ -8,8 +8,8 @@ from torch import Generator
 
 from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.ablation import without_retrieval
+from lablib.longcontext.curriculum import Rows
 from lablib.longcontext.monitor import SeesawMonitor, faded, raised, watch_shares
-from lablib.longcontext.rows import Rows
 from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig
 

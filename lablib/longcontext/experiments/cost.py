@@ -7,6 +7,7 @@ import pandas as pd
 
 from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
+from lablib.core.measure import in_fresh_process
 from lablib.longcontext.cost import Work, measure_cost
 
 
@@ -36,4 +37,6 @@ def cost_arms(scale: str) -> list[CostConfig]:
 @experiment("longcontext/cost", version=1, arms=cost_arms)
 def cost(cfg: CostConfig) -> pd.DataFrame:
     """CPU seconds and memory of one forward pass, measured in a process of its own."""
-    return pd.DataFrame([measure_cost(cfg.work, cfg.length, cfg.window, cfg.seed, isolated=cfg.isolated)])
+    arguments = (cfg.work, cfg.length, cfg.window, cfg.seed)
+    found = in_fresh_process(measure_cost, *arguments) if cfg.isolated else measure_cost(*arguments)
+    return pd.DataFrame([found])

@@ -13,14 +13,12 @@ import pandas as pd
 
 from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
-from lablib.core.seeds import generator, seed_of
+from lablib.core.seeds import generator
 from lablib.core.weights_cache import weights_place
-from lablib.longcontext.curriculum import train_curriculum
+from lablib.longcontext.curriculum import Rows, train_curriculum
 from lablib.longcontext.experiments.warmup import NARROW, RECIPES, SHORT_DENSE, STEPS, WARM, WIDE
-from lablib.longcontext.monitor import SeesawMonitor
-from lablib.longcontext.rows import Rows
 from lablib.longcontext.stages import Curriculum, Mix
-from lablib.longcontext.train_and_evaluate import RecipeConfig, curriculum_at, measured
+from lablib.longcontext.train_and_evaluate import RecipeConfig, curriculum_at, measured, steering
 from lablib.nn.model import LanguageModel
 
 TRAINING = 1  # version of the training here: raise it when the trained weights change
@@ -68,8 +66,7 @@ def finetuning(cfg: FinetuningConfig) -> pd.DataFrame:
     digest = cfg.model.digest(cfg.seed, cfg.data.digest(), cfg.base.digest())
     place = weights_place("longcontext/finetuning", TRAINING, digest)
     train_curriculum(model, cfg.base, rows, generator("training", cfg.seed), checkpoint=place)
-    seed = seed_of("probe", cfg.seed)
-    monitor = SeesawMonitor(rows, cfg.probe_lengths, cfg.probe_every, seed, questions=cfg.probe_questions)
+    (monitor,) = steering(cfg, rows)
     before: dict[str, float | str] = {"phase": "before", "step": 0}
     monitor.at_eval(cfg.probe_every - 1, model, before)
     table = train_curriculum(model, cfg.curriculum, rows, generator("fine-tuning", cfg.seed), hooks=[monitor])

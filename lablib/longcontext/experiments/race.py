@@ -6,7 +6,6 @@ the wide model only lacked budget, its retrieval must come. If its windows have 
 come, unless the windows are cut for the second part.
 """
 
-import contextlib
 import functools
 from dataclasses import dataclass
 from typing import ClassVar
@@ -61,12 +60,12 @@ def race(cfg: RaceConfig) -> pd.DataFrame:
     """A row a logged step, counted through both parts (`part` 1 and 2), with the circuits where they were asked."""
     model = LanguageModel(cfg.model, generator("weights", cfg.seed))
     draw, tables, done, flops = functools.partial(draw_rows, cfg, "train"), [], 0, 0
-    for part, (train, every) in enumerate([(cfg.train, cfg.every), (cfg.more, 4 * cfg.every)], start=1):
-        seed = seed_of("questions", cfg.seed)
+    first = (cfg.train, cfg.every, "training", model.window)
+    second = (cfg.more, 4 * cfg.every, "second training", cfg.more_window or model.window)
+    for part, (train, every, stream, window) in enumerate((first, second), start=1):
+        seed, random = seed_of("questions", cfg.seed), generator(stream, cfg.seed)
         asks = Circuits(cfg.data, cfg.lengths[-1], every, seed, cfg.haystacks, cfg.questions)
-        random = generator("training" if part == 1 else "second training", cfg.seed)
-        cut = windows_cut(model, cfg.more_window) if part == 2 and cfg.more_window else contextlib.nullcontext()
-        with cut:
+        with windows_cut(model, window):
             table = fit(model, draw, train, random, hooks=[RetrievalProbe(), asks])
             flops += 3 * train.steps * forward_flops(model, train.batch, cfg.data.length)
         tables.append(table.assign(part=part, step=table["step"] + done))

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pandas as pd
 from safetensors.torch import save
@@ -127,25 +127,15 @@ def train_reader(cfg: ReaderConfig) -> tuple[LanguageModel, pd.DataFrame, Path]:
         table = fit(model, draw, train, random, hooks=[RetrievalProbe()], checkpoint=place)
         tables.append(table.assign(part=number, step=table["step"] + done))
         done += train.steps
-    weights = place.with_suffix(".weights.safetensors")
-    save_weights(weights, model, cfg.digest())
-    return model.eval(), pd.concat(tables, ignore_index=True), weights
-
-
-def save_weights(path: Path, model: LanguageModel, run: str) -> None:
-    """A checkpoint without the state of a training: a third of the bytes."""
+    weights = place.with_suffix(".weights.safetensors")  # without the state of the training: a third of the bytes
     tensors = {f"model/{name}": value.contiguous() for name, value in model.state_dict().items()}
-    write_atomically(path, save(tensors, metadata={"json": json.dumps({"format": FORMAT, "run": run})}))
-
-
-def reader_fields(cfg: ReaderConfig) -> dict[str, Any]:
-    """What makes the reader in a configuration of another experiment."""
-    return {field.name: getattr(cfg, field.name) for field in dataclasses.fields(ReaderConfig)}
+    write_atomically(weights, save(tensors, metadata={"json": json.dumps({"format": FORMAT, "run": cfg.digest()})}))
+    return model.eval(), pd.concat(tables, ignore_index=True), weights
 
 
 def reader_of(cfg: ReaderConfig) -> ReaderConfig:
     """The reader that a configuration of another experiment asks."""
-    return ReaderConfig(**reader_fields(cfg))
+    return ReaderConfig(**{field.name: getattr(cfg, field.name) for field in dataclasses.fields(ReaderConfig)})
 
 
 def trained_reader(cfg: ReaderConfig) -> LanguageModel:

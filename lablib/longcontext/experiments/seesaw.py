@@ -70,8 +70,6 @@ def train_seesaw(cfg: SeesawConfig) -> tuple[LanguageModel, pd.DataFrame, Path]:
     model, draw = LanguageModel(cfg.model, generator("weights", cfg.seed)), functools.partial(draw_rows, cfg, "train")
     random, probes = generator("training", cfg.seed), [RetrievalProbe()]
     table = fit(model, draw, cfg.train, random, hooks=probes, checkpoint=place)
-    if table.empty or int(table["step"].iloc[-1]) != cfg.train.steps:
-        raise RuntimeError(f"training of {place.name} ended early")
     return model.eval(), table, place
 
 
@@ -87,7 +85,9 @@ def text_of(cfg: SeesawConfig, split: str = "held-out") -> torch.Tensor | None:
 
 def measured_table(cfg: SeesawConfig, model: LanguageModel, *parts: pd.DataFrame) -> pd.DataFrame:
     """Parts of an arm's table as one, with the budget of the first training and the corpus that was read."""
-    table = pd.concat(parts, ignore_index=True).assign(**spent(model, cfg))
+    rows = cfg.train.steps * cfg.train.batch
+    flops = 3 * cfg.train.steps * forward_flops(model, cfg.train.batch, cfg.data.length)
+    table = pd.concat(parts, ignore_index=True).assign(**budget(model, tokens=rows * cfg.data.length, flops=flops))
     if cfg.data.haystack == "text":
         table.attrs["corpus"] = standard_library("held-out").corpus
     return table
@@ -99,52 +99,39 @@ def seesaw_arms(scale: str) -> list[SeesawConfig]:
     ends = grid(base, model__window=[8, 64], seed=range(2))
     local = base.replace(objective="tokens", data__copy_probability=0.5, lengths=(64,))
     smoke = [*ends, base.replace(model__plan="swa swa"), *grid(local, model__window=[8, 64])]
-    if scale != "full":
-        return ends if scale == "lab" else smoke
-    return [*window_arms(base), *control_arms(base), *local_arms(base), *ablation_arms(base)]
+    return full_arms(base) if scale == "full" else ends if scale == "lab" else smoke
 
 
-def window_arms(base: SeesawConfig) -> list[SeesawConfig]:
-    """Claims a, b and d: windows from one chunk to the whole row; ten seeds at the ends, to a million for one chunk."""
-    return [
-        *grid(base.replace(lengths=MILLION), model__window=[8], seed=range(10)),
-        *grid(base, model__window=[16, 32, 48, 56], seed=range(5)),
-        *grid(base, model__window=[64], seed=range(10)),
-    ]
-
-
-def control_arms(base: SeesawConfig) -> list[SeesawConfig]:
-    """Claim e: no retrieval, full attention, and retrieval whose scores get no gradient or whose read has RoPE."""
+def full_arms(base: SeesawConfig) -> list[SeesawConfig]:
+    """By claim, what the full scale trains."""
     plain = base.replace(lengths=tuple(n for n in base.lengths if n <= 4096))  # the cost grows with the square
-    return [
-        *grid(base, model__plan=["swa swa"], model__window=[8, 64], seed=range(5)),
-        *grid(plain, model__plan=["full full", "full-nope full-nope"], seed=range(5)),
-        *grid(base, model__fusion=["concat"], seed=range(5)),
-        *grid(base, model__hsa_rope=[True], seed=range(5)),
-    ]
-
-
-def local_arms(base: SeesawConfig) -> list[SeesawConfig]:
-    """Claim c: every next token counts; a haystack with a local component, and the real text."""
     local = base.replace(objective="tokens", lengths=(64,), data__copy_probability=0.5, train__steps=1200)
-    kinds = [local, over_text(local.replace(data__copy_probability=0.0))]
-    return [arm for kind in kinds for arm in grid(kind, model__window=[8, 16, 32, 64], seed=range(5))]
+    changes = ({"model__landmark": "mean"}, {"model__fusion": "stick-breaking"}, {"model__bypass": False})
+    changed = [base.replace(**change) for change in (*changes, {"data__num_pairs": 2}, {"data__num_pairs": 6})]
+    ends, five = {"model__window": [8, 64]}, {"seed": range(5)}
+    return [
+        # a, b and d: windows from one chunk to the whole row; ten seeds at the ends, to a million for one chunk
+        *grid(base.replace(lengths=MILLION), model__window=[8], seed=range(10)),
+        *grid(base, model__window=[16, 32, 48, 56], **five),
+        *grid(base, model__window=[64], seed=range(10)),
+        # e: no retrieval, full attention, and retrieval whose scores get no gradient or whose read has RoPE
+        *grid(base, model__plan=["swa swa"], **ends, **five),
+        *grid(plain, model__plan=["full full", "full-nope full-nope"], **five),
+        *grid(base, model__fusion=["concat"], **five),
+        *grid(base, model__hsa_rope=[True], **five),
+        # c: every next token counts; a haystack with a local component, and the real text
+        *grid(local, model__window=[8, 16, 32, 64], **five),
+        *grid(over_text(local.replace(data__copy_probability=0.0)), model__window=[8, 16, 32, 64], **five),
+        # one thing changed at both end windows: five seeds for the initialisation, else three (exploratory)
+        *grid(base.replace(model__retrieval_init="ordinary"), **ends, **five),
+        *(arm for kind in [*changed, over_text(base)] for arm in grid(kind, **ends, seed=range(3))),
+    ]
 
 
 def over_text(base: SeesawConfig) -> SeesawConfig:
     """The same on the bytes of the standard library's sources instead of the synthetic haystack."""
     data = base.data.replace(haystack="text")
     return base.replace(data=data, model__vocab=data.vocab)
-
-
-def ablation_arms(base: SeesawConfig) -> list[SeesawConfig]:
-    """One thing changed at both end windows: five seeds for the initialisation, else three (exploratory)."""
-    changes = ({"model__landmark": "mean"}, {"model__fusion": "stick-breaking"}, {"model__bypass": False})
-    kinds = [base.replace(**change) for change in (*changes, {"data__num_pairs": 2}, {"data__num_pairs": 6})]
-    return [
-        *grid(base.replace(model__retrieval_init="ordinary"), model__window=[8, 64], seed=range(5)),
-        *(arm for kind in [*kinds, over_text(base)] for arm in grid(kind, model__window=[8, 64], seed=range(3))),
-    ]
 
 
 def tuning_arms(scale: str) -> list[SeesawConfig]:
@@ -181,13 +168,6 @@ def train_and_test(cfg: SeesawConfig) -> pd.DataFrame:
 
 
 tuning = experiment("longcontext/tuning", version=1, arms=tuning_arms)(train_and_test)
-
-
-def spent(model: LanguageModel, cfg: SeesawConfig) -> dict[str, float | int]:
-    """The budget columns of the first training of an arm."""
-    rows = cfg.train.steps * cfg.train.batch
-    flops = 3 * cfg.train.steps * forward_flops(model, cfg.train.batch, cfg.data.length)
-    return budget(model, tokens=rows * cfg.data.length, flops=flops)
 
 
 def _test(model: LanguageModel, cfg: SeesawConfig, length: int) -> dict[str, float | str]:

@@ -65,11 +65,19 @@ def tracking_arms(scale: str) -> list[TrackingConfig]:
 
 @experiment("longcontext/tracking", version=1, arms=tracking_arms)
 def tracking(cfg: TrackingConfig) -> pd.DataFrame:
-    """Train one model on the mixture and ask chains: rows with phase "train" by step and "test" by length."""
+    """Train one model on the mixture and ask chains: rows with phase "train" by step and "test" by length.
+
+    `exact` is the recall at a length, `lured` how often the value of the other chain was given instead.
+    """
     model = LanguageModel(cfg.model, generator("weights", cfg.seed))
     training = fit(model, rows_of(cfg), cfg.train, generator("training", cfg.seed), hooks=[RetrievalProbe()])
-    tests = pd.DataFrame([ask_chains(model, cfg, length) for length in cfg.lengths])
-    return measured_table(cfg, model, training.assign(phase="train"), tests)
+    tests = []
+    for length in cfg.lengths:
+        random, chains = generator("questions", cfg.seed), cfg.data.num_pairs
+        found = ask(model, cfg.data, length, cfg.haystacks, cfg.questions, random, num_needles=chains)
+        exact, lured = float(np.mean(found["hit"])), float(np.mean(found["lured"]))
+        tests.append({"phase": "test", "length": length, "exact": exact, "lured": lured})
+    return measured_table(cfg, model, training.assign(phase="train"), pd.DataFrame(tests))
 
 
 def rows_of(cfg: TrackingConfig) -> Mixture:
@@ -77,11 +85,3 @@ def rows_of(cfg: TrackingConfig) -> Mixture:
     needles, shares = cfg.data.replace(task="needle", num_pairs=6), [cfg.restated, cfg.needles]
     draws = [(restated_batch, cfg.data), (training_batch, needles), (training_batch, cfg.data)]
     return Mixture([functools.partial(*draw) for draw in draws], [*shares, 1 - sum(shares)])
-
-
-def ask_chains(model: LanguageModel, cfg: TrackingConfig, length: int) -> dict[str, float | str]:
-    """Exact recall at a length, and how often the value of the other chain was given instead."""
-    random, chains = generator("questions", cfg.seed), cfg.data.num_pairs
-    found = ask(model, cfg.data, length, cfg.haystacks, cfg.questions, random, num_needles=chains)
-    exact, lured = float(np.mean(found["hit"])), float(np.mean(found["lured"]))
-    return {"phase": "test", "length": length, "exact": exact, "lured": lured}

@@ -2,21 +2,16 @@
 
 import pandas as pd
 
-from lablib.longcontext.figures.start import EXACT, LENGTH, STEP, exact_at, questions_asked
+from lablib.longcontext.figures.start import EXACT, LENGTH, STEP, chance, exact_at, questions_asked, recall_chart
 from lablib.longcontext.robustness import TRAINED_ON, both_ends, with_chain_model, with_group, with_training
-from lablib.longcontext.summaries import PLAIN, RETRIEVES, VARIANTS, by_length, gradient_mass, in_domain, with_variant
+from lablib.longcontext.summaries import PLAIN, RETRIEVES, VARIANTS, by_length, gradient_mass
 from lablib.viz.chart import Axis, Chart, Panel, Reference, extremes, facets, figure
 from lablib.viz.style import BLUE, FAMILIES, GREEN, RETRIEVAL, WINDOW, listing, ramp, spell_length
 from lablib.viz.words import stores
 
 CONDITIONS = (
-    "one needle",
-    "no marker",
-    "a gap in the needle",
-    "one distractor",
-    "growing distractors",
-    "needles as in training",
-)
+    "one needle", "no marker", "a gap in the needle", "one distractor", "growing distractors", "needles as in training",
+)  # fmt: skip
 CURVES = {
     "whole": ("whole model", BLUE),
     "window_alone": ("windows alone", WINDOW),
@@ -61,11 +56,10 @@ def seesaw_figure(table: pd.DataFrame, own: pd.DataFrame | None = None) -> Chart
         finding = f"windows {listing(able)} retrieve at {{far}}" + (f", {listing(not_able)} do not" if not_able else "")
     if able and not_able and max(able) < min(not_able):
         finding = f"windows up to {max(able)} retrieve at {{far}}, wider ones do not"
-    chance = Reference(1 / rows["data.num_values"].iloc[0], "chance")
     same = {"y": EXACT, "by": "window", "colours": colours}
     return Chart(
         panels=[
-            Panel(rows=rows, x=LENGTH, own=yours, title="by input length", references=[chance], **same),
+            Panel(rows=rows, x=LENGTH, own=yours, title="by input length", references=chance(rows), **same),
             Panel(rows=at_end, x=PLACE, own=yours_there, title=f"at {far} tokens", **same),
         ],
         widths=[0.6, 0.4],
@@ -85,27 +79,19 @@ def controls_figure(table: pd.DataFrame) -> Chart | None:
     rows = rows[(narrow & rows["variant"].isin(FAMILIES)) | wide]
     if rows.empty:
         return None
-    longest = int(rows["length"].min() if (common := rows.groupby("family")["length"].max().min()) == 0 else common)
+    longest = int(rows.groupby("family")["length"].max().min())
     there = rows[rows["length"] == longest].groupby("family")["exact"].mean().sort_values(ascending=False)
+    best = "; ".join(f"{name} {value:.2f}" for name, value in there.iloc[:2].items())
     names = [name for name in FAMILIES if name in set(rows["family"])]
-    chance = Reference(1 / rows["data.num_values"].iloc[0], "chance")
-    return Chart(
-        panels=[
-            Panel(rows=rows, x=LENGTH, y=EXACT, by="family", names=names, references=[chance],
-                  faint=["SWA only, wide"] if len(names) > 6 else [])
-        ],
-        title=f"Recall at {spell_length(longest)} tokens: "
-        + "; ".join(f"{name} {value:.2f}" for name, value in there.iloc[:2].items()),
-        source=questions_asked(rows),
-    )  # fmt: skip
+    faint = ["SWA only, wide"] if len(names) > 6 else []
+    title = f"Recall at {spell_length(longest)} tokens: {best}"
+    return recall_chart(rows, "family", title, names=names, references=chance(rows), faint=faint)
 
 
 @figure
 def gradient_figure(table: pd.DataFrame) -> Chart | None:
     """Loss and gradient norms on the HSA path by training step: a loss near zero leaves no gradient."""
-    rows = with_variant(table)
-    rows = rows[(rows["phase"] == "train") & (rows["variant"] == PLAIN)]
-    if rows.empty:
+    if (rows := by_length(table, phase="train")).empty:
         return None
     measures = {"loss": "loss (nats)", "hsa_grad": "gradient on the HSA path", "retrieval_grad": "on its projections"}
     learnt = gradient_mass(table).groupby("model.window")["steps_to_learn"].mean()
@@ -141,7 +127,7 @@ def gradient_mass_figure(table: pd.DataFrame) -> Chart | None:
 def local_figure(table: pd.DataFrame) -> Chart | None:
     """Held-out loss by window: what a wide window is better at. Each panel has its own scale."""
     kinds = {"local component, every token": "a local rule", "real text, every token": "real text (bytes)"}
-    found = {title: rows for kind, title in kinds.items() if not (rows := in_domain(table, kind)).empty}
+    found = {title: rows for kind, title in kinds.items() if len(rows := by_length(table, kind, "heldout"))}
     if not found:
         return None
     means = {title: rows.groupby("model.window")["loss"].mean() for title, rows in found.items()}
@@ -195,7 +181,8 @@ def race_figure(table: pd.DataFrame) -> Chart | None:
     if rows.empty:
         return None
     groups = sorted(rows["group"].unique(), key=lambda name: (len(name) > 10, int(name.split()[1].strip(","))))
-    names = {column: name.format(far=spell_length(_longest(rows))) for column, (name, _) in CURVES.items()}
+    far = rows["lengths"].iloc[0].split()[-1]
+    names = {column: name.format(far=spell_length(int(far))) for column, (name, _) in CURVES.items()}
     last = rows[rows["step"] == rows["step"].max()].groupby("group")[["hsa_alone", "window_alone"]].mean()
     found = [f"{group} by {'HSA' if last.loc[group].idxmax() == 'hsa_alone' else 'its windows'}" for group in groups]
     second = Reference(int(rows["train.steps"].iloc[0]), "second part", "x")
@@ -211,10 +198,6 @@ def race_figure(table: pd.DataFrame) -> Chart | None:
     )
 
 
-def _longest(rows: pd.DataFrame) -> int:
-    return int(rows["lengths"].iloc[0].split()[-1])
-
-
 @figure
 def harder_figure(table: pd.DataFrame, length: int = 16_384) -> Chart:
     """Exact recall by what stands in the haystack, narrow against wide window, a panel a kind of training rows."""
@@ -223,11 +206,8 @@ def harder_figure(table: pd.DataFrame, length: int = 16_384) -> Chart:
     rows = with_windows(rows[rows["length"] == length])
     narrow = rows[(rows["model.window"] == rows["model.window"].min()) & (rows["trained_on"] == "one needle")]
     means = narrow.groupby("condition")["exact"].mean()
-    found = [
-        f"{means[name]:.2f} with {name}"
-        for name in ("one needle", "one distractor", "growing distractors")
-        if name in means
-    ]
+    told = [name for name in ("one needle", "one distractor", "growing distractors") if name in means]
+    found = [f"{means[name]:.2f} with {name}" for name in told]
     conditions = tuple(name for name in CONDITIONS if name in set(rows["condition"]))
     return Chart(
         panels=facets(rows, "trained_on", _kinds(rows), "trained on {}", kind="bars", x=exact_at(length),
@@ -246,12 +226,9 @@ def growing_figure(table: pd.DataFrame) -> Chart | None:
     if rows.empty:
         return None
     far = rows[rows["length"] == rows["length"].max()].groupby("trained_on")["exact"].mean()
-    return Chart(
-        panels=[Panel(rows=rows, x=LENGTH, y=EXACT, by="trained_on", names=_kinds(rows),
-                      references=[Reference(1 / rows["data.num_values"].iloc[0], "chance")])],
-        title=f"Among many distractors, training on {far.idxmax()} keeps {far.max():.2f}",
-        source=f"one distractor every {int(rows['tokens_per_distractor'].iloc[0])} tokens, {questions_asked(rows)}",
-    )  # fmt: skip
+    title = f"Among many distractors, training on {far.idxmax()} keeps {far.max():.2f}"
+    source = f"one distractor every {int(rows['tokens_per_distractor'].iloc[0])} tokens, "
+    return recall_chart(rows, "trained_on", title, source=source, names=_kinds(rows), references=chance(rows))
 
 
 def _kinds(rows: pd.DataFrame) -> list[str]:
@@ -266,9 +243,6 @@ def tracking_figure(table: pd.DataFrame) -> Chart | None:
     if rows.empty:
         return None
     chains, far = int(rows["data.num_pairs"].iloc[0]), rows["length"].max()
-    return Chart(
-        panels=[Panel(rows=rows, x=LENGTH, y=EXACT, by="chain_model",
-                      references=[Reference(1 / chains, f"one of the {chains} values in sight")])],
-        title=extremes(rows[rows["length"] == far], "chain_model", "exact", f"Chains at {spell_length(far)} tokens"),
-        source=questions_asked(rows),
-    )  # fmt: skip
+    title = extremes(rows[rows["length"] == far], "chain_model", "exact", f"Chains at {spell_length(far)} tokens")
+    guess = Reference(1 / chains, f"one of the {chains} values in sight")
+    return recall_chart(rows, "chain_model", title, references=[guess])

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from lablib.longcontext.summaries import growth
-from lablib.viz.chart import Axis, Chart, Panel, figure
+from lablib.viz.chart import Axis, Chart, Panel, Reference, figure
 
 SHARE = (-0.04, 1.06)  # the range of an axis of shares
 LENGTH = Axis("length", "input length (tokens, log scale)", "length")
@@ -19,6 +19,17 @@ def exact_at(length: int) -> Axis:
 def questions_asked(rows: pd.DataFrame) -> str:
     """How many questions each arm was asked at a length."""
     return f"{int(rows['haystacks'].iloc[0] * rows['questions'].max())} questions a seed"
+
+
+def chance(rows: pd.DataFrame) -> list[Reference]:
+    """The recall of a guess among all values."""
+    return [Reference(1 / rows["data.num_values"].iloc[0], "chance")]
+
+
+def recall_chart(rows: pd.DataFrame, by: str, title: str, *, source: str = "", **panel) -> Chart:
+    """Exact recall by input length, a line a name in the column `by`; `source` stands before the questions asked."""
+    panels = [Panel(rows=rows, x=LENGTH, y=EXACT, by=by, **panel)]
+    return Chart(panels=panels, title=title, source=source + questions_asked(rows))
 
 
 @figure

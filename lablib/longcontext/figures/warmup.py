@@ -1,11 +1,9 @@
 """The figures of notebook 02: both sides of the seesaw in one plane, what undoes a cure, needles to 64M tokens."""
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from lablib.longcontext.curricula import after_transition, asked_length, outcomes
-from lablib.longcontext.figures.start import EXACT, LENGTH, SHARE, STEP, exact_at, questions_asked
+from lablib.longcontext.figures.start import EXACT, LENGTH, SHARE, STEP, exact_at, questions_asked, recall_chart
 from lablib.longcontext.recall import LAWS, misses, recall_by_length, whole_readers, with_reader
 from lablib.viz.chart import Axis, Chart, Curve, Panel, Reference, extremes, facets, figure, torn
 from lablib.viz.style import BLUE, GREEN, VERMILLION, ramp, spell_length
@@ -75,19 +73,14 @@ def _points(table: pd.DataFrame) -> str:
 def finetuning_figure(table: pd.DataFrame) -> Chart:
     """Exact recall while a trained model goes on at a renewed rate, on rows that its window covers or not."""
     rows = table[table["phase"].isin(["before", "train"])].dropna(subset=["global_share"])
-    near, far = _probes(table)[0], _probes(table)[-1]
-    end = rows[rows["step"] == rows["step"].max()]
-    names = list(rows["recipe"].unique())
-    panels = [
-        Panel(rows=rows.assign(exact=rows[f"recall_{length}"]), x=STEP, y=EXACT, by="recipe",
-              title=f"at {length:,} tokens", faint=names[6:])
-        for length in (near, far)
-    ]  # fmt: skip
+    near, *_, far = _probes(table)
+    end, names = rows[rows["step"] == rows["step"].max()], list(rows["recipe"].unique())
     return Chart(
-        panels=panels,
+        panels=[Panel(rows=rows.assign(exact=rows[f"recall_{length}"]), x=STEP, y=EXACT, by="recipe",
+                      title=f"at {length:,} tokens", faint=names[6:]) for length in (near, far)],
         title=extremes(end, "recipe", f"recall_{far}", f"Fine-tuned, recall at {spell_length(far)}"),
         source=_points(table),
-    )
+    )  # fmt: skip
 
 
 @figure
@@ -125,12 +118,9 @@ def ingredients_figure(table: pd.DataFrame) -> Chart | None:
     several = rows.groupby("recipe")["asked_top_k"].transform("nunique") > 1
     asked = ", asked with top-k " + rows["asked_top_k"].astype(int).astype(str)
     rows = rows.assign(line=rows["recipe"] + asked.where(several, ""))
-    far, names = rows[rows["length"] == rows["length"].max()], rows["line"].unique()
-    return Chart(
-        panels=[Panel(rows=rows, x=LENGTH, y=EXACT, by="line", faint=[n for n in names if n.endswith("16")])],
-        title=extremes(far, "line", "exact", f"Recall at {spell_length(far['length'].iloc[0])}"),
-        source=questions_asked(rows),
-    )
+    far, faint = rows[rows["length"] == rows["length"].max()], [n for n in rows["line"].unique() if n.endswith("16")]
+    title = extremes(far, "line", "exact", f"Recall at {spell_length(far['length'].iloc[0])}")
+    return recall_chart(rows, "line", title, faint=faint)
 
 
 @figure
@@ -231,20 +221,16 @@ def long_range_figure(table: pd.DataFrame) -> Chart | None:
     rows = whole_readers(table)
     if rows.empty:
         return None
-    tasks, haystacks = [task for task in TASKS if task in set(rows["task"])], list(rows["haystack"].unique())
+    haystacks = rows["haystack"].unique()
     low = rows.groupby(["task", "haystack", "length", "depth"])["exact"].mean().min()
     axes = {"x": LENGTH._replace(title="input length (tokens)"), "y": Axis("depth", "depth", "category")}
-    panels = [
-        Panel(rows=mine, kind="heat", by="exact", title=f"{task}, {haystack}", scale=(low, 1.0), **axes)
-        for task in tasks
-        for haystack in haystacks
-        if len(mine := rows[(rows["task"] == task) & (rows["haystack"] == haystack)])
-    ]
+    rows = rows.assign(place=rows["task"] + ", " + rows["haystack"])
+    places = [f"{task}, {haystack}" for task in TASKS for haystack in haystacks]
     return Chart(
-        panels=panels,
+        panels=facets(rows, "place", places, kind="heat", by="exact", scale=(low, 1.0), **axes),
         columns=len(haystacks),
         height=130,
-        title=_needles(rows, tasks),
+        title=_needles(rows),
         source=_asked(rows),
         caption=f"The scale begins at the lowest cell, {low:.2f}.",
     )
@@ -259,17 +245,16 @@ def length_figure(table: pd.DataFrame) -> Chart | None:
     rows = recall_by_length(found).assign(store=stores(found))
     return Chart(
         panels=facets(rows, "haystack", title="{} haystack", x=LENGTH, y=EXACT, by="task", names=TASKS),
-        title=_needles(found, TASKS),
+        title=_needles(found),
         source=_asked(found),
     )
 
 
-def _needles(rows: pd.DataFrame, tasks: Sequence[str]) -> str:
+def _needles(rows: pd.DataFrame) -> str:
     far = rows[rows["length"] == rows.groupby("haystack")["length"].max().min()]
     means = far.groupby("task")["exact"].mean()
-    return f"Recall at {spell_length(far['length'].iloc[0])} tokens: " + ", ".join(
-        f"{means[task]:.2f} {task.partition(',')[0]}" for task in tasks if task in means
-    )
+    found = [f"{means[task]:.2f} {task.partition(',')[0]}" for task in TASKS if task in means]
+    return f"Recall at {spell_length(far['length'].iloc[0])} tokens: {', '.join(found)}"
 
 
 def _asked(rows: pd.DataFrame) -> str:
