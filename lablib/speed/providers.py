@@ -119,7 +119,12 @@ def _causal_over_chunks(shape: Shape) -> Compute:
 
 
 def _chunks_by_triton(order: str) -> Callable[[Shape], Compute]:
-    return lambda _: backend.using("triton")(functools.partial(backend.hierarchical, order=order))
+    @backend.using("triton")
+    def compute(*inputs: Tensor) -> Tensor:
+        kernel = backend.kernel("hierarchical sparse attention", *inputs)
+        return kernel.hierarchical_attention(*inputs, order=order)
+
+    return lambda _: compute
 
 
 def _chunks_in_torch(attend: Compute) -> Callable[[Shape], Compute]:
@@ -153,7 +158,9 @@ def _gather_then_sdpa(shape: Shape) -> Compute:
 def _best_by_triton(shape: Shape) -> Compute:
     @backend.using("triton")
     def compute(queries: Tensor, landmarks: Tensor) -> Tensor:
-        return backend.best_chunks(queries, landmarks, _places(shape, queries.device), shape.chunk, shape.top_k)
+        inputs = (queries, landmarks, shape.chunk, shape.top_k)
+        kernel = backend.kernel("selection of chunks", *inputs)
+        return kernel.select_chunks(*inputs, _places(shape, queries.device)).long()
 
     return compute
 

@@ -14,7 +14,7 @@ from lablib.core.config import grid
 from lablib.core.experiment import experiment
 from lablib.core.seeds import generator
 from lablib.data.retrieval import RetrievalConfig
-from lablib.data.text import LongText, long_text
+from lablib.data.text import Text, long_text
 from lablib.longcontext.experiments.reader import ReaderConfig, reader_arms, reader_fields, sources, trained_reader
 from lablib.longcontext.long_range import gaussian_tail, miss_rate, pareto_tail, sample_scores
 from lablib.nn.model import LanguageModel
@@ -59,7 +59,7 @@ def forecast(cfg: ForecastConfig) -> pd.DataFrame:
     return table
 
 
-def text_for(cfg: ForecastConfig, length: int) -> LongText | None:
+def text_for(cfg: ForecastConfig, length: int) -> Text | None:
     """Text for a haystack of that length and room for it to begin anywhere; None where the haystack is drawn."""
     return long_text(length + ROOM) if cfg.haystack == "text" else None
 
