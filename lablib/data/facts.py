@@ -4,6 +4,7 @@ A fact is random: nothing but the text itself says it. How far the question lies
 to the other, is what the experiments on recall change.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,14 +30,11 @@ class FactsConfig(Config):
     farthest: int = 12
     answer_weight: float = 10.0
 
-    def __post_init__(self):
-        super().__post_init__()
-        if not 1 <= self.facts <= self.num_keys:
-            raise ValueError(f"facts is {self.facts}; expected 1 to num_keys={self.num_keys}, as keys do not repeat")
-        if not SLOT <= self.nearest <= self.farthest:
-            raise ValueError(
-                f"nearest={self.nearest}, farthest={self.farthest}: expected {SLOT} <= nearest <= farthest"
-            )
+    def faults(self) -> Iterator[tuple[bool, str]]:
+        facts, keys, nearest, farthest = self.facts, self.num_keys, self.nearest, self.farthest
+        yield not 1 <= facts <= keys, f"facts is {facts}; expected 1 to num_keys={keys}, as keys do not repeat"
+        wrong = not SLOT <= nearest <= farthest
+        yield wrong, f"nearest={nearest}, farthest={farthest}: expected {SLOT} <= nearest <= farthest"
 
     @property
     def vocab(self) -> int:

@@ -8,6 +8,7 @@ tables come from `table_seed` alone, so that every model of a comparison meets t
     OwnTables      each sequence has a table of its own: nothing is shared but the prior
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,10 +35,9 @@ class LanguageConfig(Config):
     concentration: float = 0.1
     table_seed: int = 0
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.vocab < 2 or self.num_tables < 1 or not self.concentration > 0:
-            raise ValueError(f"expected vocab >= 2, num_tables >= 1 and concentration > 0; got {self}")
+    def faults(self) -> Iterator[tuple[bool, str]]:
+        wrong = self.vocab < 2 or self.num_tables < 1 or not self.concentration > 0
+        yield wrong, f"expected vocab >= 2, num_tables >= 1 and concentration > 0; got {self}"
 
 
 class Language:
@@ -50,8 +50,7 @@ class Language:
 
     def __call__(self, length: int, batch: int, generator: Generator) -> Batch:
         """Rows of `length` tokens, every next token counting; the first token is uniform."""
-        tokens = self.draw(length + 1, batch, generator)
-        return every_next(tokens)
+        return every_next(self.draw(length + 1, batch, generator))
 
     def draw(self, length: int, batch: int, generator: Generator) -> Tokens:
         """Sequences, each after a table of its own choice."""

@@ -35,8 +35,7 @@ def text_batch(tokens: torch.Tensor, length: int, batch: int, generator: Generat
     if len(tokens) <= length:
         raise ValueError(f"rows of {length} tokens and the one after need a longer text than {len(tokens)} tokens")
     starts = torch.randint(len(tokens) - length, (batch,), generator=generator)
-    rows = tokens[starts[:, None] + torch.arange(length + 1)]
-    return every_next(rows)
+    return every_next(tokens[starts[:, None] + torch.arange(length + 1)])
 
 
 def copied_batch(rows: Batch) -> Batch:

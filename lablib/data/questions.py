@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Generator, Tensor
 
-from lablib.data.retrieval import SLOT, RetrievalConfig, draw_keys, noise
+from lablib.data.retrieval import SLOT, Keys, RetrievalConfig, Values, draw_keys, needle_slots, noise, query_slots
 
 Form = Literal["trained", "unmarked", "gapped"]
 
@@ -79,7 +79,7 @@ def draw_questions(
     values = cfg.first_value + torch.randint(cfg.num_values, (number, num_needles), generator=generator)
     starts = (low + _draw_slots(number, high - low, num_needles * links, strata, generator)) * SLOT + offset
     plants = _write_plants(cfg, keys, values, form, generator, text)
-    asks = _slots(cfg, cfg.ask, keys[:, links - 1 :: links][:, :asked], values[:, :asked], generator, text)
+    asks = _filled(cfg, query_slots(cfg, keys, values)[:, :asked], generator, text)
     if haystack is None:
         haystack = _with_distractors(cfg, noise(cfg, 1, room, generator, text), distractors, others, offset, generator)
     answer_at = torch.arange(asked) * SLOT + cfg.key_tokens
@@ -121,40 +121,26 @@ def _keys_apart(
 
 
 def _write_plants(
-    cfg: RetrievalConfig,
-    keys: Int[Tensor, "question plant part"],
-    values: Int[Tensor, "question needle"],
-    form: Form,
-    generator: Generator,
-    text: Tensor | None,
-) -> Int[Tensor, "question plant slot"]:
+    cfg: RetrievalConfig, keys: Keys, values: Values, form: Form, generator: Generator, text: Tensor | None
+) -> Int[Tensor, "row slot four"]:
     """Needles, or the links of chains, in the form that is asked for; with one-token keys the fourth token is noise."""
     if form not in ("trained", "unmarked", "gapped"):
         raise ValueError(f"form is {form!r}; expected trained, unmarked or gapped")
     if form != "trained" and (cfg.key_tokens != 1 or cfg.task != "needle"):
         got = f"got {cfg.task} with key_tokens={cfg.key_tokens}"
         raise ValueError(f"form {form!r} is for single needles with one-token keys; {got}")
-    contents = keys[:, :, 0].roll(1, dims=1)  # a later link holds the key of the link before it
-    contents[:, :: keys.shape[1] // values.shape[1]] = values
-    plants = _slots(cfg, cfg.mark, keys, contents, generator, text)
+    plants = _filled(cfg, needle_slots(cfg, keys, values), generator, text)
     return plants[:, :, {"trained": [0, 1, 2, 3], "unmarked": [3, 1, 2, 3], "gapped": [0, 1, 3, 2]}[form]]
 
 
-def _slots(
-    cfg: RetrievalConfig,
-    head: int,
-    keys: Int[Tensor, "row slot part"],
-    contents: Int[Tensor, "row slot"],
-    generator: Generator,
-    text: Tensor | None = None,
+def _filled(
+    cfg: RetrievalConfig, slots: Int[Tensor, "row slot token"], generator: Generator, text: Tensor | None
 ) -> Int[Tensor, "row slot four"]:
-    """Slots [head key... content], what is left of them noise."""
-    rows, number = contents.shape
-    written = noise(cfg, rows * number, SLOT, generator, text).reshape(rows, number, SLOT)
-    written[:, :, 0] = head
-    written[:, :, 1 : 1 + cfg.key_tokens] = keys
-    written[:, :, 1 + cfg.key_tokens] = contents
-    return written
+    """Whole slots: what the tokens leave of them is noise."""
+    rows, number, tokens = slots.shape
+    whole = noise(cfg, rows * number, SLOT, generator, text).reshape(rows, number, SLOT)
+    whole[:, :, :tokens] = slots
+    return whole
 
 
 def _with_distractors(
@@ -173,6 +159,6 @@ def _with_distractors(
     starts = torch.randperm(slots, generator=generator)[:number] * SLOT + offset
     keys = draw_keys(cfg, number, 1, generator, among)
     values = cfg.first_value + torch.randint(cfg.num_values, (number, 1), generator=generator)
-    needles = torch.cat([torch.full((number, 1), cfg.mark), keys[:, 0], values], dim=1)
+    needles = needle_slots(cfg, keys, values)[:, 0]
     haystack[0, starts[:, None] + torch.arange(needles.shape[1])] = needles  # the rest of a slot stays as it is
     return haystack

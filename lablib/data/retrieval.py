@@ -11,17 +11,20 @@ the training rows; `questions.py` asks at any length, as a rule in the format of
 mechanism, not of language.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Generator, Tensor
 
 from lablib.core.config import Config
 from lablib.data.batch import Batch
 
 SLOT = 4
+Keys = Int[Tensor, "row slot part"]
+Values = Int[Tensor, "row needle"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,21 +53,18 @@ class RetrievalConfig(Config):
     copy_lag: int = 24  # the local component: a noise token repeats the one `copy_lag` before it ...
     copy_probability: float = 0.0  # ... with this probability
 
-    def __post_init__(self):
-        super().__post_init__()
+    def faults(self) -> Iterator[tuple[bool, str]]:
         slots = (self.length - self.offsets + 1) // SLOT
         used = self.num_pairs * (2 if self.task == "needle" else self.hops + 1) + (self.task == "tracking")
-        if used > slots:
-            room = f"the {slots} slots of a row of {self.length} tokens"
-            raise ValueError(f"{used} needles and queries do not fit {room}")
-        if not 1 <= self.offsets <= SLOT:
-            raise ValueError(f"offsets is {self.offsets}; expected 1 to {SLOT}")
-        if not SLOT <= self.min_distance <= self.max_distance:
-            raise ValueError(f"distances {self.min_distance} to {self.max_distance}: expected {SLOT} <= min <= max")
-        if self.num_pairs * (self.hops + 1 if self.task == "tracking" else 1) > self.num_keys:
-            raise ValueError(f"{self.num_pairs} pairs need more than the {self.num_keys} distinct keys there are")
-        if self.task == "tracking" and self.key_tokens != 1:
-            raise ValueError("chains are written with one-token keys; got key_tokens=2")
+        room = f"the {slots} slots of a row of {self.length} tokens"
+        yield used > slots, f"{used} needles and queries do not fit {room}"
+        yield not 1 <= self.offsets <= SLOT, f"offsets is {self.offsets}; expected 1 to {SLOT}"
+        near, far = self.min_distance, self.max_distance
+        yield not SLOT <= near <= far, f"distances {near} to {far}: expected {SLOT} <= min <= max"
+        few = self.num_pairs * (self.hops + 1 if self.task == "tracking" else 1) > self.num_keys
+        yield few, f"{self.num_pairs} pairs need more than the {self.num_keys} distinct keys there are"
+        mixed = self.task == "tracking" and self.key_tokens != 1
+        yield mixed, "chains are written with one-token keys; got key_tokens=2"
 
     @property
     def num_asked(self) -> int:
@@ -131,23 +131,18 @@ def training_batch(
         raise ValueError(f"offset is {offset}; expected one of 0 to {cfg.offsets - 1}")
     tokens = noise(cfg, batch, cfg.length, generator, text)
     if offset is None:
-        offset = torch.randint(cfg.offsets, (batch, 1), generator=generator)
-    row, weight = torch.arange(batch), torch.zeros(batch, cfg.length)
-    evidence, value_at = torch.full((batch, cfg.length), -1), row
+        offset = torch.randint(cfg.offsets, (batch, 1, 1), generator=generator)
     places = _place_pairs(cfg, batch, generator) if cfg.task == "needle" else _place_chains(cfg, batch, generator)
-    keys = draw_keys(cfg, batch, places.shape[1] * (places.shape[2] - 1), generator)
+    starts, links = places * SLOT + offset, places.shape[2] - 1
+    keys = draw_keys(cfg, batch, places.shape[1] * links, generator)
     values = cfg.first_value + torch.randint(cfg.num_values, (batch, places.shape[1]), generator=generator)
-    for pair in range(places.shape[1]):
-        *links, query = (places[:, pair] * SLOT + offset).unbind(1)
-        content = answer = values[:, pair]
-        for i, start in enumerate(links):
-            key = keys[:, pair * len(links) + i]
-            at = _write(tokens, row, start, cfg.mark, key, content)
-            value_at = at if i == 0 else value_at
-            content = key[:, 0]  # a later link holds the key of the link before it
-        if pair < cfg.num_asked:
-            at = _write(tokens, row, query, cfg.ask, key, answer) - 1
-            weight[row, at], evidence[row, at] = 1.0, value_at
+    needles, queries = needle_slots(cfg, keys, values), query_slots(cfg, keys, values)[:, : cfg.num_asked]
+    row, asked_at = torch.arange(batch)[:, None], starts[:, : cfg.num_asked, -1]
+    for slots, at in ((needles, starts[:, :, :-1].flatten(1)), (queries, asked_at)):
+        tokens[row[..., None], at[..., None] + torch.arange(slots.shape[2])] = slots
+    weight, evidence = torch.zeros(batch, cfg.length), torch.full((batch, cfg.length), -1)
+    weight[row, asked_at + cfg.key_tokens] = 1.0  # the last token of the key predicts the value
+    evidence[row, asked_at + cfg.key_tokens] = starts[:, : cfg.num_asked, 0] + 1 + cfg.key_tokens
     if not answers_only:
         weight = torch.ones(batch, cfg.length)
     weight[:, -1] = 0.0  # what follows the row is not known
@@ -173,14 +168,18 @@ def restated_batch(cfg: RetrievalConfig, batch: int, generator: Generator, text:
     return rows._replace(tokens=tokens, targets=targets, evidence=evidence)
 
 
-def _write(tokens: Tensor, row: Tensor, start: Tensor, head: int, key: Tensor, content: Tensor) -> Tensor:
-    """Write [head key... content] at `start` of each row; returns the position of the content."""
-    tokens[row, start] = head
-    for i in range(key.shape[1]):
-        tokens[row, start + 1 + i] = key[:, i]
-    at = start + 1 + key.shape[1]
-    tokens[row, at] = content
-    return at
+def needle_slots(cfg: RetrievalConfig, keys: Keys, values: Values) -> Int[Tensor, "row slot token"]:
+    """[MARK key... value] of each needle. With more keys than values, chains: a later link holds the key before it."""
+    contents = keys[:, :, 0].roll(1, dims=1)
+    contents[:, :: keys.shape[1] // values.shape[1]] = values
+    return torch.cat([torch.full_like(keys[:, :, :1], cfg.mark), keys, contents[..., None]], dim=-1)
+
+
+def query_slots(cfg: RetrievalConfig, keys: Keys, values: Values) -> Int[Tensor, "row needle token"]:
+    """[ASK key... value] of each needle, or of the last link of each chain."""
+    links = keys.shape[1] // values.shape[1]
+    last = keys[:, links - 1 :: links]
+    return torch.cat([torch.full_like(last[:, :, :1], cfg.ask), last, values[..., None]], dim=-1)
 
 
 def draw_keys(
@@ -200,21 +199,15 @@ def draw_keys(
     return cfg.first_key + torch.stack([first, order], dim=2)
 
 
-def _distance_weights(cfg: RetrievalConfig, slots: int) -> Float[Tensor, "slot slot"]:
-    """Relative probability of a needle in slot i with its query in slot j."""
-    index = torch.arange(slots)
-    distance = ((index - index[:, None]) * SLOT).clamp(min=1).float()
-    density = {"uniform": torch.ones_like(distance), "log-uniform": 1 / distance, "pareto": distance**-2}[cfg.distance]
-    inside = (distance >= cfg.min_distance) & (distance <= cfg.max_distance)
-    # where a crowded row leaves no pair within the distances, any ordered pair does
-    return torch.triu(density * inside + 1e-9, diagonal=1)
-
-
 def _place_pairs(cfg: RetrievalConfig, batch: int, generator: Generator) -> Int[Tensor, "batch pair 2"]:
     """Slots of needle and query for each pair, drawn one pair after the other among the slots still free."""
     slots = (cfg.length - cfg.offsets + 1) // SLOT
-    weights, free = _distance_weights(cfg, slots), torch.ones(batch, slots)
-    places = []
+    index, free, places = torch.arange(slots), torch.ones(batch, slots), []
+    distance = ((index - index[:, None]) * SLOT).clamp(min=1).float()
+    density = {"uniform": torch.ones_like(distance), "log-uniform": 1 / distance, "pareto": distance**-2}[cfg.distance]
+    inside = (distance >= cfg.min_distance) & (distance <= cfg.max_distance)
+    # of a needle in slot i with its query in slot j; any ordered pair where a crowded row leaves none that fits
+    weights = torch.triu(density * inside + 1e-9, diagonal=1)
     for _ in range(cfg.num_pairs):
         joint = weights * free[:, :, None] * free[:, None, :]
         drawn = torch.multinomial(joint.flatten(1), 1, generator=generator)[:, 0]

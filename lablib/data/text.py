@@ -27,21 +27,14 @@ DEPENDENCIES = (
 
 
 class Text(NamedTuple):
-    """Byte tokens (0 to 255) of a split, and the SHA-256 of the whole corpus that it comes from."""
+    """Byte tokens (0 to 255), and the SHA-256 of the names and contents of all files of the corpus they come from.
 
-    tokens: Int[Tensor, " time"]
-    corpus: str
-
-
-class LongText(NamedTuple):
-    """Text that no model here is trained on. From token `repeats_after` on it is the same again.
-
-    `corpus` is the SHA-256 of the names and contents of the files that were read.
+    From token `repeats_after` on a long text is the same again.
     """
 
     tokens: Int[Tensor, " time"]
     corpus: str
-    repeats_after: int
+    repeats_after: int | None = None
 
 
 def standard_library(split: Literal["train", "held-out"] = "train") -> Text:
@@ -49,14 +42,14 @@ def standard_library(split: Literal["train", "held-out"] = "train") -> Text:
 
     Raises FileNotFoundError where Python was installed without its sources.
     """
-    splits, digest = _read_standard_library()
+    splits = _read_standard_library()
     if split not in splits:
         raise ValueError(f"split is {split!r}; expected 'train' or 'held-out'")
-    return Text(splits[split], digest)
+    return splits[split]
 
 
-def long_text(length: int) -> LongText:
-    """`length` byte tokens: the held-out standard library, then the sources of the dependencies, file after file.
+def long_text(length: int) -> Text:
+    """`length` byte tokens that no model here is trained on: the held-out standard library, then the dependencies.
 
     Only the files that are needed are read. Raises FileNotFoundError where no dependency has its sources.
     """
@@ -77,7 +70,7 @@ def long_text(length: int) -> LongText:
     if missing > 0:
         tokens = tokens.repeat(-(-length // len(tokens)))
     whole = len(start.tokens) + sum(path.stat().st_size + 1 for _, path in files)
-    return LongText(tokens[:length], digest.hexdigest(), whole)
+    return Text(tokens[:length], digest.hexdigest(), whole)
 
 
 @functools.cache
@@ -129,7 +122,7 @@ def hub_text(path: str, *, name: str | None = None, split: str = "train", column
 
 
 @functools.cache
-def _read_standard_library() -> tuple[dict[str, Tensor], str]:
+def _read_standard_library() -> dict[str, Text]:
     root = Path(sysconfig.get_path("stdlib"))
     files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.py"))
     files = [name for name in files if not SKIPPED & set(Path(name).parts)]
@@ -142,4 +135,4 @@ def _read_standard_library() -> tuple[dict[str, Tensor], str]:
         content = (root / name).read_bytes()
         digest.update(name.encode() + b"\0" + content)
         parts[split_of(name)].append(content.decode(errors="replace"))
-    return {split: encode_texts(texts) for split, texts in parts.items()}, digest.hexdigest()
+    return {split: Text(encode_texts(texts), digest.hexdigest()) for split, texts in parts.items()}

@@ -10,11 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lablib.nn.context import Context
-from lablib.nn.layers import Linear, RMSNorm
+from lablib.nn.layers import Hidden, Linear, RMSNorm
 from lablib.ops.attention import full_attention, sliding_window_attention
 from lablib.ops.rope import rotary
 
-Hidden = Float[Tensor, "batch time width"]
 Heads = Float[Tensor, "batch head time dim"]
 
 
@@ -80,22 +79,17 @@ class Attention(nn.Module):
             rearrange(project(x), "b t (h d) -> b h t d", h=self.num_heads)
             for project in (self.query, self.key, self.value)
         )
-        q, k = self.query_norm(q), self.key_norm(k)
-        mixed, state = self._full(q, k, v, state) if self.full else self._windowed(q, k, v, state, context.window)
+        q, k, time = self.query_norm(q), self.key_norm(k), q.shape[2]
+        if self.full:
+            if self.theta is not None:
+                places = (0 if state is None else state.seen) + torch.arange(time, device=q.device)
+                q, k = rotary(q, places, self.theta), rotary(k, places, self.theta)
+            state = FullCache(Buffer(k, v, time), time) if state is None else state.append(k, v)
+            mixed = full_attention(q, state.keys, state.values)
+        else:
+            if state is not None:
+                k, v = torch.cat([state.keys, k], 2), torch.cat([state.values, v], 2)
+            mixed = sliding_window_attention(q, k, v, context.window, theta=self.theta)
+            kept = max(k.shape[2] - (context.window - 1), 0)
+            state = WindowCache(k[:, :, kept:], v[:, :, kept:])
         return self.out(rearrange(mixed, "b h t d -> b t (h d)")), state
-
-    def _windowed(
-        self, q: Heads, k: Heads, v: Heads, state: WindowCache | None, window: int
-    ) -> tuple[Heads, WindowCache]:
-        if state is not None:
-            k, v = torch.cat([state.keys, k], 2), torch.cat([state.values, v], 2)
-        kept = max(k.shape[2] - (window - 1), 0)
-        return sliding_window_attention(q, k, v, window, theta=self.theta), WindowCache(k[:, :, kept:], v[:, :, kept:])
-
-    def _full(self, q: Heads, k: Heads, v: Heads, state: FullCache | None) -> tuple[Heads, FullCache]:
-        seen, time = 0 if state is None else state.seen, q.shape[2]
-        if self.theta is not None:
-            places = seen + torch.arange(time, device=q.device)
-            q, k = rotary(q, places, self.theta), rotary(k, places, self.theta)
-        state = FullCache(Buffer(k, v, time), time) if state is None else state.append(k, v)
-        return full_attention(q, state.keys, state.values), state

@@ -20,13 +20,6 @@ class Memory(NamedTuple):
     values: Float[Tensor, "store kv_head chunk size dim"]
 
 
-class PatchedMemory(NamedTuple):
-    """One store for many questions, and what each of them reads instead of or beyond it."""
-
-    shared: Memory
-    patches: Patches
-
-
 @dataclass(frozen=True)
 class Context:
     """The same for every layer of a pass. This is the only place that says the window and the top-k.
@@ -34,6 +27,7 @@ class Context:
     window      tokens that a sliding window reads, the token's own among them
     top_k       chunks that a token reads through HSA
     positions   of the tokens in the text; HSA needs them          memory   what HSA reads
+    patches     what each question reads instead of a memory that all share, or beyond it
     gathered    HSA reads the chosen chunks alone (long inputs), otherwise all, the others weighted 0
     losses      auxiliary losses that layers have returned in this pass
     """
@@ -41,7 +35,8 @@ class Context:
     window: int
     top_k: int
     positions: Int[Tensor, " time"] | None = None
-    memory: Memory | PatchedMemory | None = None
+    memory: Memory | None = None
+    patches: Patches | None = None
     gathered: bool = False
     losses: list[Tensor] = field(default_factory=list)
 

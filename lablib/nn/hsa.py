@@ -10,26 +10,25 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lablib.nn.context import Context, Memory, PatchedMemory
-from lablib.nn.layers import Linear, RMSNorm, SwiGLU
-from lablib.ops.hsa import Fusion, Patches, Selection, attend, select_chunks
+from lablib.nn.context import Context, Memory
+from lablib.nn.layers import Hidden, Linear, RMSNorm, SwiGLU
+from lablib.nn.plan import ModelConfig
+from lablib.ops.hsa import Patches, Selection, attend, select_chunks
 from lablib.ops.rope import rotary
-
-Hidden = Float[Tensor, "batch time width"]
 
 
 class ChunkEncoder(nn.Module):
     """Hidden states -> `Memory`: one bidirectional layer inside each chunk, with a landmark token at its end.
 
-    `landmark`: "encoded" reads the chunk's landmark off that token, "mean" off the mean of the hidden states.
+    With landmark "encoded" the chunk's landmark is read off that token, with "mean" off the mean of the hidden states.
     Only complete chunks are encoded; a ragged end waits.
     """
 
-    def __init__(self, width: int, num_heads: int, num_kv_heads: int, chunk: int, landmark: str, theta: float):
+    def __init__(self, cfg: ModelConfig):
         super().__init__()
-        self.num_heads, self.num_kv_heads, self.chunk, self.theta = num_heads, num_kv_heads, chunk, theta
-        self.landmark = landmark
-        head_dim = width // num_heads
+        self.num_heads, self.num_kv_heads = cfg.num_heads, cfg.num_kv_heads
+        self.chunk, self.theta, self.landmark = cfg.chunk, cfg.theta, cfg.landmark
+        width, num_kv_heads, head_dim = cfg.width, cfg.num_kv_heads, cfg.width // cfg.num_heads
         self.token = nn.Parameter(torch.zeros(width))
         self.norm, self.mlp_norm, self.out_norm = RMSNorm(width), RMSNorm(width), RMSNorm(width)
         self.mix = nn.ModuleDict({name: Linear(width, width) for name in ("query", "key", "value", "out")})
@@ -88,34 +87,23 @@ class Retriever(nn.Module):
 class SparseAttention(nn.Module):
     """HSA: each token reads the top-k chunks of its past, without positions (NoPE). It keeps no state of its own.
 
-    With `theta` set, queries and keys are rotated by their absolute positions instead: the contrast of the lab.
+    With `hsa_rope`, queries and keys are rotated by their absolute positions instead: the contrast of the lab.
     With `bypass`, a block feeds the read to its MLP only, not to the residual stream (arXiv 2510.17196).
     """
 
-    def __init__(
-        self,
-        width: int,
-        num_heads: int,
-        num_kv_heads: int,
-        chunk: int,
-        *,
-        fusion: Fusion = "softmax",
-        theta: float | None = None,
-        bypass: bool = True,
-    ):
+    def __init__(self, cfg: ModelConfig):
         super().__init__()
-        self.num_heads, self.num_kv_heads, self.chunk = num_heads, num_kv_heads, chunk
-        self.fusion, self.theta, self.bypass = fusion, theta, bypass
-        self.retriever = Retriever(width, num_kv_heads, chunk)
-        self.query, self.out = Linear(width, width), Linear(width, width)
-        self.query_norm = RMSNorm(width // num_heads)
+        self.num_kv_heads, self.chunk, self.fusion, self.bypass = cfg.num_kv_heads, cfg.chunk, cfg.fusion, cfg.bypass
+        self.theta = cfg.theta if cfg.hsa_rope else None
+        self.retriever = Retriever(cfg.width, cfg.num_kv_heads, cfg.chunk)
+        self.query, self.out = Linear(cfg.width, cfg.width), Linear(cfg.width, cfg.width)
+        self.query_norm = RMSNorm(cfg.width // cfg.num_heads)
 
     def forward(self, x: Hidden, state: None, context: Context) -> tuple[Hidden, None]:
         """Reads the memory of the context; a patched memory is always gathered. ValueError where there is none."""
         if context.memory is None or context.positions is None:
             raise ValueError("an HSA layer reads a memory at known positions: give both in the context")
-        patched = isinstance(context.memory, PatchedMemory)
-        memory, patches = context.memory if patched else (context.memory, None)
+        memory, patches = context.memory, context.patches
         selection = self.retriever(x, memory.landmarks, context.positions, context.top_k, patches)
         q = rearrange(self.query(x), "b t (h g d) -> b h g t d", h=self.num_kv_heads, d=memory.keys.shape[-1])
         q, keys = self.query_norm(q), memory.keys

@@ -35,17 +35,12 @@ def initialise(model: nn.Module, depth: int, retrieval_init: str, generator: Gen
         elif parameter.ndim >= 2:
             scale = 1 / math.sqrt(2 * depth) if leaf in ("out", "down") else 1.0
             nn.init.normal_(parameter, std=scale / math.sqrt(parameter.shape[-1]), generator=generator)
-    if retrieval_init != "ordinary":
-        for linear in _retrieval_path(model, read=retrieval_init == "identity-read"):
-            nn.init.eye_(linear.weight)
-
-
-def _retrieval_path(model: nn.Module, *, read: bool) -> list[nn.Linear]:
-    """The maps that start as the identity; with `read` also those of the reads."""
-    found: list[nn.Linear] = []
     for module in model.modules():
+        scores, reads = [], []  # the maps that scores and reads pass
         if isinstance(module, SparseAttention):
-            found += [module.retriever.query, *([module.out] if read else [])]
-        if isinstance(module, ChunkEncoder):
-            found += [module.to_landmark, module.mix["value"], module.mix["out"], *([module.to_value] if read else [])]
-    return found
+            scores, reads = [module.retriever.query], [module.out]
+        elif isinstance(module, ChunkEncoder):
+            scores, reads = [module.to_landmark, module.mix["value"], module.mix["out"]], [module.to_value]
+        same = {"ordinary": [], "identity": scores, "identity-read": scores + reads}[retrieval_init]
+        for linear in same:
+            nn.init.eye_(linear.weight)

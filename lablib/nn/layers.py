@@ -4,6 +4,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+Hidden = Float[Tensor, "batch time width"]
+
 
 class Linear(nn.Linear):
     """A linear map, without bias unless asked. With weights (batch, out, in), each sequence of a batch has its own."""

@@ -11,11 +11,10 @@ from lablib.nn.attention import Attention, FullCache
 from lablib.nn.context import Context, Memory
 from lablib.nn.hsa import ChunkEncoder, SparseAttention
 from lablib.nn.init import initialise
-from lablib.nn.layers import Linear, RMSNorm, SquaredReLU, SwiGLU
+from lablib.nn.layers import Hidden, Linear, RMSNorm, SquaredReLU, SwiGLU
 from lablib.nn.plan import Layer, ModelConfig
 from lablib.nn.recurrent import GatedDeltaNet, KeyValueBinding, Mamba2
 
-Hidden = Float[Tensor, "batch time width"]
 Waiting = Float[Tensor, "batch waiting width"]
 Tokens = Int[Tensor, "batch time"]
 Logits = Float[Tensor, "batch time vocab"]
@@ -43,10 +42,9 @@ class Block(nn.Module):
         super().__init__()
         self.mixers = nn.ModuleList(Residual(_mixer(cfg, name), cfg) for name in layer.mixers)
         self.prime = None if layer.prime is None else Residual(SwiGLU(cfg.width, layer.prime, cfg.bias), cfg)
-        self.mlp = None
-        if layer.mlp is not None:
-            kind, hidden = layer.mlp
-            self.mlp = Residual({"mlp": SwiGLU, "relu2": SquaredReLU}[kind](cfg.width, hidden, cfg.bias), cfg)
+        kind, hidden = layer.mlp or (None, 0)
+        mlp = SquaredReLU if kind == "relu2" else SwiGLU
+        self.mlp = None if kind is None else Residual(mlp(cfg.width, hidden, cfg.bias), cfg)
 
     def forward(
         self, x: Hidden, states: list | None, context: Context, *, keep: int | None = None
@@ -80,9 +78,7 @@ def _mixer(cfg: ModelConfig, name: str) -> nn.Module:
         theta = None if name == "full-nope" else cfg.theta
         return Attention(cfg.width, cfg.num_heads, full=name != "swa", theta=theta, bias=cfg.bias)
     if name == "hsa":
-        theta = cfg.theta if cfg.hsa_rope else None
-        kinds = {"fusion": cfg.fusion, "theta": theta, "bypass": cfg.bypass}
-        return SparseAttention(cfg.width, cfg.num_heads, cfg.num_kv_heads, cfg.chunk, **kinds)
+        return SparseAttention(cfg)
     if name == "mamba2":
         return Mamba2(cfg.width, cfg.num_heads, cfg.state, cfg.chunk, cfg.groups)
     if name == "delta":
@@ -146,12 +142,8 @@ class LanguageModel(nn.Module):
         self.embedding = nn.Embedding(cfg.vocab, cfg.width)
         blocks = [block for layer in plan.layers for block in [Block(cfg, layer)] * layer.times]
         self.blocks = nn.ModuleList(blocks)
-        self.encoder = None
-        below = plan.layers if plan.memory_above is None else plan.layers[: plan.memory_above]
-        self.split = sum(layer.times for layer in below)  # layers below the memory
-        if plan.memory_above is not None:
-            sizes = (cfg.width, cfg.num_heads, cfg.num_kv_heads, cfg.chunk)
-            self.encoder = ChunkEncoder(*sizes, cfg.landmark, cfg.theta)
+        self.split = sum(layer.times for layer in plan.layers[: plan.memory_above])  # layers below the memory
+        self.encoder = None if plan.memory_above is None else ChunkEncoder(cfg)
         self.norm, self.head = RMSNorm(cfg.width), Linear(cfg.width, cfg.vocab)
         initialise(self, plan.depth, cfg.retrieval_init, generator or Generator().manual_seed(0))
 
@@ -168,7 +160,12 @@ class LanguageModel(nn.Module):
     @property
     def reach(self) -> int:
         """How many positions back the stacked sliding windows can carry information."""
-        return self.cfg.layers.count("swa") * (self.window - 1)
+        return self.reach_of(self.blocks)
+
+    def reach_of(self, blocks: Iterable[Block]) -> int:
+        """The reach of some of the layers."""
+        parts = [mixer.part for block in blocks for mixer in block.mixers]
+        return sum(isinstance(part, Attention) and not part.full for part in parts) * (self.window - 1)
 
     def set_reading(self, window: int, top_k: int) -> None:
         """Change what a token may read, the window (tokens) and the number of chunks; parameters stay as they are."""
@@ -204,8 +201,7 @@ class LanguageModel(nn.Module):
 
     def read(self, tokens: Tokens, state: State | None = None) -> tuple[Logits, State]:
         """The logits, and the state to go on from: a text read in pieces is the text read whole."""
-        logits, state, _ = self.run(tokens, state)
-        return logits, state
+        return self.run(tokens, state)[:2]
 
     def run(self, tokens: Tokens, state: State | None = None) -> tuple[Logits, State, list[Tensor]]:
         """The same, and the auxiliary losses that layers returned."""

@@ -18,9 +18,10 @@ chunks, and all hsa layers above read them.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from lablib.core.config import Config, later
 from lablib.ops.hsa import Fusion
@@ -128,27 +129,24 @@ class ModelConfig(Config):
     bind_clip: float = later(1.0)
     bias: bool = later(False)  # in the maps of attention and MLPs
 
-    def __post_init__(self):
-        super().__post_init__()
+    def faults(self) -> Iterator[tuple[Any, str]]:
         sizes = ("width", "num_heads", "num_kv_heads", "window", "chunk", "top_k", "vocab", "prime", "state", "groups")
-        if small := [name for name in sizes if getattr(self, name) < 1] + ["hidden"] * (self.mlp_width < 1):
-            raise ValueError(f"{', '.join(small)} must be at least 1; got {[getattr(self, name) for name in small]}")
+        small = [name for name in sizes if getattr(self, name) < 1] + ["hidden"] * (self.mlp_width < 1)
+        yield small, f"{', '.join(small)} must be at least 1; got {[getattr(self, name) for name in small]}"
         _ = self.layers  # a bad plan is refused now
-        heads = self.num_heads
-        if self.width % heads or heads % self.num_kv_heads or heads % self.groups or self.width // heads % 2:
-            raise ValueError(
-                f"width {self.width} must be a multiple of num_heads {heads} with an even quotient, and num_heads a "
-                f"multiple of num_kv_heads {self.num_kv_heads} and of groups {self.groups}"
-            )
-        if self.retrieval_init == "identity-read" and self.num_kv_heads != heads:
-            raise ValueError(
-                f"an identity read needs as many key-value heads as heads; got {self.num_kv_heads} and {heads}"
-            )
-        if not (math.isfinite(self.bind_rate) and self.bind_rate >= 0 and self.bind_clip > 0 and self.theta > 1):
-            raise ValueError(
-                f"bind_rate={self.bind_rate}, bind_clip={self.bind_clip}, theta={self.theta}: expected a finite rate "
-                ">= 0, a clip above 0 and theta above 1"
-            )
+        width, heads, kv_heads, groups = self.width, self.num_heads, self.num_kv_heads, self.groups
+        yield (
+            width % heads or heads % kv_heads or heads % groups or width // heads % 2,
+            f"width {width} must be a multiple of num_heads {heads} with an even quotient, and num_heads a "
+            f"multiple of num_kv_heads {kv_heads} and of groups {groups}",
+        )
+        unread = self.retrieval_init == "identity-read" and kv_heads != heads
+        yield unread, f"an identity read needs as many key-value heads as heads; got {kv_heads} and {heads}"
+        yield (
+            not (math.isfinite(self.bind_rate) and self.bind_rate >= 0 and self.bind_clip > 0 and self.theta > 1),
+            f"bind_rate={self.bind_rate}, bind_clip={self.bind_clip}, theta={self.theta}: expected a finite rate "
+            ">= 0, a clip above 0 and theta above 1",
+        )
 
     @cached_property
     def layers(self) -> Plan:
@@ -164,8 +162,11 @@ class ModelConfig(Config):
 
         For plans of attention and HSA, at lengths that nobody wants to read for it; else see `state_bytes`.
         """
-        kv_width = self.num_kv_heads * (self.width // self.num_heads)
         tokens = self.layers.count("swa") * min(self.window, length) + self.layers.count("full", "full-nope") * length
-        per_chunk = self.width + 2 * self.chunk * kv_width  # landmarks, then keys and values
-        store = 0 if self.layers.memory_above is None else length // self.chunk * per_chunk
-        return 4 * (tokens * 2 * self.width + store)
+        return 4 * tokens * 2 * self.width + self.store_bytes(length)
+
+    def store_bytes(self, length: int) -> int:
+        """Bytes (float32) of the chunk store of `length` tokens: landmarks, keys and values; 0 without a memory."""
+        kv_width = self.num_kv_heads * (self.width // self.num_heads)
+        chunks = 0 if self.layers.memory_above is None else length // self.chunk
+        return 4 * chunks * (self.width + 2 * self.chunk * kv_width)

@@ -13,12 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lablib.nn.context import Context
-from lablib.nn.layers import Linear, RMSNorm
+from lablib.nn.layers import Hidden, Linear, RMSNorm
 from lablib.ops.delta import delta_chunked
 from lablib.ops.fast_weights import Fast, inner_step, per_sequence
 from lablib.ops.ssd import ssd_chunked
 
-Hidden = Float[Tensor, "batch time width"]
 Tail = Float[Tensor, "batch past width"]
 
 
@@ -119,8 +118,7 @@ class KeyValueBinding(nn.Module):
 
     arXiv 2512.23675, equations 7 and 8, after 2407.04620 and 2505.23884; g is a gated MLP. Queries read the weights
     that the chunks before have left (equation 8, of single tokens, reads after the write: with chunks a token would
-    see those behind it). With `simplified` (equation 9) there are none: the answer is g(k; W), as for
-    the loss.
+    see those behind it). With `simplified` (equation 9) there are none: the answer is g(k; W), as for the loss.
     """
 
     def __init__(self, width: int, num_heads: int, chunk: int, rate: float, clip: float, simplified: bool):

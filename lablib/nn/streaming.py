@@ -19,8 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lablib.core.measure import num_bytes
-from lablib.nn.attention import Attention
-from lablib.nn.context import Memory, PatchedMemory
+from lablib.nn.context import Memory
 from lablib.nn.model import LanguageModel
 from lablib.nn.storage import empty_store
 from lablib.ops.hsa import NOWHERE, Patches
@@ -53,16 +52,22 @@ def encode(
     The store lies in memory, or, where `folder` is given, in nameless files there, which are gone with the stream.
     Raises ValueError for a plan with full attention, which has no bounded reach.
     """
-    _check_bounded(model)
+    layers = model.cfg.layers.layers
+    if other := {name for layer in layers for name in layer.mixers} - {"swa", "hsa"}:
+        what = "full attention" if other & {"full", "full-nope"} else ", ".join(sorted(other))
+        raise ValueError(
+            f"plan {model.cfg.plan!r} has {what}, which cannot be streamed with bounded memory; "
+            "use model(tokens) instead"
+        )
     if tokens.shape[0] != 1:
         raise ValueError(f"encode reads one input at a time; got {tokens.shape[0]} rows")
     length, size = tokens.shape[1], model.cfg.chunk
-    recent = tokens[:, max(0, length - _recent_needed(model)) :].long()
+    needed = model.reach + (size if model.encoder is not None else 0)  # by a tail; the last chunk may be open
+    recent = tokens[:, max(0, length - needed) :].long()
     if model.encoder is None:
         return Stream(length, None, recent)
     num_chunks = length // size
-    step = max(segment // size, 1) * size
-    overlap = _round_up(_reach(model, model.lower), size)
+    step, overlap = max(segment // size, 1) * size, _chunks_before(model) * size
     store = empty_store(model.cfg, num_chunks, folder, model.embedding.weight.dtype)
     for start in range(0, num_chunks * size, step):
         end, begin = min(start + step, num_chunks * size), max(0, start - overlap)
@@ -89,11 +94,12 @@ def read(
     hidden, upper = model.run_lower(tokens), model.upper
     context = model.context(
         positions=torch.arange(begin, begin + tokens.shape[1]),
-        memory=_with_tail_chunks(model, stream, hidden, begin),
+        memory=stream.memory,
+        patches=_patches(model, stream, hidden, begin),
         gathered=True,
     )
     for i, block in enumerate(upper):
-        last = keep + _reach(model, upper[i + 1 :])
+        last = keep + model.reach_of(upper[i + 1 :])
         hidden, _ = block(hidden, None, context, keep=last)
         context = context.last(last)
     return model.logits(hidden)[:, -keep:]
@@ -116,8 +122,7 @@ def edited(
         if stream.memory is not None:
             for start in starts.tolist():
                 saved += _read_again(model, stream, tokens, starts, edits, start)
-        begin = stream.length - stream.recent.shape[1]
-        yield replace(stream, recent=_cut(tokens, starts, edits, begin, stream.length))
+        yield replace(stream, recent=_recent(stream, tokens, starts[None], edits[None]))
     finally:
         for place, old in reversed(saved):
             place.copy_(old)
@@ -126,14 +131,14 @@ def edited(
 @torch.no_grad()
 def _read_again(model, stream, tokens, starts, edits, start: int) -> list[tuple[Tensor, Tensor]]:
     """Put the chunks that one edit reaches into the store; returns their places with what was there."""
-    size, saved = model.cfg.chunk, []
-    overlap = _round_up(_reach(model, model.lower), size)
+    size, before, saved = model.cfg.chunk, _chunks_before(model), []
     first = start // size
-    last = min(-(-(start + edits.shape[1] + overlap) // size), stream.length // size)
+    last = min(-(-(start + edits.shape[1]) // size) + before, stream.length // size)
     if first >= last:
         return []  # the edit lies in the chunk that is still open
-    begin = max(0, first * size - overlap)
-    hidden = model.run_lower(_cut(tokens, starts, edits, begin, last * size))[:, first * size - begin :]
+    base = max(0, first - before)
+    read_again = _cut(tokens, torch.tensor([base * size]), (last - base) * size, starts[None], edits[None])
+    hidden = model.run_lower(read_again)[:, (first - base) * size :]
     for store, piece in zip(stream.memory, model.encoder(hidden), strict=True):
         saved.append((store[:, :, first:last], store[:, :, first:last].clone()))
         store[:, :, first:last] = piece
@@ -152,17 +157,15 @@ def planted(
 
     The store is neither copied nor changed: chunks that a plant can reach are read again for its question alone.
     """
-    begin = torch.full((starts.shape[0],), stream.length - stream.recent.shape[1])
-    recent = _cut_rows(tokens, begin, stream.recent.shape[1], starts, plants)
+    recent = _recent(stream, tokens, starts, plants)
     if stream.memory is None:
         return replace(stream, recent=recent)
     size, number = model.cfg.chunk, starts.shape[1]
-    reach = _reach(model, model.lower)
-    before = -(-reach // size)  # chunks that must be read for the first changed one to be right
-    changed = (size - 1 + plants.shape[2] + reach - 1) // size + 1  # at most, by one plant
+    before = _chunks_before(model)
+    changed = (size - 1 + plants.shape[2] + model.reach_of(model.lower) - 1) // size + 1  # at most, by one plant
     first = starts // size
     base = (first - before).clamp(min=0)
-    rows = _cut_rows(
+    rows = _cut(
         tokens,
         base.flatten() * size,
         (before + changed) * size,
@@ -181,7 +184,12 @@ def planted(
     return replace(stream, recent=recent, patches=Patches(places, *memory))
 
 
-def _cut_rows(
+def _recent(stream: Stream, tokens: Tensor, starts: Tensor, plants: Tensor) -> Int[Tensor, "question time"]:
+    number = stream.recent.shape[1]
+    return _cut(tokens, torch.full((len(starts),), stream.length - number), number, starts, plants)
+
+
+def _cut(
     tokens: Tensor, begin: Int[Tensor, " row"], number: int, starts: Tensor, plants: Tensor
 ) -> Int[Tensor, "row time"]:
     """`number` tokens from `begin` on in each row, with the row's plants in place; what lies beyond is arbitrary."""
@@ -194,55 +202,20 @@ def _cut_rows(
     return rows
 
 
-def _cut(tokens: Tensor, starts: Tensor, edits: Tensor, begin: int, end: int) -> Int[Tensor, "1 time"]:
-    """The tokens from `begin` to `end` with the edits in place."""
-    at = (starts[:, None] + torch.arange(edits.shape[1])).flatten()
-    inside = (at >= begin) & (at < end)
-    part = tokens[:, begin:end].long().clone()
-    part[0, at[inside] - begin] = edits.flatten()[inside]
-    return part
+def _patches(model: LanguageModel, stream: Stream, hidden: Tensor, begin: int) -> Patches | None:
+    """The patches of the questions, and the chunks that only their tails complete."""
+    stored = stream.memory.landmarks.shape[2]
+    fresh = hidden[:, stored * model.cfg.chunk - begin :]
+    if fresh.shape[1] <= model.cfg.chunk:  # a chunk completed by the last token is visible to none
+        return stream.patches
+    new = model.encoder(fresh)
+    places = stored + torch.arange(new.landmarks.shape[2]).expand(hidden.shape[0], -1)
+    if stream.patches is None:
+        return Patches(places, *new)
+    places = torch.cat([stream.patches.chunks, places], dim=1)
+    return Patches(places, *(torch.cat(pair, dim=2) for pair in zip(stream.patches[1:], new, strict=True)))
 
 
-def _with_tail_chunks(model: LanguageModel, stream: Stream, hidden: Tensor, begin: int) -> Memory | PatchedMemory:
-    """The store with the patches of the questions, and with the chunks that only their tails complete."""
-    size, stored, patches = model.cfg.chunk, stream.memory.landmarks.shape[2], stream.patches
-    fresh = hidden[:, stored * size - begin :]
-    if fresh.shape[1] > size:  # a chunk completed by the last token is visible to none
-        new = model.encoder(fresh)
-        places = stored + torch.arange(new.landmarks.shape[2]).expand(hidden.shape[0], -1)
-        patches = _joined(patches, Patches(places, *new))
-    return stream.memory if patches is None else PatchedMemory(stream.memory, patches)
-
-
-def _joined(first: Patches | None, second: Patches) -> Patches:
-    """The patches of both, question by question."""
-    if first is None:
-        return second
-    places = torch.cat([first.chunks, second.chunks], dim=1)
-    return Patches(places, *(torch.cat(pair, dim=2) for pair in zip(first[1:], second[1:], strict=True)))
-
-
-def _reach(model: LanguageModel, blocks) -> int:
-    """How many positions back these blocks look through their sliding windows."""
-    windows = sum(isinstance(mixer.part, Attention) for block in blocks for mixer in block.mixers)
-    return windows * (model.window - 1)
-
-
-def _recent_needed(model: LanguageModel) -> int:
-    """Tokens before a tail that can matter to it: the stacked reach, and the chunk that is still open."""
-    return model.reach + (model.cfg.chunk if model.encoder is not None else 0)
-
-
-def _round_up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
-
-
-def _check_bounded(model: LanguageModel) -> None:
-    layers, bounded = model.cfg.layers, {"swa", "hsa"}
-    if other := {name for layer in layers.layers for name in layer.mixers} - bounded:
-        full = other & {"full", "full-nope"}
-        what = "full attention" if full else ", ".join(sorted(other))
-        raise ValueError(
-            f"plan {model.cfg.plan!r} has {what}, which cannot be streamed with bounded memory; "
-            "use model(tokens) instead"
-        )
+def _chunks_before(model: LanguageModel) -> int:
+    """How many chunks must be read for the next one to be right: the reach of the lower layers."""
+    return -(-model.reach_of(model.lower) // model.cfg.chunk)

@@ -53,11 +53,9 @@ def sliding_window_attention(
     """Causal attention to the last `window` positions, in blocks of queries; memory O(time * (window + block)).
 
     Where there are fewer queries than keys, the queries stand at the last positions: behind a cache. RoPE counts from
-    the first key given; phases are relative, so a cache of the last window - 1 keys is enough.
-    By a Triton kernel where `lablib/ops/backend.py` says so. In torch a block of queries reads the
-    `block + window - 1` keys that end with it, and RoPE positions are local to that stretch: relative phases are exact
-    at any length and never grow. A window >= time is full attention.
-    Raises ValueError if the window is smaller than 1.
+    the first key given; phases are relative, so a cache of the last window - 1 keys is enough. By a Triton kernel where
+    `lablib/ops/backend.py` says so. In torch a block of queries reads the `block + window - 1` keys that end with it,
+    with RoPE positions local to that stretch: phases are exact at any length. ValueError for a window below 1.
     """
     time, length = q.shape[-2], k.shape[-2]
     if window < 1:
@@ -71,8 +69,8 @@ def sliding_window_attention(
     if backend.kernels_wanted(q):
         positions = torch.arange(time, device=q.device)
         turned = (q, k) if theta is None else (rotary(q, positions, theta), rotary(k, positions, theta))
-        if (mixed := backend.sliding_window(*turned, v, window)) is not None:
-            return mixed
+        if kernel := backend.kernel("sliding-window attention", *turned, v, window):
+            return kernel.sliding_window_attention(*turned, v, window)
     if window >= time:
         return full_attention(q, k, v, theta=theta)
     return _banded(q, k, v, window, theta, block or min(max(window, 8), 128))
@@ -99,23 +97,12 @@ def _banded(q: Queries, k: Keys, v: Keys, window: int, theta: float | None, bloc
         rearrange(F.pad(x, (0, 0, past, padding)).unfold(2, past + block, block), "b h n d m -> (b n) h m d")
         for x in (k, v)
     )
+    local = torch.arange(past + block, device=q.device)
     if theta is not None:
-        local = torch.arange(past + block, device=q.device)
         q_blocks, k_blocks = rotary(q_blocks, local[past:], theta), rotary(k_blocks, local, theta)
-    out = F.scaled_dot_product_attention(
-        q_blocks,
-        k_blocks,
-        v_blocks,
-        attn_mask=_band(num_blocks, block, window, q.device).repeat(batch, 1, 1, 1),
-        enable_gqa=q.shape[1] != k.shape[1],
-    )
+    # query l of a block reads the keys l .. l + window - 1 of its stretch, unless they lie before the sequence
+    query, start = local[:block, None], torch.arange(num_blocks, device=q.device)[:, None, None] * block - past
+    band = (local >= query) & (local < query + window) & (start + local >= 0)
+    band = band[:, None].repeat(batch, 1, 1, 1)
+    out = F.scaled_dot_product_attention(q_blocks, k_blocks, v_blocks, band, enable_gqa=q.shape[1] != k.shape[1])
     return rearrange(out, "(b n) h l d -> b h (n l) d", b=batch)[:, :, :time]
-
-
-def _band(blocks: int, block: int, window: int, device: torch.device) -> Bool[Tensor, "blocks 1 block past_block"]:
-    """Local query l of a block reads local keys l .. l + window - 1, unless they lie before the sequence."""
-    query = torch.arange(block, device=device)[:, None]
-    key = torch.arange(window - 1 + block, device=device)
-    band = (key >= query) & (key < query + window)
-    start = torch.arange(blocks, device=device)[:, None, None] * block - (window - 1)
-    return (band & (start + key >= 0))[:, None]

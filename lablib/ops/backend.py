@@ -5,7 +5,7 @@
     plain    torch, by operations that have a second derivative; the fused attention of "torch" has none
     triton   Triton, or a ValueError with the reason; on a CPU only in a process that runs its interpreter
 
-Each function here returns the kernel's output, or None where torch is to compute it.
+An operator asks `kernel` for its kernel; what the operands are stands in `kernels/`.
 """
 
 import contextlib
@@ -18,7 +18,6 @@ from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 Backend = Literal["auto", "torch", "plain", "triton"]
@@ -80,44 +79,24 @@ def way_here(operator: str) -> Way:
     return Way("triton", f"{torch.cuda.get_device_name(0)}, in float16 and bfloat16")
 
 
-def sliding_window(
-    q: Float[Tensor, "batch head time dim"],
-    k: Float[Tensor, "batch kv_head time dim"],
-    v: Float[Tensor, "batch kv_head time dim"],
-    window: int,
-) -> Float[Tensor, "batch head time dim"] | None:
-    """Causal attention to the last `window` positions."""
-    kernel = _kernel("sliding-window attention", q, (q, k, v, window))
-    return None if kernel is None else kernel.sliding_window_attention(q, k, v, window)
+def kernel(operator: str, *operands: Any) -> Any | None:
+    """The module of the kernel (`labkernels`) if it is to compute these operands, or None: then torch computes.
 
-
-def hierarchical(
-    q: Float[Tensor, "batch kv_head group time dim"],
-    k: Float[Tensor, "batch kv_head chunk size dim"],
-    v: Float[Tensor, "batch kv_head chunk size dim"],
-    chunks: Int[Tensor, "batch kv_head time k"],
-    weights: Float[Tensor, "batch kv_head time k"],
-    *,
-    order: str = "auto",
-) -> Float[Tensor, "batch kv_head group time dim"] | None:
-    """Sum over the chosen chunks of weight times a softmax inside the chunk; -1 is no chunk.
-
-    `order`: how the kernel goes about it, "queries" or "chunks" (`kernels/hsa/README.md`).
+    ValueError, with the reason, where Triton was chosen by name and cannot.
     """
-    kernel = _kernel("hierarchical sparse attention", q, (q, k, v, chunks, weights))
-    return None if kernel is None else kernel.hierarchical_attention(q, k, v, chunks, weights, order=order)
-
-
-def best_chunks(
-    queries: Float[Tensor, "batch kv_head time dim"],
-    landmarks: Float[Tensor, "batch kv_head chunk dim"],
-    positions: Int[Tensor, " time"],
-    size: int,
-    top_k: int,
-) -> Int[Tensor, "batch kv_head time k"] | None:
-    """The best complete chunks of the past, oldest first, -1 where there are fewer than `top_k`."""
-    kernel = _kernel("selection of chunks", queries, (queries, landmarks, size, top_k))
-    return None if kernel is None else kernel.select_chunks(queries, landmarks, size, top_k, positions).long()
+    if not kernels_wanted(operands[0]):
+        return None
+    try:
+        if importlib.util.find_spec("triton") is None:
+            raise ValueError(f"{operator}: {way_here(operator).reason}. Backend 'torch' can")
+        module = importlib.import_module(OPERATORS[operator])
+        module.check(*operands)
+    except ValueError as refusal:
+        if _wanted.get() == "triton":
+            raise
+        _log.info("torch computes it: %s", refusal)
+        return None
+    return module
 
 
 def teaching_kernel(name: str) -> Any | None:
@@ -131,20 +110,3 @@ def teaching_kernel(name: str) -> Any | None:
 def answers() -> Any:
     """The kernels that the exercises ask for; plain functions, to be read, without Triton."""
     return importlib.import_module("labkernels.lessons.answers")
-
-
-def _kernel(operator: str, like: Tensor, operands: tuple) -> Any | None:
-    """The module of the kernel if it is to compute, else None; ValueError if Triton is wanted and cannot."""
-    if not kernels_wanted(like):
-        return None
-    try:
-        if importlib.util.find_spec("triton") is None:
-            raise ValueError(f"{operator}: {way_here(operator).reason}. Backend 'torch' can")
-        kernel = importlib.import_module(OPERATORS[operator])
-        kernel.check(*operands)
-    except ValueError as refusal:
-        if _wanted.get() == "triton":
-            raise
-        _log.info("torch computes it: %s", refusal)
-        return None
-    return kernel

@@ -9,12 +9,10 @@ have length 1. Layout: (batch, head, time, dim).
 """
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from lablib.ops.ssd import decay_matrix
+from lablib.ops.ssd import decay_matrix, in_chunks
 
 Queries = Float[Tensor, "batch head time state"]
 Values = Float[Tensor, "batch head time dim"]
@@ -26,7 +24,7 @@ def delta_recurrence(
     q: Queries, k: Queries, v: Values, beta: Gates, log_decay: Gates, state: State | None = None
 ) -> tuple[Values, State]:
     """The definition, token by token. Returns the outputs and the state after the last token."""
-    state = _no_state(k, v) if state is None else state
+    state = k.new_zeros(*k.shape[:2], k.shape[-1], v.shape[-1]) if state is None else state
     out = []
     for t in range(q.shape[2]):
         state = log_decay[:, :, t, None, None].exp() * state
@@ -45,13 +43,9 @@ def delta_chunked(
     solved once for all. Any length: a ragged end is padded with tokens that write nothing. Raises ValueError for a
     chunk below 1.
     """
-    if chunk < 1:
-        raise ValueError(f"chunk is {chunk}; expected at least 1 token")
-    state = _no_state(k, v) if state is None else state
+    state = k.new_zeros(*k.shape[:2], k.shape[-1], v.shape[-1]) if state is None else state
     time = q.shape[2]
-    padding = -time % chunk
-    q, k, v = (rearrange(F.pad(x, (0, 0, 0, padding)), "b h (c s) d -> b h c s d", s=chunk) for x in (q, k, v))
-    beta, log_decay = (rearrange(F.pad(x, (0, padding)), "b h (c s) -> b h c s", s=chunk) for x in (beta, log_decay))
+    q, k, v, beta, log_decay = (in_chunks(x, chunk) for x in (q, k, v, beta, log_decay))
     decay = log_decay.cumsum(-1)
     matrix = decay_matrix(decay)
     # (I + A) u = beta v and (I + A) w = beta e^decay k, with A_ij = beta_i (k_i . k_j) e^(decay_i - decay_j) for j < i
@@ -69,7 +63,3 @@ def delta_chunked(
         kept = decay[:, :, c, -1].exp()[..., None, None] * state
         state = kept + (k[:, :, c] * left[:, :, c][..., None]).mT @ corrected
     return torch.cat(out, dim=2)[:, :, :time], state
-
-
-def _no_state(k: Queries, v: Values) -> State:
-    return k.new_zeros(*k.shape[:2], k.shape[-1], v.shape[-1])

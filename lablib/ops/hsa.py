@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -24,7 +23,6 @@ from lablib.ops import backend
 Fusion = Literal["softmax", "stick-breaking", "concat"]
 Queries = Float[Tensor, "batch kv_head group time dim"]
 Memory = Float[Tensor, "store kv_head chunk size dim"]
-
 
 NOWHERE = 1 << 40  # the place of a patch that stands for no chunk: later than any position
 SCORES_AT_ONCE = {"cpu": 1 << 19, "cuda": 1 << 28}  # of a selection: a core's cache holds no more; a GiB of a GPU
@@ -50,10 +48,10 @@ class Selection(NamedTuple):
 
 
 def visible_chunks(
-    positions: Int[Tensor, " time"], chunks: Int[Tensor, " chunk"], size: int
-) -> Bool[Tensor, "time chunk"]:
+    positions: Int[Tensor, " time"], chunks: Int[Tensor, "*question chunk"], size: int
+) -> Bool[Tensor, "*question time chunk"]:
     """True where the chunk is complete before the position."""
-    return positions[:, None] >= (chunks + 1) * size
+    return positions[:, None] >= (chunks[..., None, :] + 1) * size
 
 
 def select_chunks(
@@ -76,9 +74,8 @@ def select_chunks(
             backend.no_kernel("selection of chunks", "patches of a shared store are read in torch")
         else:
             stored = landmarks.expand(queries.shape[0], *landmarks.shape[1:])
-            best_chunks = backend.best_chunks(queries, stored, positions, size, top_k)
-            if best_chunks is not None:
-                return _scored(queries, stored, best_chunks)
+            if kernel := backend.kernel("selection of chunks", queries, stored, size, top_k):
+                return _scored(queries, stored, kernel.select_chunks(queries, stored, size, top_k, positions).long())
     num_chunks, shared = landmarks.shape[2], landmarks.shape[0] == 1
     at_once = SCORES_AT_ONCE["cpu" if queries.device.type == "cpu" else "cuda"]
     block = max(1, min(block, at_once // max(queries[..., 0].numel(), 1)))
@@ -104,19 +101,17 @@ def select_chunks(
 
 def _scored(queries: Tensor, landmarks: Tensor, chunks: Tensor) -> Selection:
     """The scores, with their gradient, of chunks that were chosen without one; -1 is no chunk."""
-    store = torch.arange(landmarks.shape[0], device=landmarks.device)[:, None, None, None]
-    head = torch.arange(landmarks.shape[1], device=landmarks.device)[:, None, None]
     if landmarks.shape[2] == 0:
         return Selection(chunks[..., :0], queries.new_zeros(*chunks.shape[:3], 0))
     safe = chunks.clamp_min(0)
-    scores = torch.einsum("bhtd,bhtkd->bhtk", queries, landmarks[store, head, safe]) / math.sqrt(queries.shape[-1])
+    scores = torch.einsum("bhtd,bhtkd->bhtk", queries, _of_chunks(landmarks, safe)) / math.sqrt(queries.shape[-1])
     return Selection(safe, scores.masked_fill(chunks < 0, -math.inf))
 
 
 def _score_patches(queries: Tensor, patches: Patches, positions: Tensor, size: int, top_k: int):
     """Places and scores of the best patches of each query."""
     scores = queries @ patches.landmarks.transpose(-2, -1) / math.sqrt(queries.shape[-1])
-    hidden = positions[:, None] < (patches.chunks[:, None] + 1) * size
+    hidden = ~visible_chunks(positions, patches.chunks, size)
     best, order = scores.masked_fill(hidden[:, None], -math.inf).topk(min(top_k, scores.shape[-1]), dim=-1)
     return patches.chunks[:, None, None].expand(scores.shape).gather(-1, order), best
 
@@ -157,9 +152,9 @@ def attend(
         else:
             chunks = selection.chunks.masked_fill(selection.scores == -math.inf, -1)
             stored = (x.expand(q.shape[0], *x.shape[1:]) for x in (k, v))
-            mixed = backend.hierarchical(q, *stored, chunks, fusion_weights(selection.scores, fusion))
-            if mixed is not None:
-                return mixed
+            operands = (q, *stored, chunks, fusion_weights(selection.scores, fusion))
+            if kernel := backend.kernel("hierarchical sparse attention", *operands):
+                return kernel.hierarchical_attention(*operands)
     if gathered or patches is not None:
         return attend_gathered(q, k, v, selection, fusion, patches=patches)
     return attend_dense(q, k, v, selection, fusion)
@@ -199,14 +194,13 @@ def attend_gathered(
     """
     if k.shape[2] == 0 and patches is None:
         return torch.zeros_like(q)
+    places, _, own_keys, own_values = patches or (None, None, None, None)
     outputs = []
     for start in range(0, q.shape[3], block):
         here = slice(start, start + block)
         chunks, scores = selection.chunks[:, :, here], selection.scores[:, :, here]
-        keys = _read_chunks(k, chunks, patches, None if patches is None else patches.keys)
-        values = _read_chunks(v, chunks, patches, None if patches is None else patches.values)
-        logits = torch.einsum("bhgtd,bhtksd->bhgtks", q[:, :, :, here], keys)
-        logits = logits / math.sqrt(q.shape[-1])
+        keys, values = _read_chunks(k, chunks, places, own_keys), _read_chunks(v, chunks, places, own_values)
+        logits = torch.einsum("bhgtd,bhtksd->bhgtks", q[:, :, :, here], keys) / math.sqrt(q.shape[-1])
         if fusion == "concat":
             weights = _joint_softmax(logits, (scores > -math.inf)[:, :, None, :, :, None])
         else:
@@ -218,33 +212,32 @@ def attend_gathered(
 def _read_chunks(
     stored: Memory,
     chunks: Int[Tensor, "batch kv_head time k"],
-    patches: Patches | None,
+    places: Int[Tensor, "question patch"] | None,
     patched: Float[Tensor, "question kv_head patch size dim"] | None,
 ) -> Float[Tensor, "batch kv_head time k size dim"]:
     """The keys or values of the chosen chunks: from the store, and from `patched` where a question has its own."""
-    store = torch.arange(stored.shape[0], device=stored.device)[:, None, None, None]
-    head = torch.arange(stored.shape[1], device=stored.device)[:, None, None]
-    if patches is None or patched is None:
-        return stored[store, head, chunks]
-    question = torch.arange(chunks.shape[0], device=stored.device)[:, None, None, None]
-    same = chunks[..., None] == patches.chunks[:, None, None, None]
-    own = patched[question, head, same.int().argmax(dim=-1)]
+    if places is None or patched is None:
+        return _of_chunks(stored, chunks)
+    same = chunks[..., None] == places[:, None, None, None]
+    own = _of_chunks(patched, same.int().argmax(dim=-1))
     if stored.shape[2] == 0:
         return own
-    common = stored[store, head, chunks.clamp(max=stored.shape[2] - 1)]
+    common = _of_chunks(stored, chunks.clamp(max=stored.shape[2] - 1))
     return torch.where(same.any(dim=-1)[..., None, None], own, common)
+
+
+def _of_chunks(
+    stored: Float[Tensor, "store kv_head chunk ..."], chunks: Int[Tensor, "batch kv_head time k"]
+) -> Float[Tensor, "batch kv_head time k ..."]:
+    """What is stored of the chosen chunks, head by head."""
+    store = torch.arange(stored.shape[0], device=stored.device)[:, None, None, None]
+    head = torch.arange(stored.shape[1], device=stored.device)[:, None, None]
+    return stored[store, head, chunks]
 
 
 def _joint_softmax(
     logits: Float[Tensor, "b h g t c s"], chosen: Bool[Tensor, "b h 1 t c 1"]
 ) -> Float[Tensor, "b h g t c s"]:
     """One softmax over the tokens of all chosen chunks (NSA, MoBA): the scores only choose and get no gradient."""
-    masked = logits.masked_fill(~chosen, -1e9)
-    return (
-        rearrange(
-            rearrange(masked, "b h g t c s -> b h g t (c s)").softmax(dim=-1),
-            "b h g t (c s) -> b h g t c s",
-            s=logits.shape[-1],
-        )
-        * chosen
-    )
+    joint = logits.masked_fill(~chosen, -1e9).flatten(-2).softmax(dim=-1)
+    return joint.view(logits.shape) * chosen

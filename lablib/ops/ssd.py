@@ -24,7 +24,7 @@ def ssd_recurrence(
     q: Queries, k: Queries, v: Values, log_decay: Decays, state: State | None = None
 ) -> tuple[Values, State]:
     """The definition, token by token. Returns the outputs and the state after the last token."""
-    state = _no_state(q, v) if state is None else state
+    state = q.new_zeros(*q.shape[:2], v.shape[-1], q.shape[-1]) if state is None else state
     out = []
     for t in range(q.shape[2]):
         state = log_decay[:, :, t, None, None].exp() * state + v[:, :, t, :, None] * k[:, :, t, None, :]
@@ -40,13 +40,10 @@ def ssd_chunked(
     Any length: a ragged end is padded with tokens that write nothing and do not decay. Raises ValueError for a chunk
     below 1.
     """
-    if chunk < 1:
-        raise ValueError(f"chunk is {chunk}; expected at least 1 token")
-    state = _no_state(q, v) if state is None else state
+    state = q.new_zeros(*q.shape[:2], v.shape[-1], q.shape[-1]) if state is None else state
     time = q.shape[2]
-    padding = -time % chunk
-    q, k, v = (rearrange(F.pad(x, (0, 0, 0, padding)), "b h (c s) d -> b h c s d", s=chunk) for x in (q, k, v))
-    decay = rearrange(F.pad(log_decay, (0, padding)), "b h (c s) -> b h c s", s=chunk).cumsum(-1)
+    q, k, v, log_decay = (in_chunks(x, chunk) for x in (q, k, v, log_decay))
+    decay = log_decay.cumsum(-1)
     # what a token reads of its own chunk
     within = ((q @ k.mT) * decay_matrix(decay)) @ v
     # what each chunk writes, and what is left of the state at its end
@@ -60,6 +57,14 @@ def ssd_chunked(
     return rearrange(within + across, "b h c s d -> b h (c s) d")[:, :, :time], state
 
 
+def in_chunks(x: Float[Tensor, "batch head time ..."], size: int) -> Float[Tensor, "batch head chunk {size} ..."]:
+    """The time in chunks, a ragged end padded with zeros. Raises ValueError for a size below 1."""
+    if size < 1:
+        raise ValueError(f"chunk is {size}; expected at least 1 token")
+    padded = F.pad(x, (0, 0) * (x.ndim - 3) + (0, -x.shape[2] % size))
+    return rearrange(padded, "b h (c s) ... -> b h c s ...", s=size)
+
+
 def decay_matrix(decay: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch size size"]:
     """exp(decay_i - decay_j) for j <= i, else 0, from cumulated log decays.
 
@@ -68,7 +73,3 @@ def decay_matrix(decay: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch s
     difference = decay[..., :, None] - decay[..., None, :]
     below = torch.ones(difference.shape[-2:], dtype=torch.bool, device=decay.device).tril()
     return difference.masked_fill(~below, -math.inf).exp()
-
-
-def _no_state(q: Queries, v: Values) -> State:
-    return q.new_zeros(*q.shape[:2], v.shape[-1], q.shape[-1])

@@ -111,7 +111,12 @@ def _causal_over_chunks(shape: Shape, q: Tensor, k: Tensor, v: Tensor, *_: Tenso
 
 
 def _chunks_by_triton(order: str) -> Callable[[Shape], Compute]:
-    return lambda _: backend.using("triton")(partial(backend.hierarchical, order=order))
+    @backend.using("triton")
+    def compute(*inputs: Tensor) -> Tensor:
+        kernel = backend.kernel("hierarchical sparse attention", *inputs)
+        return kernel.hierarchical_attention(*inputs, order=order)
+
+    return lambda _: compute
 
 
 def _chunks_in_torch(attend: Compute, q: Tensor, k: Tensor, v: Tensor, chunks: Tensor, weights: Tensor) -> Tensor:
@@ -136,7 +141,8 @@ def _gather_then_sdpa(shape: Shape, q: Tensor, k: Tensor, v: Tensor, chunks: Ten
 
 @backend.using("triton")
 def _best_by_triton(shape: Shape, queries: Tensor, landmarks: Tensor) -> Tensor:
-    return backend.best_chunks(queries, landmarks, _places(shape, queries.device), shape.chunk, shape.top_k)
+    inputs = (queries, landmarks, shape.chunk, shape.top_k)
+    return backend.kernel("selection of chunks", *inputs).select_chunks(*inputs, _places(shape, queries.device)).long()
 
 
 def _best_of_all(shape: Shape, queries: Tensor, landmarks: Tensor) -> Tensor:

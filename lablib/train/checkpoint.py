@@ -40,8 +40,8 @@ def save_checkpoint(
         tensors |= {f"optimizer/{index}/{name}": value for name, value in slots.items()}
     tensors["generator/data"] = generator.get_state()
     tensors["generator/global"] = torch.get_rng_state()
-    facts = {"format": FORMAT, "run": run, "step": step, "rows": rows, "groups": state["param_groups"]}
-    facts["hooks"] = [[type(hook).__name__, hook.state()] for hook in hooks if hook.state()]
+    kept = [[type(hook).__name__, {name: getattr(hook, name) for name in hook.kept}] for hook in hooks if hook.kept]
+    facts = {"format": FORMAT, "run": run, "step": step, "rows": rows, "groups": state["param_groups"], "hooks": kept}
     tensors = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
     write_atomically(path, save(tensors, metadata={"json": json.dumps(facts)}))
 
@@ -64,16 +64,17 @@ def load_checkpoint(
             f"{path.name} belongs to run {facts['run']}, not to {run}: the configuration has changed; "
             "delete the file or give another folder"
         )
-    with_state, kept = [hook for hook in hooks if hook.state()], facts.get("hooks", [])
-    names, expected = [name for name, _ in kept], [type(hook).__name__ for hook in with_state]
+    states, hooks = facts.get("hooks", []), [hook for hook in hooks if hook.kept]
+    names, expected = [name for name, _ in states], [type(hook).__name__ for hook in hooks]
     if names != expected:
         raise CheckpointError(
             f"{path.name} holds the state of the hooks {names}, this run has {expected}; "
             "give the same hooks, or delete the file to start anew"
         )
     _load_model(path, model, tensors)
-    for hook, (_, state) in zip(with_state, kept, strict=True):
-        hook.restore(state)
+    for hook, (_, state) in zip(hooks, states, strict=True):
+        for name in hook.kept:
+            setattr(hook, name, state[name])
     slots: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer/"):

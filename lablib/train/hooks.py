@@ -1,6 +1,5 @@
 """What may watch or steer a training run, at three moments."""
 
-import copy
 from typing import Any, ClassVar
 
 from torch import nn
@@ -25,12 +24,3 @@ class Hook:
 
     def at_eval(self, step: int, model: nn.Module, row: dict[str, Any]) -> None:
         """After a logged step's update: measure, and add columns to `row`."""
-
-    def state(self) -> dict[str, Any]:
-        """What must be kept for a run to go on, as JSON takes it."""
-        return {name: getattr(self, name) for name in self.kept}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take up a kept state. Called before the first step of a resumed run."""
-        for name in self.kept:
-            setattr(self, name, copy.copy(state[name]))

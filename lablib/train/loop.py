@@ -1,7 +1,7 @@
 """The training loop: draw, predict, update; log rows; checkpoint; resume bitwise."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +29,9 @@ class TrainConfig(Config):
     optim: OptimConfig = OptimConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
-    def __post_init__(self):
-        super().__post_init__()
-        if min(self.steps, self.batch, self.log_every, self.checkpoint_every) < 1:
-            raise ValueError("steps, batch, log_every and checkpoint_every must be at least 1")
+    def faults(self) -> Iterator[tuple[bool, str]]:
+        least = min(self.steps, self.batch, self.log_every, self.checkpoint_every)
+        yield least < 1, "steps, batch, log_every and checkpoint_every must be at least 1"
 
 
 def fit(

@@ -1,6 +1,7 @@
 """Learning-rate schedules as pure functions of the step: a factor in [0, 1] of the peak rate."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,10 +21,9 @@ class ScheduleConfig(Config):
     floor: float = 0.0
     decay: float = 0.2
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.warmup < 0 or not 0 <= self.floor <= 1 or not 0 < self.decay <= 1:
-            raise ValueError(f"expected warmup >= 0, floor in [0, 1] and decay in (0, 1]; got {self}")
+    def faults(self) -> Iterator[tuple[bool, str]]:
+        wrong = self.warmup < 0 or not 0 <= self.floor <= 1 or not 0 < self.decay <= 1
+        yield wrong, f"expected warmup >= 0, floor in [0, 1] and decay in (0, 1]; got {self}"
 
 
 def factor(cfg: ScheduleConfig, step: int, num_steps: int) -> float:

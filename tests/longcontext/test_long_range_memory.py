@@ -8,7 +8,6 @@ from lablib.longcontext.experiments.reader import DATA
 from lablib.longcontext.long_range import answer_all
 from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig
-from lablib.nn.storage import store_bytes
 from lablib.nn.streaming import encode
 
 MILLION = 1 << 20
@@ -31,6 +30,6 @@ def ask(model: LanguageModel, length: int) -> None:
 
 def test_the_evaluation_at_a_million_tokens_takes_the_store_the_tokens_and_little_more():
     rise = in_fresh_process(rise_of_the_peak, MILLION)
-    store = store_bytes(ModelConfig(vocab=DATA.vocab), MILLION)
+    store = ModelConfig(vocab=DATA.vocab).store_bytes(MILLION)
     assert rise > 0.9 * store, "the store was not counted"
     assert rise < store + 3 * 8 * MILLION + BESIDE

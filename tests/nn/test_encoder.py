@@ -11,10 +11,13 @@ from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig
 
 
+def config(landmark: str, **changes) -> ModelConfig:
+    return ModelConfig(plan="memory hsa", vocab=20, width=16, landmark=landmark, **changes)
+
+
 def make_encoder(landmark: str) -> ChunkEncoder:
     """The encoder of a model, with the model's initial values."""
-    cfg = ModelConfig(plan="memory hsa", vocab=20, width=16, landmark=landmark)
-    return LanguageModel(cfg, Generator().manual_seed(0)).encoder
+    return LanguageModel(config(landmark), Generator().manual_seed(0)).encoder
 
 
 def draw_hidden(generator, length: int):
@@ -23,7 +26,7 @@ def draw_hidden(generator, length: int):
 
 @pytest.mark.parametrize("landmark", ["encoded", "mean"])
 def test_chunks_are_encoded_one_by_one_in_both_directions(landmark, generator):
-    encoder, x = ChunkEncoder(16, 2, 1, 8, landmark, 10_000.0), draw_hidden(generator, 32)
+    encoder, x = ChunkEncoder(config(landmark)), draw_hidden(generator, 32)
     other = x.clone()
     other[:, 15] += 1.0  # the last token of chunk 1
     with torch.no_grad():
@@ -35,7 +38,7 @@ def test_chunks_are_encoded_one_by_one_in_both_directions(landmark, generator):
 
 
 def test_a_ragged_end_waits(generator):
-    encoder, x = ChunkEncoder(16, 2, 1, 8, "encoded", 10_000.0), draw_hidden(generator, 31)
+    encoder, x = ChunkEncoder(config("encoded")), draw_hidden(generator, 31)
     with torch.no_grad():
         for whole, cut in zip(encoder(x[:, :24]), encoder(x), strict=True):
             assert torch.equal(whole, cut)
@@ -43,7 +46,7 @@ def test_a_ragged_end_waits(generator):
 
 
 def test_a_mean_landmark_is_the_map_of_the_mean_hidden_state(generator):
-    encoder, x = ChunkEncoder(16, 2, 2, 8, "mean", 10_000.0), draw_hidden(generator, 24)
+    encoder, x = ChunkEncoder(config("mean", num_kv_heads=2)), draw_hidden(generator, 24)
     with torch.no_grad():
         landmarks = encoder(x).landmarks
         for batch, head, chunk in itertools.product(range(2), range(2), range(3)):

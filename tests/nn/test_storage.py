@@ -8,7 +8,7 @@ import torch
 from test_streaming import DEEP, draw_tokens, make_model
 
 from lablib.nn import storage
-from lablib.nn.storage import check_room, empty_store, store_bytes
+from lablib.nn.storage import check_room, empty_store
 from lablib.nn.streaming import encode, planted, read
 
 GIB = 2**30
@@ -35,7 +35,7 @@ def test_the_files_are_mapped_and_leave_no_names_behind(generator, tmp_path):
     maps = Path("/proc/self/maps")
     if maps.exists():
         assert "chunk-store-" in maps.read_text()
-    assert stream.num_bytes == store_bytes(model.cfg, 1000)
+    assert stream.num_bytes == model.cfg.store_bytes(1000)
 
 
 def test_a_file_that_cannot_be_made_large_enough_raises_and_is_removed(tmp_path, monkeypatch):
@@ -52,7 +52,7 @@ def test_a_file_that_cannot_be_made_large_enough_raises_and_is_removed(tmp_path,
 @pytest.mark.parametrize("length", [0, 7, 100, 640])
 def test_the_bytes_are_those_that_a_stream_takes(plan, length, generator):
     model = make_model(plan, num_kv_heads=2)
-    assert store_bytes(model.cfg, length) == encode(model, draw_tokens(generator, 1, length)).num_bytes
+    assert model.cfg.store_bytes(length) == encode(model, draw_tokens(generator, 1, length)).num_bytes
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def room(monkeypatch):
 def test_a_length_beyond_memory_is_refused_with_what_it_needs_and_the_way_out(room):
     cfg = make_model().cfg
     length = 16_777_216
-    needs = (store_bytes(cfg, length) + 16 * length + storage.BESIDE) / GIB
+    needs = (cfg.store_bytes(length) + 16 * length + storage.BESIDE) / GIB
     room(memory=int((needs - 0.2) * GIB))
     words = rf"length={length} needs {needs:.1f} GiB of memory, but {needs - 0.2:.1f} GiB are free: .*mapped=True"
     with pytest.raises(ValueError, match=words):
@@ -80,7 +80,7 @@ def test_a_length_beyond_memory_is_refused_with_what_it_needs_and_the_way_out(ro
 
 def test_a_length_beyond_the_disk_is_refused_with_the_way_out(room, tmp_path):
     cfg, length = make_model().cfg, 67_108_864
-    needs = store_bytes(cfg, length)
+    needs = cfg.store_bytes(length)
     room(memory=4 * GIB, disk=needs - GIB)
     with pytest.raises(ValueError, match=rf"length={length} needs {needs / GIB:.1f} GiB of disk .*LAB_HOME"):
         check_room(cfg, length, tmp_path)

@@ -24,7 +24,7 @@ from lablib.core.seeds import generator
 from lablib.core.store import lab_home
 from lablib.data.questions import draw_questions
 from lablib.data.retrieval import RetrievalConfig
-from lablib.data.text import LongText, long_text
+from lablib.data.text import Text, long_text
 from lablib.longcontext.experiments.reader import STOPPED, ReaderConfig, reader_arms, sources, trained_reader
 from lablib.longcontext.long_range import answer_all, by_depth, gaussian_tail, miss_rate, pareto_tail, sample_scores
 from lablib.nn.model import LanguageModel
@@ -63,7 +63,7 @@ class ForecastConfig(ReaderConfig):
         """The task in the haystack of this configuration."""
         return sources(self.data)[self.haystack == "text"]
 
-    def text(self, length: int) -> LongText | None:
+    def text(self, length: int) -> Text | None:
         """Text for a haystack of that length and room for it to begin anywhere; None where the haystack is drawn."""
         return long_text(length + ROOM) if self.haystack == "text" else None
 
@@ -82,7 +82,7 @@ def forecast(cfg: ForecastConfig) -> pd.DataFrame:
     return _with_corpus(table, cfg.text(cfg.sampled_length))
 
 
-def _with_corpus(table: pd.DataFrame, text: LongText | None) -> pd.DataFrame:
+def _with_corpus(table: pd.DataFrame, text: Text | None) -> pd.DataFrame:
     if text is not None:
         table.attrs["corpus"] = text.corpus
     return table
