@@ -40,8 +40,8 @@ class Finding:
 
 def examine(out: Path) -> list[Finding]:
     """All findings; a look that itself fails is a finding too."""
-    folders = (lambda: _writable("own store", lab_home()), lambda: _writable("runs", out))
-    looks = (_python, _packages, _cores, lambda: _room(out), *folders, _checkout, _corpus, _accelerators, _browser)
+    folders = (lambda: _disks(out), lambda: _writable("own store", lab_home()), lambda: _writable("runs", out))
+    looks = (_python, _packages, _cores, _memory, *folders, _checkout, _corpus, _accelerators, _browser)
     findings: list[Finding] = []
     for look in looks:
         try:
@@ -84,17 +84,21 @@ def _cores() -> Iterable[Finding]:
     yield Finding(GREEN if cores > 1 else YELLOW, "cores", str(cores), mend)
 
 
-def _room(out: Path) -> Iterable[Finding]:
-    """Free memory and disks held against two sizes in GiB: below the first is a note, below the second broken."""
+def _memory() -> Iterable[Finding]:
     import psutil
 
-    memory = psutil.virtual_memory().available
-    sizes = [("memory", memory, 4.0, 2.0, "close other programs, or run with --workers 1")]
+    yield _room("memory", psutil.virtual_memory().available, 4.0, 2.0, "close other programs, or run with --workers 1")
+
+
+def _disks(out: Path) -> Iterable[Finding]:
     for subject, folder in (("disk", existing(out)), ("disk for temporary files", Path(tempfile.gettempdir()))):
-        sizes.append((subject, shutil.disk_usage(folder).free, 2.0, 0.2, "make room; old runs may go"))
-    for subject, free, enough, least, mend in sizes:
-        state = GREEN if free >= enough * GIB else YELLOW if free >= least * GIB else RED
-        yield Finding(state, subject, f"{free / GIB:.1f} GiB free", mend)
+        yield _room(subject, shutil.disk_usage(folder).free, 2.0, 0.2, "make room; old runs may go")
+
+
+def _room(subject: str, free: int, enough: float, least: float, mend: str) -> Finding:
+    """Free bytes held against two sizes in GiB: below `enough` is a note, below `least` broken."""
+    state = GREEN if free >= enough * GIB else YELLOW if free >= least * GIB else RED
+    return Finding(state, subject, f"{free / GIB:.1f} GiB free", mend)
 
 
 def _checkout() -> Iterable[Finding]:
