@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from lablib.speed.summaries import crossing, over_causal
 from lablib.speed.tiles import EDGE, FULL, SKIPPED, Tiling, Walker, tile_kinds, useful_share, walk
 from lablib.viz.chart import Axis, Chart, Curve, Panel, Reference, dress, figure
 from lablib.viz.style import AMBER, BLUE, GRID, PINK, listing
@@ -40,6 +41,28 @@ def bench_figure(table: pd.DataFrame) -> Chart:
 
 
 gpu_figure = bench_figure
+
+
+@figure
+def crossing_figure(table: pd.DataFrame) -> Chart:
+    """Seconds over those of causal attention by tokens, a line a provider; below 1 skipping pays."""
+    rows = over_causal(table)
+    panels, said = [], []
+    for (operator, mode), of in rows.groupby(["operator", "mode"], sort=False):
+        panels.append(
+            Panel(
+                rows=of, x=Axis("shape.time", "tokens (log scale)", "length"), by="provider",
+                y=Axis("times", "times the seconds (log scale)", "log"), title=f"{operator}, {mode}",
+                references=[Reference(1, "causal attention")],
+            )
+        )  # fmt: skip
+        tokens = {name: crossing(mine) for name, mine in of.groupby("provider")}
+        first = min(tokens, key=tokens.get)
+        said.append(f"{operator}, {mode}: {tokens[first]:,.0f} ({first})")
+    return Chart(
+        panels=panels, columns=2, title="Skipping pays from so many tokens on: " + "; ".join(said),
+        source=f"{table['device'].iloc[0]}, {table['dtype'].iloc[0]}, one thread",
+    )  # fmt: skip
 
 
 @figure
