@@ -1,6 +1,7 @@
 """Peers are of one size and read the same texts; what is too good is caught; rows stand where they should."""
 
 import math
+import types
 
 import pandas as pd
 import pytest
@@ -146,3 +147,16 @@ def test_a_bad_peer_is_refused(fields, said):
 def test_bad_questions_are_refused(fields, said):
     with pytest.raises(ValueError, match=said):
         RecallConfig().replace(**fields)
+
+
+@pytest.mark.parametrize("steps", [1, 6, 60])
+def test_the_rate_rises_a_step_behind_the_code_of_the_paper(steps):
+    """Arxiv 2512.23675's code: init + (1 - init) * min(1, (step + 1) / steps), with an init of a tenth."""
+    model, warmup = types.SimpleNamespace(), runs.RateWarmup(steps)
+    ours = []
+    for step in range(2 * steps):
+        warmup.before_step(step, model)
+        ours.append(model.rate_factor)
+    theirs = [0.1 + 0.9 * min(1, (step + 1) / steps) for step in range(2 * steps)]
+    assert ours[0] == pytest.approx(0.1)
+    assert ours[1:] == pytest.approx(theirs[:-1])
