@@ -107,7 +107,7 @@ def _ingredients(table: pd.DataFrame) -> Iterator[Check]:
 AFTERMATH = (
     Claim("Does a long second phase undo the short and dense start?", "yes",
           lambda t: _decay(t, "recall_4096", {WARM: (-1, -0.5)}), "recall at 4K"),
-    Claim("And self-copy?", "yes, what the second phase itself brings first", _copy_fades, "recall at 4K"),
+    Claim("And self-copy?", "yes, after a rise", _copy_fades, "recall at 4K"),
     Claim("Does a third of long rows keep it, at the same local loss?", "yes", _long_rows, "recall at 4K"),
 )  # fmt: skip
 GRID = (Claim("How long must the warm-up be?", "between a tenth and 60 % of the steps", _grid),)
