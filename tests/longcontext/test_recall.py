@@ -96,3 +96,10 @@ def test_the_picture_of_depth_and_length_holds_the_whole_readers_mean(table):
 def test_a_figure_says_where_fewer_questions_were_asked(draw, lengths, said, table):
     table.loc[table["length"].isin(lengths), "questions"] = 10
     assert said in draw(table).layout.title.text
+
+
+@pytest.mark.parametrize("draw", [long_range_figure, length_figure])
+def test_a_figure_says_where_fewer_seeds_were_run(draw, table):
+    assert "2 seeds" in draw(table).layout.title.text
+    fewer = table[(table["length"] == 64) | (table["seed"] == 0)]
+    assert "1 to 2 seeds" in draw(fewer).layout.title.text
