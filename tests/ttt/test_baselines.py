@@ -1,7 +1,6 @@
 """Peers are of one size and read the same texts; what is too good is caught; rows stand where they should."""
 
 import math
-import types
 
 import pandas as pd
 import pytest
@@ -151,8 +150,8 @@ def test_bad_questions_are_refused(fields, said):
 
 @pytest.mark.parametrize("steps", [1, 6, 60])
 def test_the_rate_rises_a_step_behind_the_code_of_the_paper(steps):
-    """Arxiv 2512.23675's code: init + (1 - init) * min(1, (step + 1) / steps), with an init of a tenth."""
-    model, warmup = types.SimpleNamespace(), runs.RateWarmup(steps)
+    """The code of arXiv 2512.23675: init + (1 - init) * min(1, (step + 1) / steps), with an init of a tenth."""
+    model, warmup = torch.nn.Identity(), runs.RateWarmup(float(steps))
     ours = []
     for step in range(2 * steps):
         warmup.before_step(step, model)
