@@ -16,7 +16,7 @@ LIMITS = {"registers": ("registers a thread", 255), "shared": ("KiB of shared me
 
 
 @figure
-def bench_figure(table: pd.DataFrame) -> Chart:
+def roofline_figure(table: pd.DataFrame) -> Chart:
     """FLOP/s over FLOPs a byte, a panel an operator, a mark a provider and shape, larger for longer texts.
 
     FLOPs and bytes are the operator's own, so that a provider that does other or more work lies lower. The roof is the
@@ -40,11 +40,8 @@ def bench_figure(table: pd.DataFrame) -> Chart:
     )  # fmt: skip
 
 
-gpu_figure = bench_figure
-
-
 @figure
-def crossing_figure(table: pd.DataFrame) -> Chart:
+def bench_figure(table: pd.DataFrame) -> Chart:
     """Seconds over those of causal attention by tokens, a line a provider; below 1 skipping pays."""
     rows = over_causal(table)
     panels, said = [], []
@@ -61,8 +58,11 @@ def crossing_figure(table: pd.DataFrame) -> Chart:
         said.append(f"{operator}, {mode}: {tokens[first]:,.0f} ({first})")
     return Chart(
         panels=panels, columns=2, title="Skipping pays from so many tokens on: " + "; ".join(said),
-        source=f"{table['device'].iloc[0]}, {table['dtype'].iloc[0]}, one thread",
+        source=f"{table['device'].iloc[0]}, {table['dtype'].iloc[0]}",
     )  # fmt: skip
+
+
+gpu_figure = bench_figure
 
 
 @figure
