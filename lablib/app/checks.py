@@ -11,6 +11,7 @@ from lablib.app.errors import BadInput
 from lablib.app.notebook import NOTEBOOKS, Notebook, load, question, source, tags
 from lablib.app.parameters import EXAMPLE, Parameter, declared
 from lablib.app.run_state import NotebookRun, RunState
+from lablib.core.checkout import misplaced
 from lablib.core.config import resolve_scale
 from lablib.core.experiment import worker_count
 
@@ -27,6 +28,9 @@ def find_notebooks(names: Sequence[str]) -> list[Path]:
     found = list(dict.fromkeys(_find_notebook(name).resolve() for name in names)) if names else all_notebooks()
     if not found:
         raise BadInput(f"there is no notebook in {os.path.relpath(NOTEBOOKS)}; name one by its path")
+    for path in found:
+        if words := misplaced(path.parent):
+            raise BadInput(f"{path.name}: {words}")
     stems = [path.stem for path in found]
     if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
         raise BadInput(f"two of the notebooks are called {twice}; run them one after the other")

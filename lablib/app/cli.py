@@ -9,9 +9,9 @@ import click
 
 import lablib.app.quick_imports  # noqa: F401
 from lablib.app.errors import BadInput
+from lablib.core.checkout import PROJECT, misplaced
 
-# not by way of lablib.core.store, whose pandas would make `lab --help` wait
-RUNS = Path(__file__).resolve().parents[2] / "runs"
+RUNS = PROJECT / "runs"
 
 
 class OneLine(click.Group):
@@ -54,8 +54,15 @@ out_option = click.option("--out", type=_folder, metavar="FOLDER", default=RUNS,
 
 
 @click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Run the lab's notebooks, and keep what came of them."""
+    try:
+        words = misplaced(Path.cwd())
+    except FileNotFoundError:
+        raise BadInput("the current folder is gone; cd to another one") from None
+    if words and context.invoked_subcommand != "doctor":  # which says it among the rest
+        raise BadInput(words)
 
 
 @main.command()

@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lablib.app.checks import existing
-from lablib.core.provenance import package_version, provenance
-from lablib.core.store import PROJECT, lab_home
+from lablib.core.checkout import PROJECT, Unknown, misplaced, own_commit
+from lablib.core.provenance import package_version
+from lablib.core.store import lab_home
 
 GREEN, YELLOW, RED = "ok", "note", "broken"
 GIB = 2**30
@@ -102,9 +103,12 @@ def _room(subject: str, free: int, enough: float, least: float, mend: str) -> Fi
 
 
 def _checkout() -> Iterable[Finding]:
-    commit, mend = provenance()["commit"], "numbers will not say which code made them; git clone the lab"
-    why = "not a checkout with a commit" if shutil.which("git") else "not installed"
-    yield Finding(GREEN if commit else YELLOW, "git", f"commit {commit}" if commit else why, mend)
+    if words := misplaced(Path.cwd()):
+        yield Finding(RED, "code", words, "or call `lab` in another folder")
+    try:
+        yield Finding(GREEN, "git", f"commit {own_commit()}")
+    except Unknown as reason:
+        yield Finding(YELLOW, "git", f"the commit is unknown: {reason}", "until then numbers name no code")
 
 
 def _writable(subject: str, folder: Path) -> Iterable[Finding]:
