@@ -14,6 +14,7 @@ from lablib.app.run_state import NotebookRun, RunState
 from lablib.core.checkout import misplaced
 from lablib.core.config import resolve_scale
 from lablib.core.experiment import worker_count
+from lablib.core.redact import blanker
 
 DEADLINES = {"smoke": 900.0, "lab": 3600.0, "full": 12 * 3600.0}  # seconds a notebook; a busy machine needs less
 
@@ -61,6 +62,10 @@ def assignments(pairs: Sequence[str]) -> dict[str, str]:
             raise BadInput(f"-p {pair} is not of the form name=value, such as -p seed=3")
         if found.setdefault(name, value) != value:
             raise BadInput(f"-p {name} is given twice, as {found[name]} and as {value}; give it once")
+        if blanker()(value) != value:
+            raise BadInput(
+                f"-p {name} holds a secret, and runs keep their parameters; let the notebook read it elsewhere"
+            )
     if "interactive" in found:
         raise BadInput("-p interactive is not for `lab run`, which never draws widgets; leave it out")
     return found

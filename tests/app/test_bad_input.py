@@ -56,6 +56,7 @@ def refused(*arguments: str) -> str:
         (["good.ipynb", "-p", "=1"], "-p =1 is not of the form name=value"),
         (["good.ipynb", "-p", "seed=one"], "seed=one does not fit; seed is int (the random seed)"),
         (["good.ipynb", "-p", "seed"], "-p seed is not of the form name=value"),
+        (["good.ipynb", "-p", "seed=https://ada:hunter2@host"], "-p seed holds a secret, and runs keep their"),
         (["good.ipynb", "-p", "seed=1", "-p", "seed=2"], "-p seed is given twice, as 1 and as 2"),
         (["good.ipynb", "-p", "interactive=True"], "never draws widgets"),
         (["good.ipynb", "--workers", "0"], "--workers is 0; expected a whole number of at least 1"),
