@@ -105,15 +105,16 @@ def check_folder(asked: str, folder: Path) -> Path:
     """The folder, which need not exist yet; BadInput where nothing can ever be kept in it: better now than late."""
     place = existing(folder)
     if not place.is_dir():
-        raise BadInput(f"{asked} {folder}: {place.name} is a file; name a folder")
+        kind = "a link to nowhere" if place.is_symlink() else "a file"
+        raise BadInput(f"{asked} {folder}: {place.name} is {kind}; name a folder")
     if not os.access(place, os.W_OK | os.X_OK):
         raise BadInput(f"{asked} {folder}: {place.name} cannot be written; name a folder that can")
     return folder
 
 
 def existing(folder: Path) -> Path:
-    """The nearest place on the way to a folder that is there, be it a folder or a file in the way."""
-    return next(place for place in [folder.absolute(), *folder.absolute().parents] if os.path.exists(place))
+    """The nearest place on the way to a folder that is there, be it a folder, or a file or a dead link in the way."""
+    return next(place for place in [folder.absolute(), *folder.absolute().parents] if os.path.lexists(place))
 
 
 def check_notebooks(

@@ -63,6 +63,17 @@ def main(context: click.Context) -> None:
         raise BadInput("the current folder is gone; cd to another one") from None
     if words and context.invoked_subcommand != "doctor":  # which says it among the rest
         raise BadInput(words)
+    _settle()
+
+
+def _settle() -> None:
+    """Give this process and those below it what odd surroundings lack."""
+    if os.environ.get("COLUMNS", "80").strip() in ("", "0", "1"):  # a terminal that does not know its width
+        del os.environ["COLUMNS"]
+    if not os.path.isabs(os.path.expanduser("~")):  # neither HOME nor an entry for this user: Jupyter asks for one
+        from lablib.core.store import lab_home
+
+        os.environ["HOME"] = str(lab_home().absolute())
 
 
 @main.command()

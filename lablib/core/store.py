@@ -22,7 +22,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a person's share o
 
 def lab_home() -> Path:
     """The folder of everything that a person runs: LAB_HOME, else `.lab` in the project root."""
-    return Path(os.environ.get("LAB_HOME") or PROJECT / ".lab")
+    # a schedule does not expand ~ as a shell does
+    return Path(os.path.expanduser(os.environ.get("LAB_HOME") or PROJECT / ".lab"))
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -70,6 +70,7 @@ def refused(*arguments: str) -> str:
         (["good.ipynb", "--out", "notes.txt"], "notes.txt is a file; name a folder"),
         (["good.ipynb", "--out", "notes.txt/runs"], "notes.txt is a file; name a folder"),
         (["good.ipynb", "--out", ""], "--out is empty; name a folder"),
+        (["good.ipynb", "--out", "gone.ipynb/runs"], "gone.ipynb is a link to nowhere; name a folder"),
         (["good.ipynb", "--out", "a" * 300], "File name too long; name another folder"),
         (["--resume", "last", "--out", "notes.txt"], "notes.txt is a file; name a folder"),
         (["--resume", "last", "--out", "a" * 300], "File name too long; name another folder"),
