@@ -27,6 +27,9 @@ class OneLine(click.Group):
             code = _complain(error.format_message())
         except BadInput as error:
             code = _complain(str(error))
+        except OSError as error:  # of the surroundings: a folder that cannot be read, a disk that is gone
+            _complain(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+            code = 1
         except click.Abort:
             code = 130
         if not standalone_mode:

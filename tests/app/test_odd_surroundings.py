@@ -64,6 +64,28 @@ def no_folder():
     raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"),
+            "No usable temporary directory found",
+        ),
+        (PermissionError(13, "Permission denied", "/a/b"), "Permission denied: /a/b"),
+        (OSError("told in words alone"), "told in words alone"),
+    ],
+)
+def test_what_the_system_refuses_is_a_line(monkeypatch, error, said):
+    def refuse(**_):
+        raise error
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    result = CliRunner().invoke(main, ["verify", "ttt/toy"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"lab: {said}")
+    assert len(result.stderr.splitlines()) == 1
+
+
 def no_processes(_):
     raise OSError(30, "no worker process can be started")
 
