@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# is there when all is installed, and holds the folder that this was done in
 STAMP  := $(VENV)/.installed
 DRIVER := $(VENV)/.playwright
 SCALE  ?= lab
@@ -14,19 +15,37 @@ ifneq ($(filter-out $(SUBJECTS),$(SUBJECT)),)
 $(error there is no subject $(SUBJECT); expected one of: $(SUBJECTS))
 endif
 
+# An environment that was copied or moved runs the code of its old folder, or none. It is made anew here, as is one that
+# has lost its Python, its pip or the lab.
+BELONGS := import os, sys, pip, lablib; sys.exit(not os.path.samefile(next(iter(lablib.__path__)), "lablib"))
+FOREIGN := $(if $(wildcard $(STAMP)),$(shell \
+  { test ! -s $(STAMP) || test "$$(cat $(STAMP))" = "$$(pwd -P)"; } && $(BIN)/python -I -c '$(BELONGS)' > /dev/null 2>&1 || echo foreign))
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+ANOTHER := make setup PYTHON=/path/to/python3.11
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run lab test test-browser check record clean
+.PHONY: help setup run lab test test-browser check record clean foreign
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup: $(STAMP)  ## make .venv and install the lab into it (once; again after a change of the requirements)
 
-$(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"The lab needs Python 3.11 or newer, found {v[0]}.{v[1]}: make setup PYTHON=/path/to/python3.11")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[lab,test]'
-	@touch $(STAMP)
+$(STAMP): pyproject.toml constraints.txt $(if $(FOREIGN),foreign)
+	@command -v "$(PYTHON)" > /dev/null || { echo "There is no Python at $(PYTHON): $(ANOTHER)" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(NEW_ENOUGH)' || \
+	  { echo "The lab needs Python 3.11 or newer, found $$("$(PYTHON)" --version 2>&1): $(ANOTHER)" >&2; exit 1; }
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" FOREIGN="$(FOREIGN)"; \
+	has_pip() { $(BIN)/python -I -m pip --version > /dev/null 2>&1; }; \
+	test -z "$$FOREIGN" && $(BIN)/python -c '$(NEW_ENOUGH)' 2> /dev/null && has_pip && exit 0; \
+	test ! -e $(VENV) || echo "$(VENV) is not whole, or was made for another folder: it is made anew."; \
+	test ! -L $(VENV) || rm $(VENV); \
+	said=$$("$$PYTHON" -m venv $(VENV) --clear 2>&1) && has_pip && exit 0; \
+	rm -rf $(VENV); printf '%s\n' "$$said" | tail -n 1 >&2; \
+	echo "$(PYTHON) makes no environment with a pip: install its venv (Debian: apt install python3-venv), or name another: $(ANOTHER)" >&2; exit 1
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[lab,test]' || \
+	  { echo "pip has not installed the lab, for the reason above. Mend it and call make setup again: it goes on from here." >&2; exit 1; }
+	@pwd -P > $(STAMP)
 
 run: $(STAMP)  ## run all notebooks as a pipeline (SCALE=smoke|lab|full) and write an offline report
 	$(BIN)/lab run --scale $(SCALE)

@@ -11,8 +11,10 @@ from lablib.app.errors import BadInput
 from lablib.app.notebook import NOTEBOOKS, Notebook, load, question, source, tags
 from lablib.app.parameters import EXAMPLE, Parameter, declared
 from lablib.app.run_state import NotebookRun, RunState
+from lablib.core.checkout import misplaced
 from lablib.core.config import resolve_scale
 from lablib.core.experiment import worker_count
+from lablib.core.redact import blanker
 
 DEADLINES = {"smoke": 900.0, "lab": 3600.0, "full": 12 * 3600.0}  # seconds a notebook; a busy machine needs less
 
@@ -27,6 +29,9 @@ def find_notebooks(names: Sequence[str]) -> list[Path]:
     found = list(dict.fromkeys(_find_notebook(name).resolve() for name in names)) if names else all_notebooks()
     if not found:
         raise BadInput(f"there is no notebook in {os.path.relpath(NOTEBOOKS)}; name one by its path")
+    for path in found:
+        if words := misplaced(path.parent):
+            raise BadInput(f"{path.name}: {words}")
     stems = [path.stem for path in found]
     if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
         raise BadInput(f"two of the notebooks are called {twice}; run them one after the other")
@@ -57,6 +62,10 @@ def assignments(pairs: Sequence[str]) -> dict[str, str]:
             raise BadInput(f"-p {pair} is not of the form name=value, such as -p seed=3")
         if found.setdefault(name, value) != value:
             raise BadInput(f"-p {name} is given twice, as {found[name]} and as {value}; give it once")
+        if blanker()(value) != value:
+            raise BadInput(
+                f"-p {name} holds a secret, and runs keep their parameters; let the notebook read it elsewhere"
+            )
     if "interactive" in found:
         raise BadInput("-p interactive is not for `lab run`, which never draws widgets; leave it out")
     return found
@@ -96,15 +105,16 @@ def check_folder(asked: str, folder: Path) -> Path:
     """The folder, which need not exist yet; BadInput where nothing can ever be kept in it: better now than late."""
     place = existing(folder)
     if not place.is_dir():
-        raise BadInput(f"{asked} {folder}: {place.name} is a file; name a folder")
+        kind = "a link to nowhere" if place.is_symlink() else "a file"
+        raise BadInput(f"{asked} {folder}: {place.name} is {kind}; name a folder")
     if not os.access(place, os.W_OK | os.X_OK):
         raise BadInput(f"{asked} {folder}: {place.name} cannot be written; name a folder that can")
     return folder
 
 
 def existing(folder: Path) -> Path:
-    """The nearest place on the way to a folder that is there, be it a folder or a file in the way."""
-    return next(place for place in [folder.absolute(), *folder.absolute().parents] if os.path.exists(place))
+    """The nearest place on the way to a folder that is there, be it a folder, or a file or a dead link in the way."""
+    return next(place for place in [folder.absolute(), *folder.absolute().parents] if os.path.lexists(place))
 
 
 def check_notebooks(

@@ -9,9 +9,9 @@ import click
 
 import lablib.app.quick_imports  # noqa: F401
 from lablib.app.errors import BadInput
+from lablib.core.checkout import PROJECT, misplaced
 
-# not by way of lablib.core.store, whose pandas would make `lab --help` wait
-RUNS = Path(__file__).resolve().parents[2] / "runs"
+RUNS = PROJECT / "runs"
 
 
 class OneLine(click.Group):
@@ -27,6 +27,9 @@ class OneLine(click.Group):
             code = _complain(error.format_message())
         except BadInput as error:
             code = _complain(str(error))
+        except OSError as error:  # of the surroundings: a folder that cannot be read, a disk that is gone
+            _complain(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+            code = 1
         except click.Abort:
             code = 130
         if not standalone_mode:
@@ -54,8 +57,26 @@ out_option = click.option("--out", type=_folder, metavar="FOLDER", default=RUNS,
 
 
 @click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Run the lab's notebooks, and keep what came of them."""
+    try:
+        words = misplaced(Path.cwd())
+    except FileNotFoundError:
+        raise BadInput("the current folder is gone; cd to another one") from None
+    if words and context.invoked_subcommand != "doctor":  # which says it among the rest
+        raise BadInput(words)
+    _settle()
+
+
+def _settle() -> None:
+    """Give this process and those below it what odd surroundings lack."""
+    if os.environ.get("COLUMNS", "80").strip() in ("", "0", "1"):  # a terminal that does not know its width
+        del os.environ["COLUMNS"]
+    if not os.path.isabs(os.path.expanduser("~")):  # neither HOME nor an entry for this user: Jupyter asks for one
+        from lablib.core.store import lab_home
+
+        os.environ["HOME"] = str(lab_home().absolute())
 
 
 @main.command()

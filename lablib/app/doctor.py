@@ -13,8 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lablib.app.checks import existing
-from lablib.core.provenance import package_version, provenance
-from lablib.core.store import PROJECT, lab_home
+from lablib.core.checkout import PROJECT, Unknown, misplaced, own_commit
+from lablib.core.pool import fresh_processes
+from lablib.core.provenance import package_version
+from lablib.core.store import lab_home
 
 GREEN, YELLOW, RED = "ok", "note", "broken"
 GIB = 2**30
@@ -41,7 +43,7 @@ class Finding:
 def examine(out: Path) -> list[Finding]:
     """All findings; a look that itself fails is a finding too."""
     folders = (lambda: _disks(out), lambda: _writable("own store", lab_home()), lambda: _writable("runs", out))
-    looks = (_python, _packages, _cores, _memory, *folders, _checkout, _corpus, _accelerators, _browser)
+    looks = (_python, _packages, _cores, _workers, _memory, *folders, _checkout, _corpus, _accelerators, _browser)
     findings: list[Finding] = []
     for look in looks:
         try:
@@ -84,6 +86,14 @@ def _cores() -> Iterable[Finding]:
     yield Finding(GREEN if cores > 1 else YELLOW, "cores", str(cores), mend)
 
 
+def _workers() -> Iterable[Finding]:
+    try:
+        fresh_processes(1).shutdown()
+        yield Finding(GREEN, "worker processes", "can be started")
+    except OSError as error:
+        yield Finding(RED, "worker processes", error.strerror, "in a container: --tmpfs /dev/shm")
+
+
 def _memory() -> Iterable[Finding]:
     import psutil
 
@@ -91,8 +101,11 @@ def _memory() -> Iterable[Finding]:
 
 
 def _disks(out: Path) -> Iterable[Finding]:
-    for subject, folder in (("disk", existing(out)), ("disk for temporary files", Path(tempfile.gettempdir()))):
-        yield _room(subject, shutil.disk_usage(folder).free, 2.0, 0.2, "make room; old runs may go")
+    for subject, folder in (("disk", lambda: existing(out)), ("disk for temporary files", tempfile.gettempdir)):
+        try:
+            yield _room(subject, shutil.disk_usage(folder()).free, 2.0, 0.2, "make room; old runs may go")
+        except OSError as error:
+            yield Finding(RED, subject, error.strerror, "name a folder that can be written (TMPDIR, --out)")
 
 
 def _room(subject: str, free: int, enough: float, least: float, mend: str) -> Finding:
@@ -102,9 +115,12 @@ def _room(subject: str, free: int, enough: float, least: float, mend: str) -> Fi
 
 
 def _checkout() -> Iterable[Finding]:
-    commit, mend = provenance()["commit"], "numbers will not say which code made them; git clone the lab"
-    why = "not a checkout with a commit" if shutil.which("git") else "not installed"
-    yield Finding(GREEN if commit else YELLOW, "git", f"commit {commit}" if commit else why, mend)
+    if words := misplaced(Path.cwd()):
+        yield Finding(RED, "code", words, "or call `lab` in another folder")
+    try:
+        yield Finding(GREEN, "git", f"commit {own_commit()}")
+    except Unknown as reason:
+        yield Finding(YELLOW, "git", f"the commit is unknown: {reason}", "until then numbers name no code")
 
 
 def _writable(subject: str, folder: Path) -> Iterable[Finding]:

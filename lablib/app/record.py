@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,11 +22,12 @@ import lablib
 from lablib.app import processes
 from lablib.app.errors import BadInput
 from lablib.app.pipeline import TICK, caught_signals
+from lablib.core.checkout import PROJECT, Unknown, changes, git, own_commit
 from lablib.core.experiment import ArmsFailed, Experiment, all_experiments, run_all
 from lablib.core.progress import progress_line
 from lablib.core.provenance import pinned
 from lablib.core.redact import redact, redactor
-from lablib.core.store import PROJECT, Arm, Record, Store, lab_home
+from lablib.core.store import Arm, Record, Store, lab_home
 
 RESULTS = "notebooks/results"
 LARGEST_CHECKPOINT = 1_000_000  # bytes
@@ -70,23 +70,28 @@ def in_child(
 
 
 def refuse_unless_clean(project: Path) -> None:
-    """BadInput unless all code is committed: what is recorded must be what anyone can check out."""
+    """BadInput unless all code is known to be committed: what is recorded must be what anyone can check out."""
+    what = "commit"
     try:
-        changed = _git(project, "status", "--porcelain", "--", ".", f":(exclude){RESULTS}").splitlines()
-    except OSError:
-        raise BadInput("`lab record` needs git; install it") from None
-    except subprocess.CalledProcessError:
-        raise BadInput("`lab record` needs a git checkout; git clone the lab") from None
+        own_commit(project)
+        what = "state (committed or not)"
+        changed = changes(project, untracked=True, besides=RESULTS)
+    except Unknown as reason:
+        raise BadInput(f"`lab record` needs a git checkout of the lab, and its {what} is unknown: {reason}") from None
     if changed:
         first = ", ".join(line[3:] for line in changed[:3]) + (", ..." if len(changed) > 3 else "")
         raise BadInput(f"`lab record` records committed code only; commit or stash first: {first}")
 
 
 def commit_of(project: Path, name: str) -> str:
-    """The full hash of a commit; BadInput for one that is not there."""
+    """The full hash of a commit; BadInput for one that is not there, or where no commit of the lab is known."""
     try:
-        return _git(project, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
-    except (OSError, subprocess.CalledProcessError):
+        own_commit(project)
+    except Unknown as reason:
+        raise BadInput(f"the commits of the lab are unknown: {reason}") from None
+    try:
+        return git(project, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    except Unknown:
         raise BadInput(f"there is no commit {name!r} in this checkout; git fetch, or name another") from None
 
 
@@ -96,24 +101,16 @@ def worktree(project: Path, commit: str = "HEAD") -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="lab-record-")).resolve()
     tree = folder / "tree"
     try:
-        _git(project, "worktree", "add", "--quiet", "--detach", str(tree), commit)
+        git(project, "worktree", "add", "--quiet", "--detach", str(tree), commit)
         yield tree
-    except subprocess.CalledProcessError as error:
-        reason = " ".join(error.stderr.split()) or "it does not say why"
+    except Unknown as reason:
         raise BadInput(f"a git worktree of {commit} is needed, and git made none: {reason}") from None
     finally:
-        with contextlib.suppress(subprocess.CalledProcessError):
-            _git(project, "worktree", "remove", "--force", str(tree))
+        with contextlib.suppress(Unknown):
+            git(project, "worktree", "remove", "--force", str(tree))
         shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(subprocess.CalledProcessError):
-            _git(project, "worktree", "prune")
-
-
-def _git(project: Path, *arguments: str) -> str:
-    # a commit hook that calls `lab record` would hand its own repository on
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    how = {"capture_output": True, "text": True, "check": True, "timeout": 120}
-    return subprocess.run(["git", *arguments], cwd=project, env=environ, **how).stdout
+        with contextlib.suppress(Unknown):
+            git(project, "worktree", "prune")
 
 
 def record_all(job: dict[str, Any]) -> int:
@@ -200,7 +197,7 @@ def write(experiment: Experiment, record: Record) -> bool:
 
 def from_commit(arm: Arm) -> bool:
     """Whether the arm was made by committed code; others lie in the recorder's store only by accident."""
-    return bool(arm.provenance.get("commit")) and not arm.provenance.get("dirty")
+    return bool(arm.provenance.get("commit")) and arm.provenance.get("dirty") is False  # None: it is not known
 
 
 def merge(recorded: Iterable[Arm], computed: Iterable[Arm], wanted: Iterable[str]) -> list[Arm]:

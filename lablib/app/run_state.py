@@ -13,6 +13,7 @@ from typing import Any
 
 from lablib.app.errors import BadInput
 from lablib.app.processes import started_at
+from lablib.core.redact import blanker, redact
 from lablib.core.store import PROJECT, write_atomically
 
 SCHEMA = 1
@@ -103,7 +104,7 @@ class RunState:
         """Write run.json; on a full disk the reserve is given up for it."""
         fields = {"schema": SCHEMA, "id": self.id, "status": self.status} | dataclasses.asdict(self)
         del fields["folder"]
-        text = json.dumps(fields, indent=1, default=str) + "\n"
+        text = json.dumps(redact(fields, blanker()), indent=1, default=str) + "\n"
         try:
             write_atomically(self.folder / "run.json", text)
         except OSError:

@@ -122,7 +122,7 @@ def origins(arm: Arm, again: Arm) -> str:
     """In what the two were made differently: code, versions, processor, corpus, instructions; empty if in nothing."""
     there, here = ({"corpus": one.facts.get("corpus"), **one.provenance} for one in (arm, again))
     parts = [
-        f"{name} {there[name]}, here {here[name]}"
+        f"{name} {there[name]}, here {here[name] or 'unknown'}"
         for name in there
         if there[name] and name in here and name not in _OF_THE_RUN and there[name] != here[name]
     ]

@@ -11,12 +11,12 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from typing import Any
 
 import pandas as pd
 
 from lablib.core.config import Config
+from lablib.core.pool import fresh_processes
 from lablib.core.provenance import provenance
 from lablib.core.redact import redact, redactor
 from lablib.core.store import Arm, Record, Store, joined, lab_home
@@ -182,7 +182,7 @@ def worker_pool(workers: int) -> ProcessPoolExecutor:
     import torch
 
     one_thread = {"initializer": torch.set_num_threads, "initargs": (1,)}
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), **one_thread)
+    return fresh_processes(workers, **one_thread)
 
 
 def _over(executor: Executor, experiment: Experiment, missing: Sequence[Config], fresh: bool):

@@ -6,14 +6,14 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from lablib.core.pool import fresh_processes
 
 T = TypeVar("T")
 # torch's counter knows the attention kernels of GPUs only; without these, attention on a CPU counts as nothing
@@ -97,5 +97,5 @@ def available_memory() -> int:
 
 def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function of a module in a new process, so that nothing run before weighs on its time or memory."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with fresh_processes(1) as pool:
         return pool.submit(function, *arguments).result()

@@ -1,16 +1,16 @@
 """Where a number was made: commit, versions, machine, instruction sets."""
 
+import contextlib
 import functools
 import importlib.metadata
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from lablib.core.store import PROJECT
+from lablib.core.checkout import Unknown, changes, own_commit
 
 PACKAGES = ("torch", "triton", "numpy", "pandas")
 # Sums are added up in an order that depends on the width of the registers. These settings hold torch's own kernels,
@@ -27,7 +27,10 @@ def pinned(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def provenance() -> dict[str, Any]:
-    """Commit and dirty flag, versions, processor and the time now (UTC); nothing that names a person or a path."""
+    """Commit and dirty flag, versions, processor and the time now (UTC); nothing that names a person or a path.
+
+    The two are None where they are not known: a folder without git, or a repository that is not the lab's own.
+    """
     return _fixed_facts() | {"instructions": instructions(), "finished": now()}
 
 
@@ -61,9 +64,11 @@ def same_instructions(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool | 
 
 @functools.cache
 def _fixed_facts() -> dict[str, Any]:
-    return {
-        "commit": _git("rev-parse", "--short=12", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+    code: dict[str, Any] = {"commit": None, "dirty": None}
+    with contextlib.suppress(Unknown):
+        code["commit"] = own_commit()
+        code["dirty"] = bool(changes(untracked=False))
+    return code | {
         "python": platform.python_version(),
         **{name: package_version(name) for name in PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
@@ -79,14 +84,6 @@ def package_version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 @functools.cache

@@ -2,7 +2,9 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
+from lablib.core.checkout import misplaced
 from lablib.core.config import resolve_scale
 
 
@@ -22,8 +24,11 @@ class Session:
 def session(scale: str | None = None, interactive: bool | None = None) -> Session:
     """Settle what the parameters cell leaves open: LAB_SCALE or lab, LAB_INTERACTIVE or on.
 
-    Raises ValueError for an unknown scale and for a LAB_INTERACTIVE that is neither 0 nor 1.
+    Raises ValueError for an unknown scale, for a LAB_INTERACTIVE that is neither 0 nor 1, and for a notebook that
+    belongs to another copy of the lab than the code: its Jupyter was started from that one's environment.
     """
+    if words := misplaced(Path.cwd()):
+        raise ValueError(words)
     if interactive is None:
         text = os.environ.get("LAB_INTERACTIVE") or "1"
         if text not in ("0", "1"):

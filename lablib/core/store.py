@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-PROJECT = Path(__file__).resolve().parents[2]
+from lablib.core.checkout import PROJECT
+
 # the types of a column that a CSV can hold; one of any other type is written as JSON, cell by cell
 KINDS = {"int": "int64", "float": "float64", "bool": "bool", "text": "str"}
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a person's share of it, or the size of a file
@@ -21,7 +22,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a person's share o
 
 def lab_home() -> Path:
     """The folder of everything that a person runs: LAB_HOME, else `.lab` in the project root."""
-    return Path(os.environ.get("LAB_HOME") or PROJECT / ".lab")
+    # a schedule does not expand ~ as a shell does
+    return Path(os.path.expanduser(os.environ.get("LAB_HOME") or PROJECT / ".lab"))
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

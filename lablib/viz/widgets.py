@@ -8,6 +8,8 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 from IPython.display import Markdown, display
 
+NOT_ALIVE = "Is there nothing above to move or choose? Run this cell again: a saved notebook keeps no widgets."
+
 
 def show(figure: go.Figure) -> None:
     """A figure, and under it its caption."""
@@ -21,10 +23,12 @@ def say(text: str) -> None:
 
 
 class Fit(anywidget.AnyWidget):
-    """Nothing to see: it tells each change of its box as one of the window.
+    """Nothing to see: it tells each change of its box as one of the window, and hides `NOT_ALIVE` beside it.
 
     Plotly draws a widget's figure before it has a place, 700 pixels wide, and measures again only for the window.
     """
+
+    _css = ".jp-OutputArea:has(.widget-vbox) .not-alive { display: none; }"
 
     _esm = """
     function render({ el }) {
@@ -38,6 +42,19 @@ class Fit(anywidget.AnyWidget):
     }
     export default { render };
     """
+
+
+class Column(widgets.VBox):
+    """Widgets one below the other, and for who opens the notebook without its kernel what to do."""
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        return super()._repr_mimebundle_(**options) | {"text/plain": "(a picture to move, or a question)"}
+
+    def show(self, below: str = "") -> None:
+        """Display them, and a text below them."""
+        display(self)
+        # an output of its own: where a widget is lost, a page shows the error of the widget and nothing else of it
+        say(f"{below}\n\n<small class='not-alive'>{NOT_ALIVE}</small>")
 
 
 class Explorer:
@@ -63,7 +80,7 @@ class Explorer:
         self.figure._config = self.figure._config | {"responsive": True}  # plotly.py has no public name for it
         for slider in self.sliders.values():
             slider.observe(self._redraw, names="value")
-        self.box = widgets.VBox([*self.sliders.values(), Fit(), self.figure])
+        self.box = Column([*self.sliders.values(), Fit(), self.figure])
 
     @property
     def values(self) -> dict[str, Any]:
@@ -82,8 +99,7 @@ class Explorer:
         """The sliders and the figure, or the figure alone; and its caption."""
         if not interactive:
             return show(self.draw(**self.values))
-        display(self.box)
-        say(f"*{self.figure.layout.meta['caption']}*")
+        self.box.show(f"*{self.figure.layout.meta['caption']}*")
 
 
 class Prediction:
@@ -93,7 +109,7 @@ class Prediction:
         self.options, self.radio = list(options), None
         if interactive:
             self.radio = widgets.RadioButtons(options=self.options, value=None, layout={"width": "max-content"})
-            display(widgets.VBox([widgets.HTML(f"<b>{question}</b>"), self.radio]))
+            Column([widgets.HTML(f"<b>{question}</b>"), self.radio, Fit()]).show()
         else:
             say(f"**{question}** " + " · ".join(self.options))
 

@@ -144,10 +144,27 @@ def test_the_code_must_be_the_worktrees(tmp_path):
         record.check_origin(tmp_path)
 
 
-def test_a_folder_without_git_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    with pytest.raises(BadInput, match="needs a git checkout"):
-        record.refuse_unless_clean(tmp_path)
+def test_a_folder_without_a_commit_of_its_own_is_refused(tmp_path):
+    """An archive of the lab, unpacked inside another repository; then with its code in that one."""
+    root = tmp_path / "lab"
+    (root / "lablib" / "core").mkdir(parents=True)
+    (root / "lablib" / "core" / "provenance.py").touch()
+    with pytest.raises(BadInput, match="needs a git checkout of the lab, and its commit is unknown: not a git rep"):
+        record.refuse_unless_clean(root)
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "commit", "--quiet", "--allow-empty", "-m", "another project")
+    for _ in range(2):
+        with pytest.raises(BadInput, match=r"commit is unknown: .* another project's; git clone the lab"):
+            record.refuse_unless_clean(root)
+        with pytest.raises(BadInput, match=r"the commits of the lab are unknown: .* another project's"):
+            record.commit_of(root, "HEAD")
+        git(tmp_path, "add", ".")
+        git(tmp_path, "commit", "--quiet", "--allow-empty", "-m", "the lab in it")
+
+
+@pytest.mark.parametrize(("commit", "dirty", "good"), [("abc", False, True), ("abc", None, False), (None, None, False)])
+def test_an_arm_whose_code_may_have_been_changed_is_not_recorded(commit, dirty, good):
+    assert record.from_commit(arm("a", provenance={"commit": commit, "dirty": dirty})) is good
 
 
 def test_an_image_goes_with_the_digest_of_its_table(tmp_path, monkeypatch):

@@ -26,7 +26,8 @@ STATE = f"""() => {{
 # a promise that evaluate waited for would hold up all messages of the page; so it is left behind and looked at
 RUN_COMMAND = """command => {
   window.ran = null;
-  window.jupyterapp.commands.execute(command).then(ok => window.ran = {ok}, error => window.ran = {error: `${error}`});
+  const done = window.jupyterapp.commands.execute(command);  // some commands give nothing back
+  done.then(ok => window.ran = {ok: ok ?? true}, error => window.ran = {error: `${error}`});
 }"""
 EDIT = f"""([index, source]) => {{
   const notebook = {PANEL}.content;
@@ -55,15 +56,15 @@ class LiveNotebook:
         return cells
 
     def run_all(self) -> None:
-        self._run("notebook:run-all-cells")
+        self.run_command("notebook:run-all-cells")
 
     def run_cell(self, index: int, source: str | None = None) -> str:
         """Run one cell, with another source if one is given, and return what it printed or said."""
         self.page.evaluate(EDIT, [index, source])
-        self._run("notebook:run-cell")
+        self.run_command("notebook:run-cell")
         return said(self.cells()[index])
 
-    def _run(self, command: str) -> None:
+    def run_command(self, command: str) -> None:
         self.page.evaluate(RUN_COMMAND, command)
         self._wait(f"for the end of {command}", "() => window.ran")
         assert self.page.evaluate("() => window.ran") == {"ok": True}, f"{command} in {self.name}"

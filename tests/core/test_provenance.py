@@ -42,14 +42,6 @@ def test_a_package_that_is_not_there_has_no_version():
     assert package_version("no-such-package-anywhere") is None
 
 
-def test_a_machine_without_git_has_no_commit(monkeypatch):
-    def missing(*arguments, **options):
-        raise FileNotFoundError("git")
-
-    monkeypatch.setattr(module.subprocess, "run", missing)
-    assert module._git("rev-parse", "HEAD") is None
-
-
 PROGRAM = "import json, torch; from lablib.core.provenance import instructions; print(json.dumps(instructions()))"
 
 

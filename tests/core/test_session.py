@@ -5,6 +5,15 @@ import pytest
 from lablib.core.session import session
 
 
+def test_a_notebook_of_another_copy_of_the_lab_is_not_run_by_this_code(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert session().scale == "lab"
+    (tmp_path / "pyproject.toml").write_text('name = "longcontext-lab"')
+    with pytest.raises(ValueError, match=f"the lab in {tmp_path} is not the one whose code runs.*run `make setup`"):
+        session()
+
+
 def test_without_any_word_it_is_lab_scale_with_a_person():
     assert session() == session("lab", True)
     assert (session().scale, session().interactive) == ("lab", True)

@@ -16,7 +16,7 @@ from lablib.longcontext.explore import (
     pairs_explorer,
     pattern_explorer,
 )
-from lablib.viz.widgets import Explorer, Fit, Prediction, show
+from lablib.viz.widgets import NOT_ALIVE, Explorer, Fit, Prediction, show
 
 
 def test_moving_a_slider_changes_the_figure():
@@ -77,6 +77,25 @@ def test_with_a_person_an_explorer_is_sliders_over_a_figure(displayed):
     box, text = displayed
     assert isinstance(box.children[-1], go.FigureWidget)
     assert text.data.startswith("*Query-key pairs")
+
+
+def ask(interactive):
+    Prediction("Which?", ["one", "two"], interactive=interactive)
+
+
+@pytest.mark.parametrize("display", [lambda interactive: pairs_explorer().show(interactive=interactive), ask])
+def test_beside_a_widget_stands_what_to_do_where_it_is_lost(display, displayed):
+    display(True)
+    box, text = displayed
+    assert NOT_ALIVE in text.data
+    assert "run this cell again" in NOT_ALIVE.lower()
+    assert any(isinstance(part, Fit) for part in box.children)  # which hides the sentence while the widget is there
+    bundle = box._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert "(children=" not in bundle["text/plain"]
+    displayed.clear()
+    display(False)
+    assert NOT_ALIVE not in displayed[-1].data
 
 
 def test_without_a_person_an_explorer_is_a_plain_figure_with_its_caption(displayed):
