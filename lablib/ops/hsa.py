@@ -116,6 +116,11 @@ def _score_patches(queries: Tensor, patches: Patches, positions: Tensor, size: i
     return patches.chunks[:, None, None].expand(scores.shape).gather(-1, order), best
 
 
+def lowest(scores: Tensor) -> float:
+    """A finite score that weighs nothing beside any other, in the type of the scores."""
+    return max(-1e9, torch.finfo(scores.dtype).min)
+
+
 def fusion_weights(
     scores: Float[Tensor, "*batch k"], fusion: Literal["softmax", "stick-breaking"] = "softmax"
 ) -> Float[Tensor, "*batch k"]:
@@ -125,7 +130,7 @@ def fusion_weights(
     recent chunks and sums to at most 1; the default of the published code (RamstorageAI/long-context-modeling).
     """
     seen = scores > -math.inf
-    safe = scores.masked_fill(~seen, -1e9)  # finite, so that a row without chunks has no NaN gradient
+    safe = scores.masked_fill(~seen, lowest(scores))  # finite, so that a row without chunks has no NaN gradient
     if fusion == "stick-breaking":
         broken_off = F.softplus(safe).flip(-1).cumsum(-1).flip(-1)
         return torch.exp(safe - broken_off) * seen
@@ -239,5 +244,5 @@ def _joint_softmax(
     logits: Float[Tensor, "b h g t c s"], chosen: Bool[Tensor, "b h 1 t c 1"]
 ) -> Float[Tensor, "b h g t c s"]:
     """One softmax over the tokens of all chosen chunks (NSA, MoBA): the scores only choose and get no gradient."""
-    joint = logits.masked_fill(~chosen, -1e9).flatten(-2).softmax(dim=-1)
+    joint = logits.masked_fill(~chosen, lowest(logits)).flatten(-2).softmax(dim=-1)
     return joint.view(logits.shape) * chosen
