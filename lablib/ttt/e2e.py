@@ -138,7 +138,7 @@ class TTTModel(nn.Module):
 
     def read_lower(self, tokens: Tokens, states: LayerStates | None = None) -> tuple[Hidden, LayerStates]:
         """The blocks below all fast weights, on a whole text or on a piece behind `states`."""
-        blocks, x = list(self.base.blocks)[: self.first], self.base.embedding(tokens)
+        blocks, x = list(self.base.blocks)[: self.first], self.base.embed(tokens)
         return run_blocks(blocks, x, states, self.base.context())
 
     def read_chunks(
