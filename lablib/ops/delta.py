@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lablib.ops.ssd import decay_matrix, in_chunks, wide
+from lablib.ops.precision import wide
+from lablib.ops.ssd import decay_matrix, in_chunks
 
 Queries = Float[Tensor, "batch head time state"]
 Values = Float[Tensor, "batch head time dim"]

@@ -14,6 +14,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from lablib.ops.precision import wide
+
 Queries = Float[Tensor, "batch head time state"]
 Values = Float[Tensor, "batch head time dim"]
 Decays = Float[Tensor, "batch head time"]  # log a_t, at most 0
@@ -38,7 +40,8 @@ def ssd_chunked(
     """The same by matrix products: inside a chunk as attention with decay, between chunks through the state.
 
     Any length: a ragged end is padded with tokens that write nothing and do not decay. Inputs of 16 bits are computed
-    in float32. Raises ValueError for a chunk below 1.
+    in float32: what decays between two tokens is a small difference of two large sums. Raises ValueError for a chunk
+    below 1.
     """
     state = q.new_zeros(*q.shape[:2], v.shape[-1], q.shape[-1]) if state is None else state
     time, given = q.shape[2], q.dtype
@@ -66,11 +69,6 @@ def in_chunks(x: Float[Tensor, "batch head time ..."], size: int) -> Float[Tenso
         raise ValueError(f"chunk is {size}; expected at least 1 token")
     padded = F.pad(x, (0, 0) * (x.ndim - 3) + (0, -x.shape[2] % size))
     return rearrange(padded, "b h (c s) ... -> b h c s ...", s=size)
-
-
-def wide(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """In float32 at least: what decays between two tokens is a small difference of two large sums."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def decay_matrix(decay: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch size size"]:
