@@ -1,4 +1,4 @@
-"""What all kernels share: what they can take, how they are launched, and that nobody differentiates them twice."""
+"""What all kernels share: what they can take, and how they are launched."""
 
 import contextlib
 import math
@@ -102,34 +102,6 @@ def rows(tensor: Tensor) -> Tensor:
 def on_device(tensor: Tensor) -> contextlib.AbstractContextManager:
     """Launch where the tensor is: Triton takes the current GPU, whatever the pointers say."""
     return torch.cuda.device(tensor.device) if tensor.device.type == "cuda" else contextlib.nullcontext()
-
-
-class _Once(torch.autograd.Function):
-    """The identity on a gradient that a kernel has computed; it cannot be differentiated again.
-
-    Without it torch takes such a gradient for a constant, and second derivatives lack a term without a word.
-    """
-
-    @staticmethod
-    def forward(gradient: Tensor, *inputs: Tensor) -> Tensor:
-        return gradient.view_as(gradient)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx, *gradients):
-        raise NotImplementedError(
-            "a Triton kernel has no second derivative. Where gradients of gradients are needed, use plain torch "
-            "operations: the definitions `attention_reference` and `attend_dense`, or backend 'torch' under "
-            "`torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`"
-        )
-
-
-def once(gradient: Tensor | None, *inputs: Tensor) -> Tensor | None:
-    """A gradient computed by a kernel from `inputs`, whose own derivative raises instead of going missing."""
-    return None if gradient is None else _Once.apply(gradient, *inputs)
 
 
 def programs(count: int, size: int) -> int:

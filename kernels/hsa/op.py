@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from labkernels.hsa.launch import backward, forward
-from labkernels.runtime import check_dim, check_operands, check_programs, on_device, once
+from labkernels.once import once
+from labkernels.runtime import check_dim, check_operands, check_programs, on_device
 
 NAME = "hierarchical sparse attention"
 MOST_HEADS = 64  # of a group: more would not stay in registers

@@ -4,7 +4,8 @@
     delta = <O, dO> - d lse, a number a query: the softmax's Jacobian needs nothing else
 
 One kernel walks the band of each query tile (dQ, and delta on the way), one that of each key tile (dK, dV), whose
-band lies after it: queries n0 ... n0 + N - 1 + window - 1. All query heads of a group are added in one program.
+band lies after it: queries n0 ... n0 + N - 1 + window - 1, and for a tile with sinks all that follow. All query heads
+of a group are added in one program.
 """
 
 import triton
@@ -15,7 +16,7 @@ from labkernels.swa.forward import LOG2_E, band, visible
 
 @triton.jit
 def dq_tiles(
-    b_dq, b_q, b_do, b_lse, b_delta, k, v, stride_kt, stride_vt, o_m, first, last, time, window, scale,
+    b_dq, b_q, b_do, b_lse, b_delta, k, v, stride_kt, stride_vt, o_m, first, last, time, window, sinks, scale,
     N: tl.constexpr, D: tl.constexpr, ACC: tl.constexpr, MASKED: tl.constexpr,
 ):  # fmt: skip
     """dQ / scale of a query tile from keys [first, last)."""
@@ -27,7 +28,8 @@ def dq_tiles(
         b_v = tl.load(v + row * stride_vt + o_d[None, :], mask=inside, other=0.0)  # (N, D)
         b_s = tl.dot(b_q, tl.trans(b_k), out_dtype=ACC, input_precision="ieee") * (scale * LOG2_E)
         if MASKED:
-            b_s = tl.where(visible(o_m, o_n, time, window), b_s, float("-inf"))
+            seen = visible(o_m[:, None], o_n[None, :], time, window, sinks)
+            b_s = tl.where(seen, b_s, float("-inf"))
         b_p = tl.exp2(b_s - b_lse[:, None] * LOG2_E)
         b_dp = tl.dot(b_do, tl.trans(b_v), out_dtype=ACC, input_precision="ieee")
         b_ds = b_p * (b_dp - b_delta[:, None])
@@ -35,9 +37,9 @@ def dq_tiles(
     return b_dq
 
 
-@triton.jit(do_not_specialize=["time", "window"])
+@triton.jit(do_not_specialize=["time", "window", "sinks"])
 def swa_bwd_dq_kernel(
-    q, k, v, o, do, lse, dlse, delta, dq, time, window, heads, group,
+    q, k, v, o, do, lse, dlse, delta, dq, time, window, sinks, heads, group,
     stride_qb, stride_qh, stride_qt, stride_kb, stride_kh, stride_kt, stride_vb, stride_vh, stride_vt,
     stride_ob, stride_oh, stride_ot, stride_dob, stride_doh, stride_dot, scale,
     M: tl.constexpr, N: tl.constexpr, D: tl.constexpr, ACC: tl.constexpr,
@@ -61,23 +63,27 @@ def swa_bwd_dq_kernel(
     b_dq = tl.full((M, D), 0.0, ACC)
     low, full, diagonal, high = band(m0, time, window, M, N)
     b_dq = dq_tiles(
-        b_dq, b_q, b_do, b_lse, b_delta, k, v, stride_kt, stride_vt, o_m, low, full, time, window, scale,
+        b_dq, b_q, b_do, b_lse, b_delta, k, v, stride_kt, stride_vt, o_m, 0, tl.minimum(sinks, low), time, window,
+        sinks, scale, N, D, ACC, True,
+    )  # fmt: skip
+    b_dq = dq_tiles(
+        b_dq, b_q, b_do, b_lse, b_delta, k, v, stride_kt, stride_vt, o_m, low, full, time, window, sinks, scale,
         N, D, ACC, True,
     )  # fmt: skip
     b_dq = dq_tiles(
-        b_dq, b_q, b_do, b_lse, b_delta, k, v, stride_kt, stride_vt, o_m, full, diagonal, time, window, scale,
+        b_dq, b_q, b_do, b_lse, b_delta, k, v, stride_kt, stride_vt, o_m, full, diagonal, time, window, sinks, scale,
         N, D, ACC, False,
     )  # fmt: skip
     b_dq = dq_tiles(
-        b_dq, b_q, b_do, b_lse, b_delta, k, v, stride_kt, stride_vt, o_m, diagonal, high, time, window, scale,
+        b_dq, b_q, b_do, b_lse, b_delta, k, v, stride_kt, stride_vt, o_m, diagonal, high, time, window, sinks, scale,
         N, D, ACC, True,
     )  # fmt: skip
     tl.store(dq + place, (b_dq * scale).to(dq.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=["time", "window"])
+@triton.jit(do_not_specialize=["time", "window", "sinks"])
 def swa_bwd_dkv_kernel(
-    q, k, v, do, lse, delta, dk, dv, time, window, heads, group,
+    q, k, v, do, lse, delta, dk, dv, time, window, sinks, heads, group,
     stride_qb, stride_qh, stride_qt, stride_kb, stride_kh, stride_kt, stride_vb, stride_vh, stride_vt,
     stride_dob, stride_doh, stride_dot, stride_dkb, stride_dkh, stride_dkt, scale,
     M: tl.constexpr, N: tl.constexpr, D: tl.constexpr, ACC: tl.constexpr,
@@ -91,7 +97,7 @@ def swa_bwd_dkv_kernel(
     b_k = tl.load(k + batch * stride_kb + kv_head * stride_kh + row * stride_kt + o_d[None, :], mask=inside, other=0.0)
     b_v = tl.load(v + batch * stride_vb + kv_head * stride_vh + row * stride_vt + o_d[None, :], mask=inside, other=0.0)
     b_dk, b_dv = tl.full((N, D), 0.0, ACC), tl.full((N, D), 0.0, ACC)
-    last = tl.minimum(n0 + N - 1 + window, time)
+    last = tl.where(n0 < sinks, time, tl.minimum(n0 + N - 1 + window, time))
     for head in range(kv_head * group, (kv_head + 1) * group):
         q_head = q + batch * stride_qb + head * stride_qh
         do_head = do + batch * stride_dob + head * stride_doh
@@ -105,8 +111,7 @@ def swa_bwd_dkv_kernel(
             b_delta = tl.load(delta + numbers + o_m, mask=seen, other=0.0)
             # keys come first, (N, M): no tile is transposed after a product, which Hopper compilers got wrong
             b_s = tl.dot(b_k, tl.trans(b_q), out_dtype=ACC, input_precision="ieee") * (scale * LOG2_E)
-            i, j = o_m[None, :], o_n[:, None]
-            b_s = tl.where((j <= i) & (j > i - window) & (i < time), b_s, float("-inf"))
+            b_s = tl.where(visible(o_m[None, :], o_n[:, None], time, window, sinks), b_s, float("-inf"))
             b_p = tl.exp2(b_s - b_lse[None, :] * LOG2_E)
             b_dv += tl.dot(b_p.to(b_do.dtype), b_do, out_dtype=ACC, input_precision="ieee")
             b_dp = tl.dot(b_v, tl.trans(b_do), out_dtype=ACC, input_precision="ieee")

@@ -42,5 +42,5 @@ def build(kind: str, dim: int, dtype: str, name: str, time: int = 16_384) -> Bui
         tiles=cut,
         pointers={tensor: kind for tensor, kind in types.items() if tensor in kernel.arg_names},
         constants={"M": cut.queries, "N": cut.keys, "D": dim, "ACC": tl.float32},
-        unaligned=("time", "window", "heads", "group"),
+        unaligned=("time", "window", "sinks", "heads", "group"),
     )

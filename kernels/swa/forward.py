@@ -3,6 +3,7 @@
 query tile   [m0, m0 + M)
 band         keys m0 - window + 1 ... m0 + M - 1; all other tiles are never loaded
 left edge, full, diagonal   the band's three parts: masks are needed in the first and the last only
+sinks        the first keys, visible to all: those before the band are a fourth part, [0, min(sinks, low))
 """
 
 import triton
@@ -22,15 +23,14 @@ def band(m0, time, window, M: tl.constexpr, N: tl.constexpr):
 
 
 @triton.jit
-def visible(o_m, o_n, time, window):
-    """(M, N): query i reads key j where i - window < j <= i."""
-    i, j = o_m[:, None], o_n[None, :]
-    return (j <= i) & (j > i - window) & (j < time)
+def visible(i, j, time, window, sinks):
+    """Query i reads key j where i - window < j <= i, or j <= i is one of the first `sinks`."""
+    return (j <= i) & ((j > i - window) | (j < sinks)) & (i < time)
 
 
 @triton.jit
 def attend_tiles(
-    b_o, b_max, b_sum, b_q, k, v, stride_kt, stride_vt, o_m, first, last, time, window, scale,
+    b_o, b_max, b_sum, b_q, k, v, stride_kt, stride_vt, o_m, first, last, time, window, sinks, scale,
     N: tl.constexpr, D: tl.constexpr, ACC: tl.constexpr, MASKED: tl.constexpr,
 ):  # fmt: skip
     """The online softmax over keys [first, last), N at a time; logits are in base 2."""
@@ -41,7 +41,8 @@ def attend_tiles(
         b_k = tl.load(k + row * stride_kt + o_d[None, :], mask=inside, other=0.0)  # (N, D)
         b_s = tl.dot(b_q, tl.trans(b_k), out_dtype=ACC, input_precision="ieee") * (scale * LOG2_E)  # (M, N)
         if MASKED:
-            b_s = tl.where(visible(o_m, o_n, time, window), b_s, float("-inf"))
+            seen = visible(o_m[:, None], o_n[None, :], time, window, sinks)
+            b_s = tl.where(seen, b_s, float("-inf"))
         new_max = tl.maximum(b_max, tl.max(b_s, 1))
         b_p = tl.exp2(b_s - new_max[:, None])
         shrink = tl.exp2(b_max - new_max)
@@ -52,9 +53,9 @@ def attend_tiles(
     return b_o, b_max, b_sum
 
 
-@triton.jit(do_not_specialize=["time", "window"])
+@triton.jit(do_not_specialize=["time", "window", "sinks"])
 def swa_fwd_kernel(
-    q, k, v, o, lse, time, window, heads, group,
+    q, k, v, o, lse, time, window, sinks, heads, group,
     stride_qb, stride_qh, stride_qt, stride_kb, stride_kh, stride_kt, stride_vb, stride_vh, stride_vt,
     stride_ob, stride_oh, stride_ot, scale,
     M: tl.constexpr, N: tl.constexpr, D: tl.constexpr, ACC: tl.constexpr,
@@ -73,14 +74,21 @@ def swa_fwd_kernel(
     b_sum = tl.full((M,), 0.0, ACC)
     low, full, diagonal, high = band(m0, time, window, M, N)
     b_o, b_max, b_sum = attend_tiles(
-        b_o, b_max, b_sum, b_q, k, v, stride_kt, stride_vt, o_m, low, full, time, window, scale, N, D, ACC, True
-    )
+        b_o, b_max, b_sum, b_q, k, v, stride_kt, stride_vt, o_m, 0, tl.minimum(sinks, low), time, window, sinks, scale,
+        N, D, ACC, True,
+    )  # fmt: skip
     b_o, b_max, b_sum = attend_tiles(
-        b_o, b_max, b_sum, b_q, k, v, stride_kt, stride_vt, o_m, full, diagonal, time, window, scale, N, D, ACC, False
-    )
+        b_o, b_max, b_sum, b_q, k, v, stride_kt, stride_vt, o_m, low, full, time, window, sinks, scale,
+        N, D, ACC, True,
+    )  # fmt: skip
     b_o, b_max, b_sum = attend_tiles(
-        b_o, b_max, b_sum, b_q, k, v, stride_kt, stride_vt, o_m, diagonal, high, time, window, scale, N, D, ACC, True
-    )
+        b_o, b_max, b_sum, b_q, k, v, stride_kt, stride_vt, o_m, full, diagonal, time, window, sinks, scale,
+        N, D, ACC, False,
+    )  # fmt: skip
+    b_o, b_max, b_sum = attend_tiles(
+        b_o, b_max, b_sum, b_q, k, v, stride_kt, stride_vt, o_m, diagonal, high, time, window, sinks, scale,
+        N, D, ACC, True,
+    )  # fmt: skip
     o += batch * stride_ob + head * stride_oh
     b_sum = tl.where(o_m < time, b_sum, 1.0)  # rows behind the end have seen nothing
     b_o = b_o / b_sum[:, None]

@@ -6,6 +6,7 @@ Layout: q (batch, heads, time, dim), k and v (batch, kv_heads, time, dim); heads
 import torch
 from torch import Tensor
 
+from labkernels.once import once
 from labkernels.runtime import (
     Tiles,
     accumulator,
@@ -13,7 +14,6 @@ from labkernels.runtime import (
     check_operands,
     check_programs,
     on_device,
-    once,
     programs,
     rows,
     wide,
@@ -29,26 +29,34 @@ FOR_DKV = {64: Tiles(64, 128, warps=8), 128: Tiles(64, 64, warps=8), 256: Tiles(
 
 
 def sliding_window_attention(
-    q: Tensor, k: Tensor, v: Tensor, window: int, *, scale: float | None = None, return_lse: bool = False
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    window: int,
+    *,
+    sinks: int = 0,
+    scale: float | None = None,
+    return_lse: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """softmax(scale q k^T) v over keys i - window < j <= i, of q's shape and type; scale None is 1 / sqrt(dim).
 
-    With `return_lse` also the log-sum-exp of the logits, (batch, heads, time) in fp32 nats, differentiable too.
-    Raises ValueError for operands that the kernels cannot take, and says which backend can.
+    The first `sinks` keys are visible too, from their place on (arXiv 2309.17453). With `return_lse` also the
+    log-sum-exp of the logits, (batch, heads, time) in fp32 nats, differentiable too. Raises ValueError for operands
+    that the kernels cannot take, and says which backend can.
     """
-    check(q, k, v, window)
+    check(q, k, v, window, sinks)
     scale = q.shape[3] ** -0.5 if scale is None else scale
-    out, lse = SlidingWindowAttention.apply(q, k, v, min(window, q.shape[2]), scale)
+    out, lse = SlidingWindowAttention.apply(q, k, v, min(window, q.shape[2]), min(sinks, q.shape[2]), scale)
     return (out, lse) if return_lse else out
 
 
-def check(q: Tensor, k: Tensor, v: Tensor, window: int) -> None:
+def check(q: Tensor, k: Tensor, v: Tensor, window: int, sinks: int = 0) -> None:
     """ValueError, with the reason, for operands that the kernels cannot take."""
     check_operands(NAME, q=q, k=k, v=v)
-    check_shapes(q, k, v, window)
+    check_shapes(q, k, v, window, sinks)
 
 
-def check_shapes(q: Tensor, k: Tensor, v: Tensor, window: int) -> None:
+def check_shapes(q: Tensor, k: Tensor, v: Tensor, window: int, sinks: int = 0) -> None:
     """ValueError for shapes that do not fit, or that no tile covers."""
     if q.dim() != 4 or k.dim() != 4 or k.shape != v.shape or q.shape[::2] != (k.shape[0], k.shape[2]):
         raise ValueError(
@@ -66,33 +74,34 @@ def check_shapes(q: Tensor, k: Tensor, v: Tensor, window: int) -> None:
         )
     check_dim(NAME, q.shape[3])
     check_programs(NAME, *q.shape[:2])
-    if window < 1:
-        raise ValueError(f"{NAME}: window is {window}; expected at least 1 (a token always reads itself)")
+    if window < 1 or sinks < 0:
+        said = "expected a window of at least 1 (a token always reads itself) and 0 or more sinks"
+        raise ValueError(f"{NAME}: window is {window}, sinks {sinks}; {said}")
 
 
 class SlidingWindowAttention(torch.autograd.Function):
     """Forward and first derivative; the second raises."""
 
     @staticmethod
-    def forward(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> tuple[Tensor, Tensor]:
+    def forward(q: Tensor, k: Tensor, v: Tensor, window: int, sinks: int, scale: float) -> tuple[Tensor, Tensor]:
         with on_device(q):
-            return forward(q, k, v, window, scale)
+            return forward(q, k, v, window, sinks, scale)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
-        q, k, v, ctx.window, ctx.scale = inputs
+        q, k, v, ctx.window, ctx.sinks, ctx.scale = inputs
         ctx.save_for_backward(q, k, v, *output)
 
     @staticmethod
     def backward(ctx, do: Tensor, dlse: Tensor):
         q, k, v, o, lse = ctx.saved_tensors
         with torch.no_grad(), on_device(q):
-            gradients = backward(q, k, v, o, lse, do, dlse, ctx.window, ctx.scale)
-        return *(once(gradient, q, k, v, do, dlse) for gradient in gradients), None, None
+            gradients = backward(q, k, v, o, lse, do, dlse, ctx.window, ctx.sinks, ctx.scale)
+        return *(once(gradient, q, k, v, do, dlse) for gradient in gradients), None, None, None
 
 
 def forward(
-    q: Tensor, k: Tensor, v: Tensor, window: int, scale: float, tiles: Tiles | None = None
+    q: Tensor, k: Tensor, v: Tensor, window: int, sinks: int, scale: float, tiles: Tiles | None = None
 ) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp."""
     q, k, v, acc = rows(q), rows(k), rows(v), accumulator(q.dtype)
@@ -101,15 +110,15 @@ def forward(
     lse = torch.empty(batch, heads, time, device=q.device, dtype=wide(q.dtype))
     tiles = tiles or fitting(FORWARD, time, dim)
     swa_fwd_kernel[(programs(time, tiles.queries), batch * heads)](
-        q, k, v, out, lse, time, window, heads, heads // k.shape[1], *_strides(q, k, v, out), scale,
+        q, k, v, out, lse, time, window, sinks, heads, heads // k.shape[1], *_strides(q, k, v, out), scale,
         M=tiles.queries, N=tiles.keys, D=dim, ACC=acc, num_warps=tiles.warps, num_stages=tiles.stages,
     )  # fmt: skip
     return out, lse
 
 
 def backward(
-    q: Tensor, k: Tensor, v: Tensor, o: Tensor, lse: Tensor, do: Tensor, dlse: Tensor, window: int, scale: float,
-    tiles: tuple[Tiles, Tiles] | None = None,
+    q: Tensor, k: Tensor, v: Tensor, o: Tensor, lse: Tensor, do: Tensor, dlse: Tensor, window: int, sinks: int,
+    scale: float, tiles: tuple[Tiles, Tiles] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of q, k and v."""
     q, k, v, do, dlse, acc = rows(q), rows(k), rows(v), rows(do), dlse.contiguous(), accumulator(q.dtype)
@@ -119,11 +128,11 @@ def backward(
     dq, dk, dv = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
     for_dq, for_dkv = tiles or (fitting(FOR_DQ, time, dim), fitting(FOR_DKV, time, dim))
     swa_bwd_dq_kernel[(programs(time, for_dq.queries), batch * heads)](
-        q, k, v, o, do, lse, dlse, delta, dq, time, window, heads, group, *_strides(q, k, v, o, do), scale,
+        q, k, v, o, do, lse, dlse, delta, dq, time, window, sinks, heads, group, *_strides(q, k, v, o, do), scale,
         M=for_dq.queries, N=for_dq.keys, D=dim, ACC=acc, num_warps=for_dq.warps, num_stages=for_dq.stages,
     )  # fmt: skip
     swa_bwd_dkv_kernel[(programs(time, for_dkv.keys), batch * kv_heads)](
-        q, k, v, do, lse, delta, dk, dv, time, window, heads, group, *_strides(q, k, v, do, dk), scale,
+        q, k, v, do, lse, delta, dk, dv, time, window, sinks, heads, group, *_strides(q, k, v, do, dk), scale,
         M=for_dkv.queries, N=for_dkv.keys, D=dim, ACC=acc, num_warps=for_dkv.warps, num_stages=for_dkv.stages,
     )  # fmt: skip
     return dq, dk, dv

@@ -4,9 +4,10 @@ A row is cut into slots of four tokens. Most hold noise; some hold a needle or a
 
     needle   [MARK k v ·]   or, with two-token keys,  [MARK k1 k2 v]
     query    [ASK  k v ·]                             [ASK  k1 k2 v]      v is the answer, predicted from k
-    chain    [MARK a v ·] [MARK b a ·] [MARK c b ·]   then  [ASK c v ·]   (variable tracking with two hops)
+    chain    [MARK a v ·] [MARK b a ·] [MARK c b ·]   then  [ASK c v ·]   (two hops)
 
-One needle is S-NIAH, several are multi-key NIAH, several questions multi-query NIAH. This file holds the tasks and
+One needle is S-NIAH, several are multi-key NIAH, several questions multi-query NIAH. Chains are the inverse of RULER's
+variable tracking: RULER gives the value and asks for the names, here the name c is given. This file holds the tasks and
 the training rows; `questions.py` asks at any length, as a rule in the format of the training: a test of the
 mechanism, not of language.
 """

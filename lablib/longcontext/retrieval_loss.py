@@ -1,7 +1,7 @@
 """A loss that trains retrieval directly: the known chunk of an answer should have the best landmark score.
 
 HSA-UltraLong uses none; the next-token loss alone teaches retrieval there (arXiv 2511.23319, section 2.2). Here it is
-an ablation, off by default: does a wide window starve retrieval less if retrieval has a loss of its own?
+an ablation, off by default: does a model with a wide window learn to retrieve if retrieval has a loss of its own?
 """
 
 import math

@@ -5,10 +5,12 @@
     biases                      0                        inner rates              as configured
     decay rates                 log-uniform in [1, 16]   steps of recurrences     log-uniform in [0.001, 0.1]
 
-(decay rates and steps as published: arXiv 2405.21060, 2412.06464). With retrieval_init "identity" the retrieval query,
-the landmark map, and the encoder's value and output maps start as the identity, so a chunk scores by the likeness of
-its mean to the query. "identity-read" adds the value and output maps of the reads, so a read starts as a mean of hidden
-states.
+The steps are drawn as in the published codes of Mamba-2 (arXiv 2405.21060) and Gated DeltaNet (2412.06464). The decay
+rates are not: the codes draw them uniform, in [1, 16] and in [0, 16], so their heads forget faster in the mean.
+
+With retrieval_init "identity" the retrieval query, the landmark map, and the encoder's value and output maps start as
+the identity, so a chunk scores by the likeness of its mean to the query. "identity-read" adds the value and output maps
+of the reads, so a read starts as a mean of hidden states.
 """
 
 import math

@@ -5,7 +5,8 @@
     plain    torch, by operations that have a second derivative; the fused attention of "torch" has none
     triton   Triton, or a ValueError with the reason; on a CPU only in a process that runs its interpreter
 
-An operator asks `kernel` for its kernel; what the operands are stands in `kernels/`.
+An operator asks `kernel` for its kernel; what the operands are stands in `kernels/`. What kernels and torch share and
+needs no Triton is here by name: `inverse_index`, the readers of each chunk, and `once`, the end of differentiating.
 """
 
 import contextlib
@@ -19,6 +20,9 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
+
+from labkernels.hsa.inverse import inverse_index as inverse_index
+from labkernels.once import once as once
 
 Backend = Literal["auto", "torch", "plain", "triton"]
 OPERATORS = {

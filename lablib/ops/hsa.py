@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lablib.ops import backend
+from lablib.ops.hsa_by_chunk import read_by_chunk
 
 Fusion = Literal["softmax", "stick-breaking", "concat"]
 Queries = Float[Tensor, "batch kv_head group time dim"]
@@ -26,6 +27,8 @@ Memory = Float[Tensor, "store kv_head chunk size dim"]
 
 NOWHERE = 1 << 40  # the place of a patch that stands for no chunk: later than any position
 SCORES_AT_ONCE = {"cpu": 1 << 19, "cuda": 1 << 28}  # of a selection: a core's cache holds no more; a GiB of a GPU
+LANDMARKS_AT_ONCE = 256  # and at least so many, in which the best are found: fewer are mostly the best so far again
+WORK_OF_A_CHUNK = 1 << 18  # multiply-adds: with less, what a chunk's product costs is its call
 
 
 class Patches(NamedTuple):
@@ -67,7 +70,8 @@ def select_chunks(
 
     The landmarks' batch is that of the queries, or 1 where all queries read one store; `patches` then take the place
     of its chunks, a question at a time. A query that sees fewer chunks gets fewer: with `k = min(top_k, chunks)`
-    slots, the rest at -inf. By a Triton kernel where `lablib/ops/backend.py` says so.
+    slots, the rest at -inf. Of equal scores those of the older chunks are chosen. By a Triton kernel where
+    `lablib/ops/backend.py` says so.
     """
     if backend.kernels_wanted(queries):
         if patches is not None:
@@ -76,10 +80,28 @@ def select_chunks(
             stored = landmarks.expand(queries.shape[0], *landmarks.shape[1:])
             if kernel := backend.kernel("selection of chunks", queries, stored, size, top_k):
                 return _scored(queries, stored, kernel.select_chunks(queries, stored, size, top_k, positions).long())
-    num_chunks, shared = landmarks.shape[2], landmarks.shape[0] == 1
+    heads, time = math.prod(queries.shape[:2]), queries.shape[2]
     at_once = SCORES_AT_ONCE["cpu" if queries.device.type == "cpu" else "cuda"]
-    block = max(1, min(block, at_once // max(queries[..., 0].numel(), 1)))
-    chosen, best = (None, None) if patches is None else _score_patches(queries, patches, positions, size, top_k)
+    block = max(1, min(block, max(at_once // max(heads * time, 1), LANDMARKS_AT_ONCE)))
+    rows = max(1, at_once // max(heads * min(block, landmarks.shape[2]), 1))
+    parts = []
+    for start in range(0, max(time, 1), rows):
+        here, seen = slice(start, start + rows), landmarks
+        if rows < time:  # later chunks are visible to none of these queries, but slots stay as many
+            complete = int(positions[here].max()) // size
+            seen = landmarks[:, :, : max(complete, top_k)]
+        parts.append(_best_of(queries[:, :, here], seen, positions[here], size, top_k, block, patches))
+    return (
+        parts[0] if len(parts) == 1 else Selection(*(torch.cat(column, dim=2) for column in zip(*parts, strict=True)))
+    )
+
+
+def _best_of(
+    queries: Tensor, landmarks: Tensor, positions: Tensor, size: int, top_k: int, block: int, patches: Patches | None
+) -> Selection:
+    """The selection of a few queries, `block` landmarks at a time."""
+    num_chunks, shared = landmarks.shape[2], landmarks.shape[0] == 1
+    chosen, best = (None, None) if patches is None else _score_patches(queries, patches, positions, size)
     for start in range(0, max(num_chunks, 1), block):
         part = landmarks[:, :, start : start + block]
         # einsum: one product over all queries of a shared store, where matmul would copy the store for each
@@ -93,10 +115,24 @@ def select_chunks(
         index = index.expand(scores.shape)
         if best is not None:
             scores, index = torch.cat([best, scores], dim=-1), torch.cat([chosen, index], dim=-1)
-        best, order = scores.topk(min(top_k, scores.shape[-1]), dim=-1, sorted=False)
-        chosen = index.gather(-1, order)
+        chosen, best = _top(scores, index, top_k)
     chosen, order = chosen.sort(dim=-1)
     return Selection(chosen, best.gather(-1, order))
+
+
+def _top(scores: Float[Tensor, "*row c"], index: Int[Tensor, "*row c"], top_k: int) -> tuple[Tensor, Tensor]:
+    """Index and score of the best, in any order; of equal scores those with the lowest index."""
+    if scores.shape[-1] <= top_k:
+        return index, scores
+    best, order = scores.topk(top_k + 1, dim=-1)
+    tied = (best[..., -1] == best[..., -2]) & (best[..., -1] > -math.inf)
+    order = order[..., :-1]
+    if bool(tied.any()):  # which of the equals topk names is not said
+        by_age = index[tied].argsort(dim=-1)
+        best_first = scores[tied].gather(-1, by_age).argsort(dim=-1, descending=True, stable=True)
+        order = order.clone()
+        order[tied] = by_age.gather(-1, best_first)[..., :top_k]
+    return index.gather(-1, order), scores.gather(-1, order)
 
 
 def _scored(queries: Tensor, landmarks: Tensor, chunks: Tensor) -> Selection:
@@ -108,12 +144,11 @@ def _scored(queries: Tensor, landmarks: Tensor, chunks: Tensor) -> Selection:
     return Selection(safe, scores.masked_fill(chunks < 0, -math.inf))
 
 
-def _score_patches(queries: Tensor, patches: Patches, positions: Tensor, size: int, top_k: int):
-    """Places and scores of the best patches of each query."""
+def _score_patches(queries: Tensor, patches: Patches, positions: Tensor, size: int):
+    """Places and scores of the patches for each query."""
     scores = queries @ patches.landmarks.transpose(-2, -1) / math.sqrt(queries.shape[-1])
     hidden = ~visible_chunks(positions, patches.chunks, size)
-    best, order = scores.masked_fill(hidden[:, None], -math.inf).topk(min(top_k, scores.shape[-1]), dim=-1)
-    return patches.chunks[:, None, None].expand(scores.shape).gather(-1, order), best
+    return patches.chunks[:, None, None].expand(scores.shape), scores.masked_fill(hidden[:, None], -math.inf)
 
 
 def lowest(scores: Tensor) -> float:
@@ -149,7 +184,8 @@ def attend(
 ) -> Queries:
     """Read the chosen chunks by a Triton kernel where `lablib/ops/backend.py` says so, else in torch.
 
-    There `gathered` reads the chosen chunks alone (long inputs; patches always), otherwise all, the others weighted 0.
+    There chunk by chunk where many queries choose the same large chunks. Else `gathered` reads the chosen chunks alone
+    (long inputs; patches always), otherwise all are read, the others weighted 0.
     """
     if backend.kernels_wanted(q) and k.shape[2] and selection.chunks.shape[-1]:
         if patches is not None or fusion == "concat":
@@ -160,9 +196,30 @@ def attend(
             operands = (q, *stored, chunks, fusion_weights(selection.scores, fusion))
             if kernel := backend.kernel("hierarchical sparse attention", *operands):
                 return kernel.hierarchical_attention(*operands)
+    if patches is None and fusion != "concat" and by_chunk_pays(q, k, selection):
+        return attend_by_chunk(q, k, v, selection, fusion)
     if gathered or patches is not None:
         return attend_gathered(q, k, v, selection, fusion, patches=patches)
     return attend_dense(q, k, v, selection, fusion)
+
+
+def by_chunk_pays(q: Queries, k: Memory, selection: Selection) -> bool:
+    """Whether a chunk has so many readers that a product of its own pays; never where second derivatives are wanted."""
+    work = selection.chunks.numel() * q.shape[2] * k.shape[3] * k.shape[4]
+    return not backend.is_plain() and work >= WORK_OF_A_CHUNK * max(math.prod(k.shape[:3]), 1)
+
+
+def attend_by_chunk(q: Queries, k: Memory, v: Memory, selection: Selection, fusion: Fusion = "softmax") -> Queries:
+    """The same chunk by chunk: a dense product for each and the queries that chose it; memory O(time * top_k).
+
+    Differentiable once. ValueError for the fusion "concat", whose softmax is over all chunks of a query.
+    """
+    if fusion == "concat":
+        raise ValueError("the fusion 'concat' has one softmax over all chunks of a query; use `attend_gathered`")
+    if k.shape[2] == 0:
+        return torch.zeros_like(q)
+    chunks = selection.chunks.masked_fill(selection.scores == -math.inf, -1)
+    return read_by_chunk(q, k, v, chunks, fusion_weights(selection.scores, fusion))
 
 
 def attend_dense(q: Queries, k: Memory, v: Memory, selection: Selection, fusion: Fusion = "softmax") -> Queries:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from lablib.speed.summaries import crossing, over_causal
 from lablib.speed.tiles import EDGE, FULL, SKIPPED, Tiling, Walker, tile_kinds, useful_share, walk
 from lablib.viz.chart import Axis, Chart, Curve, Panel, Reference, dress, figure
 from lablib.viz.style import AMBER, BLUE, GRID, PINK, listing
@@ -15,7 +16,7 @@ LIMITS = {"registers": ("registers a thread", 255), "shared": ("KiB of shared me
 
 
 @figure
-def bench_figure(table: pd.DataFrame) -> Chart:
+def roofline_figure(table: pd.DataFrame) -> Chart:
     """FLOP/s over FLOPs a byte, a panel an operator, a mark a provider and shape, larger for longer texts.
 
     FLOPs and bytes are the operator's own, so that a provider that does other or more work lies lower. The roof is the
@@ -36,6 +37,28 @@ def bench_figure(table: pd.DataFrame) -> Chart:
         panels=panels,
         title="At most " + listing([f"{share:.0%} of the roof ({name})" for name, share in best.items()]),
         source=f"{table['device'].iloc[0]}, {table['dtype'].iloc[0]}; {MODE} where there is one; dotted: the roof",
+    )  # fmt: skip
+
+
+@figure
+def bench_figure(table: pd.DataFrame) -> Chart:
+    """Seconds over those of causal attention by tokens, a line a provider; below 1 skipping pays."""
+    rows = over_causal(table)
+    panels, said = [], []
+    for (operator, mode), of in rows.groupby(["operator", "mode"], sort=False):
+        panels.append(
+            Panel(
+                rows=of, x=Axis("shape.time", "tokens (log scale)", "length"), by="provider",
+                y=Axis("times", "times the seconds (log scale)", "log"), title=f"{operator}, {mode}",
+                references=[Reference(1, "causal attention")],
+            )
+        )  # fmt: skip
+        tokens = {name: crossing(mine) for name, mine in of.groupby("provider")}
+        first = min(tokens, key=tokens.get)
+        said.append(f"{operator}, {mode}: {tokens[first]:,.0f} ({first})")
+    return Chart(
+        panels=panels, columns=2, title="Skipping pays from so many tokens on: " + "; ".join(said),
+        source=f"{table['device'].iloc[0]}, {table['dtype'].iloc[0]}",
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Who can compute an operator, each behind the same door: operands in, output out. Correctness comes before time.
 
 ours                      the Triton kernels (a GPU; or the interpreter, whose times mean nothing)
-banded, gathered          the lab's torch versions
+banded, by chunk          the lab's torch versions
+gathered                  the lab's version for few queries: each copies the chunks it chose
 the definition            matrix and all
 SDPA with a dense mask    torch's attention and a mask of time x time
 causal SDPA               *other work*: attention to all of the past, what one would use without the operator
@@ -18,7 +19,14 @@ from torch import Generator, Tensor
 
 from lablib.ops import backend
 from lablib.ops.attention import attention_reference, sliding_window_attention, window_mask
-from lablib.ops.hsa import Selection, attend_dense, attend_gathered, fusion_weights, select_chunks
+from lablib.ops.hsa import (
+    Selection,
+    attend_by_chunk,
+    attend_dense,
+    attend_gathered,
+    fusion_weights,
+    select_chunks,
+)
 from lablib.speed.work import Operator, Shape
 
 Compute = Callable[..., Tensor]
@@ -167,6 +175,7 @@ PROVIDERS: dict[Operator, dict[str, Provider]] = {
         "ours": Provider(_chunks_by_triton("auto"), needs_gpu=True),
         "ours, query-major": Provider(_chunks_by_triton("queries"), needs_gpu=True),
         "ours, chunk-major": Provider(_chunks_by_triton("chunks"), needs_gpu=True),
+        "by chunk": Provider(lambda _: partial(_chunks_in_torch, attend_by_chunk)),
         "gathered": Provider(lambda _: partial(_chunks_in_torch, attend_gathered)),
         "gather, then SDPA": Provider(lambda shape: partial(_gather_then_sdpa, shape)),
         "the definition": Provider(lambda _: partial(_chunks_in_torch, attend_dense)),

@@ -1,5 +1,8 @@
 """From the tables of notebook 07 to the numbers said of them: table -> table."""
 
+import math
+from itertools import pairwise
+
 import pandas as pd
 
 
@@ -26,3 +29,26 @@ def over(table: pd.DataFrame, base: str, *, operator: str, mode: str, tokens: in
     if base not in seconds:
         raise ValueError(f"{operator}, {mode}, {tokens} tokens: there is no {base!r}; there are {list(seconds.index)}")
     return seconds / seconds[base]
+
+
+def over_causal(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each provider with `times`, its seconds over those of causal attention on the same operands."""
+    keys = ["operator", "mode", "shape.time", "shape.dim", "shape.kv_heads", "seed"]
+    causal = table[table["provider"] == "causal SDPA"].set_index(keys)["seconds"].rename("causal_seconds")
+    rows = table[table["provider"] != "causal SDPA"].join(causal, on=keys, how="inner")
+    return rows.assign(times=rows["seconds"] / rows["causal_seconds"])
+
+
+def crossing(rows: pd.DataFrame) -> float:
+    """Tokens from which one provider is faster than causal attention, between lengths on a line in logarithms.
+
+    From `over_causal`. The first length if it is faster throughout, infinity if it is not at the last.
+    """
+    means = rows.groupby("shape.time")["times"].mean()
+    slower = means.index[means >= 1]
+    if not len(slower):
+        return float(means.index[0])
+    for (before, above), (after, below) in pairwise(means.items()):
+        if before == slower[-1]:
+            return float(before * (after / before) ** (math.log(above) / math.log(above / below)))
+    return math.inf

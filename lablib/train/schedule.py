@@ -12,8 +12,9 @@ from lablib.core.config import Config
 class ScheduleConfig(Config):
     """Linear warm-up over `warmup` steps, then a shape over the rest.
 
-    constant; linear and cosine fall to `floor` at the last step; wsd (warm-up, stable, decay; arXiv 2404.06395)
-    stays at 1 and falls linearly to `floor` over the last `decay` share of the steps.
+    constant; linear and cosine fall to `floor`; wsd (warm-up, stable, decay; arXiv 2404.06395) stays at 1 and falls
+    linearly to `floor` over the last `decay` share of the steps. The floor is reached one step after the last, at
+    `num_steps`: the last step still has a rate above it.
     """
 
     shape: Literal["constant", "linear", "cosine", "wsd"] = "cosine"

@@ -91,7 +91,10 @@ class RunConfig(Config):
 
 
 class RateWarmup(Hook):
-    """The inner rate rises from a tenth to the whole over a share of the steps (as the paper's code does)."""
+    """The inner rate rises in equal steps from a tenth at step 0 to the whole at step `steps`.
+
+    The code of arXiv 2512.23675 is one step ahead: it counts steps from 1 and never has the tenth itself.
+    """
 
     def __init__(self, steps: float):
         self.steps = steps

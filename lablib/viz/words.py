@@ -35,11 +35,12 @@ def stores(rows: pd.DataFrame) -> str:
 
 
 def _seeds(panel: Panel) -> Iterator[int]:
-    """How many seeds each line, bar or mark has at each place."""
-    at, measure = {"lines": (panel.x, panel.y), "bars": (panel.y, panel.x)}.get(panel.kind, (None, panel.x))
+    """How many seeds each line, bar, mark or column of cells has at each place."""
+    x, y = panel.x.column, panel.y.column
+    at, measure = {"lines": (x, y), "bars": (y, x), "heat": (x, panel.by)}.get(panel.kind, (None, x))
     for rows in panel.groups().values():
-        rows = rows.dropna(subset=[measure.column])
-        yield from rows.groupby(at.column)["seed"].nunique() if at else [rows["seed"].nunique()]
+        rows = rows.dropna(subset=[measure])
+        yield from rows.groupby(at)["seed"].nunique() if at else [rows["seed"].nunique()]
 
 
 def _spread(chart: Chart, counts: list[int]) -> str:

@@ -50,8 +50,10 @@ def test_shapes_that_do_not_fit_are_named(changes, said):
 
 
 def test_a_window_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="window is 0; expected at least 1"):
+    with pytest.raises(ValueError, match="window is 0, sinks 0; expected a window of at least 1"):
         check_shapes(**window_case(), window=0)
+    with pytest.raises(ValueError, match=r"window is 4, sinks -1; expected .* 0 or more sinks"):
+        check_shapes(**window_case(), window=4, sinks=-1)
 
 
 def test_mixed_types_and_devices_are_refused():

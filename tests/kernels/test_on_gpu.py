@@ -41,22 +41,24 @@ def check(kernel, plain, inputs, upstream):
 
 @types
 @pytest.mark.parametrize(
-    ("heads", "kv_heads", "dim", "window", "time"),
+    ("heads", "kv_heads", "dim", "window", "sinks", "time"),
     [
-        (4, 4, 64, 512, 1500),
-        (8, 2, 128, 100, 1500),
-        (2, 1, 256, 64, 1500),
-        (2, 2, 16, 1, 333),
-        (2, 1, 32, 700, 700),
-        (2, 2, 64, 9, 13),
+        (4, 4, 64, 512, 0, 1500),
+        (8, 2, 128, 100, 0, 1500),
+        (2, 1, 256, 64, 0, 1500),
+        (2, 2, 16, 1, 0, 333),
+        (2, 1, 32, 700, 0, 700),
+        (2, 2, 64, 9, 0, 13),
+        (4, 2, 64, 128, 4, 1500),
+        (2, 1, 128, 100, 300, 1500),
     ],
 )
-def test_the_window(dtype, heads, kv_heads, dim, window, time):
+def test_the_window(dtype, heads, kv_heads, dim, window, sinks, time):
     q = randn(2, heads, time, dim, dtype=dtype)
     k, v = (randn(2, kv_heads, time, dim, dtype=dtype, seed=seed) for seed in (1, 2))
-    mask = window_mask(time, window, q.device)
+    mask = window_mask(time, window, q.device, sinks=sinks)
     check(
-        lambda q, k, v: sliding_window_attention(q, k, v, window),
+        lambda q, k, v: sliding_window_attention(q, k, v, window, sinks=sinks),
         lambda q, k, v: attention_reference(q, k, v, mask),
         (q, k, v),
         randn(2, heads, time, dim, seed=3),

@@ -55,6 +55,11 @@ CASES = {
 }
 OF_THREE_SEEDS = {"Does the ranking survive each change of the model or the rows?", "What do chains need?"}
 ALL = [(made, claim, plant) for made, pairs in CASES.values() for claim, plant in pairs]
+ALL += [  # a second way in which each of these would be false
+    (harder, claims.HARDER[2], level(0.9, "exact", where="`data.num_pairs` == 6")),
+    (seesaw, claims.SEESAW[8], level(0.1, "exact", where="`model.plan` == 'full-nope full-nope'")),
+    (seesaw, claims.SEESAW[9], lambda table: table[table["model.landmark"] != "mean"]),
+]
 
 
 @pytest.fixture(scope="module")

@@ -81,6 +81,10 @@ def recorded():
 
 
 ALL = [(name, claim, plant) for name, pairs in CASES.items() for claim, plant in pairs]
+ALL += [  # a second way in which each of these would be false
+    ("aftermath", claims.AFTERMATH[1], level(0.9, "recall_4096", where=f"{on(claims.COPY)} and step > 480")),
+    ("steered", claims.STEERED[1], level(0.0, "faded", where="seed == 1")),
+]
 
 
 @pytest.mark.parametrize(("name", "claim", "plant"), ALL, ids=[claim.question for _, claim, _ in ALL])

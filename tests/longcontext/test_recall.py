@@ -85,4 +85,21 @@ def test_the_picture_of_depth_and_length_holds_the_whole_readers_mean(table):
     first = next(trace for trace in figure.data if trace.type == "heatmap")
     assert list(first.x) == ["64", "4K"]
     assert list(first.y) == ["25%", "75%"]
+    assert "40 questions a task, 2 depths" in figure.layout.title.text
     assert first.z.tolist() == pytest.approx([[1, 1], [1, 0.9]]) if first.z.ndim == 1 else first.z[1][1] == 0.9
+
+
+@pytest.mark.parametrize("draw", [long_range_figure, length_figure])
+@pytest.mark.parametrize(
+    ("lengths", "said"), [([4096], "40 questions a task (10 at 4K)"), ([64, 4096], "10 questions a task, ")]
+)
+def test_a_figure_says_where_fewer_questions_were_asked(draw, lengths, said, table):
+    table.loc[table["length"].isin(lengths), "questions"] = 10
+    assert said in draw(table).layout.title.text
+
+
+@pytest.mark.parametrize("draw", [long_range_figure, length_figure])
+def test_a_figure_says_where_fewer_seeds_were_run(draw, table):
+    assert "2 seeds" in draw(table).layout.title.text
+    fewer = table[(table["length"] == 64) | (table["seed"] == 0)]
+    assert "1 to 2 seeds" in draw(fewer).layout.title.text

@@ -5,11 +5,16 @@ import math
 import pytest
 import torch
 
-from lablib.ops.hsa import Selection, attend_dense, attend_gathered, select_chunks
+from lablib.ops.hsa import Selection, attend_by_chunk, attend_dense, attend_gathered, select_chunks
 
 FUSIONS = ("softmax", "stick-breaking", "concat")
 READS = {"dense": attend_dense, "gathered": attend_gathered, "in blocks": lambda *x: attend_gathered(*x, block=5)}
-reads = pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
+ALL_READS = READS | {"by chunk": attend_by_chunk}  # that has no "concat"
+PAIRS = {f"{name}, {fusion}": (read, fusion) for name, read in ALL_READS.items() for fusion in FUSIONS}
+del PAIRS["by chunk, concat"]
+reads = pytest.mark.parametrize("read", ALL_READS.values(), ids=ALL_READS.keys())
+reads_with_concat = pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
+reads_and_fusions = pytest.mark.parametrize(("read", "fusion"), PAIRS.values(), ids=PAIRS.keys())
 fusions = pytest.mark.parametrize("fusion", FUSIONS)
 
 BATCH, HEADS, GROUP, SIZE, DIM = 2, 2, 3, 4, 6

@@ -6,6 +6,7 @@ import pytest
 import torch
 from allocations import Allocations
 
+from lablib.ops import backend
 from lablib.ops.attention import attention_reference, full_attention, sliding_window_attention, window_mask
 from lablib.ops.rope import rotary
 
@@ -104,6 +105,49 @@ def test_the_banded_path_is_the_definition_with_gradients(time, window, block, t
     torch.testing.assert_close(gradients(out, inputs), gradients(expected, inputs))
 
 
+SINKS = [
+    # time, window, sinks, block: sinks inside the window, beyond it, across blocks, more than there are tokens
+    (9, 1, 1, None),
+    (13, 5, 1, 4),
+    (13, 5, 4, 2),
+    (40, 3, 9, 4),
+    (65, 16, 16, 16),
+    (100, 3, 7, 7),
+    (30, 4, 29, 8),
+    (30, 4, 100, 8),
+    (300, 129, 2, None),
+]
+
+
+@pytest.mark.parametrize("theta", [None, 100.0], ids=["NoPE", "RoPE"])
+@pytest.mark.parametrize(("time", "window", "sinks", "block"), SINKS, ids=lambda n: str(n))
+def test_attention_sinks_are_the_definition_with_gradients(time, window, sinks, block, theta, generator):
+    """On the banded path, on the plain one, and for the last queries alone, behind a cache of all keys."""
+    inputs = q, k, v = draw(generator, time, heads=4)
+    mask = window_mask(time, window, sinks=sinks)
+    expected = attention_reference(*turned(q, k, theta), v, mask)
+    out = sliding_window_attention(q, k, v, window, sinks=sinks, theta=theta, block=block)
+    torch.testing.assert_close(out, expected)
+    torch.testing.assert_close(gradients(out, inputs), gradients(expected, inputs))
+    with backend.using("plain"):
+        plain = sliding_window_attention(q, k, v, window, sinks=sinks, theta=theta)
+    torch.testing.assert_close(plain, expected)
+    for last in (1, time // 2):
+        tail = sliding_window_attention(q[:, :, -last:], k, v, window, sinks=sinks, theta=theta, block=block)
+        torch.testing.assert_close(tail, expected[:, :, -last:])
+
+
+def test_the_mask_with_sinks_adds_the_first_positions_and_no_future():
+    mask = window_mask(6, 2, sinks=2)
+    assert [row.nonzero()[:, 0].tolist() for row in mask] == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 3, 4],
+                                                              [0, 1, 4, 5]]  # fmt: skip
+
+
+def test_a_negative_number_of_sinks_is_refused(generator):
+    with pytest.raises(ValueError, match="sinks is -1; expected 0"):
+        sliding_window_attention(*draw(generator, 4), 2, sinks=-1)
+
+
 @pytest.mark.parametrize("window", [64, 65, 1000])
 def test_a_window_as_long_as_the_sequence_is_full_attention_bitwise(window, generator):
     q, k, v = draw(generator, 64)
@@ -138,12 +182,12 @@ def test_what_has_left_the_window_changes_no_bit_either(generator):
     assert changed == list(range(20, 29))
 
 
-@pytest.mark.parametrize("window", [8, 64])
-def test_no_tensor_has_time_by_time_elements(window, generator):
+@pytest.mark.parametrize(("window", "sinks"), [(8, 0), (64, 0), (64, 4)])
+def test_no_tensor_has_time_by_time_elements(window, sinks, generator):
     time = 4096
     q, k, v = draw(generator, time, batch=1, heads=1, kv_heads=1, dtype=torch.float32)
     with Allocations(q, k, v) as seen:
-        sliding_window_attention(q, k, v, window, theta=100.0).sum().backward()
+        sliding_window_attention(q, k, v, window, sinks=sinks, theta=100.0).sum().backward()
     assert seen.largest <= 8 * time * (window + 4)
     assert seen.largest < time * time / 5
 

@@ -6,7 +6,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lablib.ops import backend
 from lablib.ops.attention import attention_reference, full_attention, sliding_window_attention, window_mask
-from lablib.ops.hsa import Selection, attend_dense, attend_gathered
+from lablib.ops.hsa import Selection, attend_by_chunk, attend_dense, attend_gathered
 
 
 def randn(generator, *shape):
@@ -49,3 +49,15 @@ def test_chosen_chunks_twice(read, generator):
 
     assert torch.autograd.gradcheck(fused, (q, k, v, scores), fast_mode=True)
     assert torch.autograd.gradgradcheck(fused, (q, k, v, scores), fast_mode=True)
+
+
+def test_chosen_chunks_by_chunk_once(generator):
+    """With heads, a group, a shared store, a ragged end and empty slots; its second derivative raises (elsewhere)."""
+    q, k, v = randn(generator, 2, 2, 2, 7, 2), randn(generator, 1, 2, 3, 2, 2), randn(generator, 1, 2, 3, 2, 2)
+    chunks = torch.tensor([0, 1, 2, 0, 2, 1, 1, 2, 0, 2, 0, 1, 2, 1]).view(7, 2).expand(2, 2, 7, 2)
+    scores, empty = randn(generator, 2, 2, 7, 2), torch.arange(14).view(7, 2) % 5 == 0
+
+    def fused(q, k, v, scores):
+        return attend_by_chunk(q, k, v, Selection(chunks, scores.masked_fill(empty, -torch.inf)))
+
+    assert torch.autograd.gradcheck(fused, (q, k, v, scores))

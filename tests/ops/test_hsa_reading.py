@@ -1,11 +1,13 @@
 """HSA reads what attention would, and passes the selection exactly the gradient that it should."""
 
+import functools
 import itertools
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from allocations import Allocations
 from hsa_cases import (
     BATCH,
     DIM,
@@ -17,13 +19,19 @@ from hsa_cases import (
     fusions,
     randn,
     reads,
+    reads_and_fusions,
+    reads_with_concat,
     with_leaf_scores,
 )
 
+from lablib.ops import backend, hsa_by_chunk
 from lablib.ops.hsa import (
     Selection,
+    attend,
+    attend_by_chunk,
     attend_dense,
     attend_gathered,
+    by_chunk_pays,
     fusion_weights,
     select_chunks,
     visible_chunks,
@@ -45,26 +53,25 @@ def test_reading_the_chosen_chunks_is_reading_all_with_the_others_weighted_zero(
     weight = randn(generator, *dense.shape)
     leaves = [*inputs, selection.scores]
     expected = torch.autograd.grad((dense * weight).sum(), leaves, allow_unused=True)
-    for block in (256, 7):
-        gathered = attend_gathered(*inputs, selection, fusion, block=block)
-        torch.testing.assert_close(gathered, dense)
-        found = torch.autograd.grad((gathered * weight).sum(), leaves, allow_unused=True)
+    ways = [functools.partial(attend_gathered, block=256), functools.partial(attend_gathered, block=7)]
+    for way in ways if fusion == "concat" else [*ways, attend_by_chunk]:
+        read = way(*inputs, selection, fusion)
+        torch.testing.assert_close(read, dense)
+        found = torch.autograd.grad((read * weight).sum(), leaves, allow_unused=True)
         torch.testing.assert_close(found[:3], expected[:3])
         assert (found[3] is None) == (expected[3] is None) == (fusion == "concat")
         if fusion != "concat":
             torch.testing.assert_close(found[3], expected[3])
 
 
-@fusions
-@reads
+@reads_and_fusions
 @pytest.mark.parametrize("time", [1, 3])
 def test_a_memory_without_chunks_reads_zero(time, fusion, read, generator):
     q, keys, values, selection = draw_case(generator, time, 0, 4)
     assert torch.equal(read(q, keys, values, selection, fusion), torch.zeros_like(q))
 
 
-@fusions
-@reads
+@reads_and_fusions
 def test_a_query_without_chunks_reads_zero_and_nothing_is_nan(fusion, read, generator):
     q, keys, values, selection = draw_case(generator, 10, 2, 2)
     inputs = [x.requires_grad_() for x in (q, keys, values)]
@@ -91,7 +98,7 @@ def test_the_whole_way_from_landmarks_has_no_nan_where_nothing_is_visible(fusion
         assert gradient is None or (gradient == 0).all()
 
 
-@reads
+@reads_with_concat
 def test_all_chunks_under_one_joint_softmax_are_full_attention_over_the_visible_tokens(read, generator):
     time, chunks = 30, 7
     q, keys, values, selection = draw_case(generator, time, chunks, chunks)
@@ -102,7 +109,7 @@ def test_all_chunks_under_one_joint_softmax_are_full_attention_over_the_visible_
     torch.testing.assert_close(out[:, :, :, SIZE:], expected[:, :, :, SIZE:])
 
 
-@reads
+@reads_with_concat
 @pytest.mark.parametrize("fusion", ["softmax", "concat"])
 def test_one_chosen_chunk_is_plain_attention_inside_it(fusion, read, generator):
     q, keys, values, selection = draw_case(generator, 30, 7, 1)
@@ -127,7 +134,7 @@ def test_softmax_fusion_is_the_weighted_mean_of_one_attention_a_chunk(read, gene
         torch.testing.assert_close(out[b, h, :, t], expected)
 
 
-@reads
+@reads_with_concat
 @pytest.mark.parametrize("fusion", ["softmax", "concat"])
 def test_the_read_has_no_positions_so_renaming_the_chunks_changes_nothing(fusion, read, generator):
     q, keys, values, selection = draw_case(generator, 30, 7, 3)
@@ -159,7 +166,7 @@ def test_the_score_of_a_chunk_gets_its_weight_times_how_much_better_than_the_mea
     assert expected.abs().max() > 0.01
 
 
-@reads
+@reads_with_concat
 def test_concatenated_fusion_gives_the_selection_exactly_no_gradient(read, generator):
     landmarks, keys, values = draw_memory(generator, 7)
     asking = randn(generator, BATCH, HEADS, 30, DIM)
@@ -185,8 +192,7 @@ def test_the_other_fusions_train_queries_and_landmarks(fusion, generator):
     assert (for_queries[:, :, :SIZE] == 0).all()
 
 
-@fusions
-@reads
+@reads_and_fusions
 def test_gradients_are_those_of_finite_differences(fusion, read, generator):
     q, keys, values, selection = draw_case(generator, 9, 2, 2)
     q, keys, values = (x[:1, :1, :2].contiguous() if x is q else x[:1, :1].contiguous() for x in (q, keys, values))
@@ -204,8 +210,7 @@ def test_gradients_are_those_of_finite_differences(fusion, read, generator):
 # ---- habits
 
 
-@fusions
-@reads
+@reads_and_fusions
 def test_inputs_are_unchanged(fusion, read, generator):
     q, keys, values, selection = draw_case(generator, 20, 5, 2)
     inputs = (q, keys, values, *selection)
@@ -215,8 +220,7 @@ def test_inputs_are_unchanged(fusion, read, generator):
     assert all(torch.equal(x, y) for x, y in zip(inputs, before, strict=True))
 
 
-@fusions
-@reads
+@reads_and_fusions
 def test_the_future_changes_no_bit_of_what_was_read(fusion, read, generator):
     time, chunks, cut = 30, 7, 17
     landmarks, keys, values = (x.float() for x in draw_memory(generator, chunks))
@@ -234,8 +238,7 @@ def test_the_future_changes_no_bit_of_what_was_read(fusion, read, generator):
     assert not torch.equal(before[:, :, :, cut + 1 :], after[:, :, :, cut + 1 :])
 
 
-@reads
-@fusions
+@reads_and_fusions
 def test_an_empty_slot_may_name_a_chunk_that_another_has_chosen(generator, read, fusion):
     """As the selection by a kernel does, whose empty slots all name the first chunk."""
     q, keys, values, selection = draw_case(generator, time=13, chunks=3, top_k=3)
@@ -243,3 +246,70 @@ def test_an_empty_slot_may_name_a_chunk_that_another_has_chosen(generator, read,
     renamed = selection._replace(chunks=selection.chunks.masked_fill(empty, 0))
     assert empty.any()
     torch.testing.assert_close(read(q, keys, values, renamed, fusion), read(q, keys, values, selection, fusion))
+
+
+# ---- chunk by chunk
+
+
+def large_case(generator, time: int, *, chunk: int = 32, dim: int = 16, top_k: int = 4, dtype=torch.float32):
+    """One head group of two, by random landmarks, as large as is read chunk by chunk."""
+    shapes = {"asking": (1, 1, time, dim), "landmarks": (1, 1, time // chunk, dim), "q": (1, 1, 2, time, dim)}
+    asking, landmarks, q = (torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes.values())
+    k, v = (torch.randn(1, 1, time // chunk, chunk, dim, generator=generator, dtype=dtype) for _ in range(2))
+    return q, k, v, select_chunks(asking, landmarks, torch.arange(time), chunk, top_k)
+
+
+def test_large_chunks_with_many_readers_are_read_chunk_by_chunk(generator, monkeypatch):
+    q, k, v, selection = large_case(generator, 5000, chunk=64, dim=32)
+    assert by_chunk_pays(q, k, selection)
+    assert torch.equal(attend(q, k, v, selection), attend_by_chunk(q, k, v, selection))
+    with backend.using("plain"):  # which has a second derivative
+        assert not by_chunk_pays(q, k, selection)
+    small = draw_case(generator, 30, 7, 3)
+    assert not by_chunk_pays(small[0], small[1], small[3])
+
+
+def test_a_chunk_that_is_chosen_twice_counts_twice(generator):
+    q, keys, values, selection = draw_case(generator, 30, 7, 3)
+    twice = selection._replace(chunks=selection.chunks.clone())
+    twice.chunks[..., 1] = twice.chunks[..., 0]
+    torch.testing.assert_close(attend_by_chunk(q, keys, values, twice), attend_gathered(q, keys, values, twice))
+
+
+def test_memory_grows_with_tokens_and_chosen_chunks_not_with_the_chunks_size(generator, monkeypatch):
+    monkeypatch.setattr(hsa_by_chunk, "READERS_AT_ONCE", 64)
+
+    def peak(time, chunk, top_k):
+        q, k, v, selection = large_case(generator, time, chunk=chunk, top_k=top_k)
+        leaves = [x.requires_grad_() for x in (q, k, v)]
+        with Allocations(*leaves, *selection) as seen:
+            attend_by_chunk(*leaves, selection).sum().backward()
+        assert seen.largest <= max(time * top_k, q.numel(), 64 * 2 * chunk)
+        return seen.peak
+
+    once = peak(2048, 32, 4)
+    assert peak(4096, 32, 4) < 2.2 * once
+    assert peak(2048, 64, 4) < 1.5 * once
+
+
+def test_what_is_read_chunk_by_chunk_cannot_be_differentiated_twice(generator):
+    q, keys, values, selection = draw_case(generator, 20, 5, 2)
+    q.requires_grad_()
+    (first,) = torch.autograd.grad(attend_by_chunk(q, keys, values, selection).square().sum(), q, create_graph=True)
+    with pytest.raises(NotImplementedError, match="backend 'plain'"):
+        torch.autograd.grad(first.sum(), q)
+
+
+def test_one_softmax_over_all_chunks_is_not_read_chunk_by_chunk(generator):
+    with pytest.raises(ValueError, match="'concat' has one softmax over all chunks"):
+        attend_by_chunk(*draw_case(generator, 20, 5, 2), "concat")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sixteen_bits_are_read_as_precisely_as_their_inputs(dtype, generator):
+    q, k, v, selection = large_case(generator, 256)
+    rounded = [x.to(dtype) for x in (q, k, v)]
+    found = attend_by_chunk(*rounded, selection)
+    assert found.dtype == dtype
+    exact = attend_dense(*(x.double() for x in rounded), Selection(selection.chunks, selection.scores.double()))
+    torch.testing.assert_close(found.double(), exact, atol=2 * torch.finfo(dtype).eps, rtol=2 * torch.finfo(dtype).eps)

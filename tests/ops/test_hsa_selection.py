@@ -7,6 +7,7 @@ import pytest
 import torch
 from hsa_cases import BATCH, DIM, HEADS, SIZE, chosen_sets, draw_memory, randn
 
+from lablib.ops import hsa
 from lablib.ops.hsa import fusion_weights, select_chunks, visible_chunks
 
 # ---- which chunks may be read
@@ -40,6 +41,22 @@ def test_selection_is_brute_force(chunks, top_k, store, generator):
         found = [(c, s) for c, s in slots if s > -math.inf]
         assert [c for c, _ in found] == best  # oldest first
         assert [s for _, s in found] == pytest.approx([score[c] for c in best])
+
+
+@pytest.mark.parametrize("block", [1, 4, 64])
+@pytest.mark.parametrize("at_once", [1, 64, 1 << 19])
+@pytest.mark.parametrize("levels", [1, 2, 5])
+def test_of_equal_scores_the_older_chunks_are_chosen(levels, at_once, block, generator, monkeypatch):
+    """In whatever pieces landmarks and queries are scored; as the kernel does (`kernels/hsa/select.py`)."""
+    monkeypatch.setitem(hsa.SCORES_AT_ONCE, "cpu", at_once)
+    monkeypatch.setattr(hsa, "LANDMARKS_AT_ONCE", 1)
+    landmarks, positions = torch.randint(levels, (2, 1, 23, 1), generator=generator).double(), torch.arange(0, 100, 3)
+    asking = torch.ones(2, 1, len(positions), 1).double()
+    found = select_chunks(asking, landmarks, positions, SIZE, 4, block=block)
+    for b, t in itertools.product(range(2), range(len(positions))):
+        complete = range(min(23, int(positions[t]) // SIZE))
+        best = sorted(complete, key=lambda c: (-float(landmarks[b, 0, c, 0]), c))[:4]
+        assert found.chunks[b, 0, t][found.scores[b, 0, t] > -math.inf].tolist() == sorted(best)
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 8, 9])

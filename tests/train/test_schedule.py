@@ -63,6 +63,14 @@ def test_after_the_warm_up_it_never_rises_and_the_run_ends_at_the_floor(shape, c
     assert after[-1] == pytest.approx(1.0 if shape == "constant" else cfg.floor)
 
 
+@pytest.mark.parametrize("shape", ["linear", "cosine", "wsd"])
+@settings
+def test_the_floor_is_reached_one_step_after_the_last(shape, changes):
+    cfg = ScheduleConfig(shape=shape, **changes)
+    assert factor(cfg, STEPS, STEPS) == pytest.approx(cfg.floor)
+    assert factor(cfg, STEPS - 1, STEPS) > cfg.floor or cfg.floor == 1
+
+
 @pytest.mark.parametrize("decay", [0.1, 0.2, 0.5])
 def test_the_stable_part_of_wsd_is_one_and_the_decay_a_straight_line(decay):
     values = curve(ScheduleConfig(shape="wsd", warmup=20, decay=decay, floor=0.1))

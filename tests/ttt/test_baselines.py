@@ -146,3 +146,16 @@ def test_a_bad_peer_is_refused(fields, said):
 def test_bad_questions_are_refused(fields, said):
     with pytest.raises(ValueError, match=said):
         RecallConfig().replace(**fields)
+
+
+@pytest.mark.parametrize("steps", [1, 6, 60])
+def test_the_rate_rises_a_step_behind_the_code_of_the_paper(steps):
+    """The code of arXiv 2512.23675: init + (1 - init) * min(1, (step + 1) / steps), with an init of a tenth."""
+    model, warmup = torch.nn.Identity(), runs.RateWarmup(float(steps))
+    ours = []
+    for step in range(2 * steps):
+        warmup.before_step(step, model)
+        ours.append(model.rate_factor)
+    theirs = [0.1 + 0.9 * min(1, (step + 1) / steps) for step in range(2 * steps)]
+    assert ours[0] == pytest.approx(0.1)
+    assert ours[1:] == pytest.approx(theirs[:-1])

@@ -52,6 +52,7 @@ CASES = {
     recall: cases(
         claims.ASKED,
         level(0.3, "exact", where=f"{MINE} and nearest == 121"),
+        shifted(-0.5, "other_loss", MINE),
         level(0.8, "exact", where=f"name == 'full attention' and questions == '{ANYWHERE}'"),
     ),
     taught: cases(claims.TAUGHT, FULL),
@@ -62,6 +63,11 @@ CASES = {
 }
 OF_THREE_SEEDS = (controls, on_bytes, ablations, capacity)
 ALL = [(made, claim, plant) for made, pairs in CASES.items() for claim, plant in pairs]
+ALL += [  # a second way in which each of these would be false
+    (context, claims.CONTEXT[3], level(1.29, "loss", where="name == 'hybrid 5:1' and stop == 512")),
+    (context, claims.CONTEXT[5], shifted(0.006, "loss", "name == 'Mamba-2' and start > 1000")),
+    (recall, claims.ASKED[1], level(2.3, "other_loss")),
+]
 
 
 @pytest.fixture(scope="module")

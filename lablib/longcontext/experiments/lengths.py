@@ -2,7 +2,8 @@
 
 `longcontext/lengths` gives four ways to spend the same training tokens on rows of 64 to 512 tokens, each at four
 learning rates: generalisation, stability and cost. Only retrieval is trained, with two needles in a row, whatever its
-length; the control has as many needles in a long row as eight short ones have, so that questions are equal too.
+length; the control has as many needles in a long row as eight short ones have. Its questions are then as many, but
+each has 16 needles in its row, and it is run at one rate: it does not settle whether long rows lack questions.
 `longcontext/ingredients` (exploratory) changes one thing at a time at equal row length: how far the needles lie,
 dense or sparse top-k, encoded or mean landmarks.
 """

@@ -2,8 +2,8 @@
 
 At equal training tokens every window answers at the training length; only the narrow ones retrieve far beyond it.
 Here the same runs (the same seeds, bit by bit) are asked every 50 steps which circuit answers, and then go on. If
-the wide model only lacked budget, its retrieval must come. If its windows have taken the gradient away, it must not
-come, unless the windows are cut for the second part.
+the wide model only lacked budget, its retrieval must come. If its weights could not retrieve, it must not come when
+the windows are cut for the second part either. What keeps HSA from learning beside wide windows is not tested here.
 """
 
 import functools

@@ -4,7 +4,7 @@ Six needles a row, each asked for, so that a key has to be matched: one needle a
 of the rows have noise drawn at random, half real text. Short rows come first, since the transition to retrieval is
 quick where rivals are few; the longer rows after them hold 32 chunks and widen the margin by which a needle wins.
 A share of the rows has only needles that a chunk border parts between key and value. One needle in eight of the other
-rows does so too, and left to them these are learnt last or never: found in short rows, lost in long ones.
+rows does so too; in pilots that was too few: such needles were found in short rows and lost in long ones.
 """
 
 import dataclasses

@@ -1,6 +1,7 @@
-"""Variable tracking: two look-ups in a row, with one group of HSA layers and with two (arXiv 2511.23319, 3.1).
+"""Chains: two look-ups in a row, with one group of HSA layers and with two (arXiv 2511.23319, 3.1).
 
-A question names b, the haystack says [MARK b a] and [MARK a v], v is the answer, and another chain stands beside it:
+The inverse of RULER's variable tracking, which gives the value and asks for the names (arXiv 2404.06654). Here a
+question names b, the haystack says [MARK b a] and [MARK a v], v is the answer, and another chain stands beside it:
 who reads a value but cannot follow the chain is right half of the time. The first look-up tells what the second one
 must look for, so a single HSA layer comes too early for it. To make chains learnable in this budget, a part of the
 rows asks for one look-up on chains (a definition restated) and a part for one look-up of a value, and the HSA reads

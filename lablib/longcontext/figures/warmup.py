@@ -258,4 +258,8 @@ def _needles(rows: pd.DataFrame) -> str:
 
 
 def _asked(rows: pd.DataFrame) -> str:
-    return f"{int(rows['questions'].max())} questions a task, {int(rows['strata'].iloc[0])} depths"
+    """How many questions a task were asked, and at which lengths they were fewer."""
+    least = rows.groupby("length")["questions"].min().astype(int)
+    fewer = [f"{number} at {spell_length(length)}" for length, number in least[least < least.max()].items()]
+    said = f"{least.max()} questions a task" + (f" ({', '.join(fewer)})" if fewer else "")
+    return f"{said}, {int(rows['strata'].iloc[0])} depths"

@@ -49,9 +49,17 @@ class BenchConfig(Config):
 
 
 def bench_arms(scale: str) -> list[BenchConfig]:
-    """What a CPU can run, from 1 024 tokens on; matrices of time x time end at 4 096. In seconds at lab scale."""
-    cfg, shapes = BenchConfig.at(scale), grid(Shape(heads=4, kv_heads=1), time=(1024, 4096, 16_384))
-    return on_shapes(cfg, shapes, seeds=3) if scale == "full" else on_shapes(cfg, [cfg.shape], seeds=1)
+    """What a CPU can run, from 1 024 tokens on; matrices of time x time end at 4 096. In seconds at lab scale.
+
+    Beyond 16 384 tokens, where causal attention takes half a minute, chosen chunks alone, forward, fewer times.
+    """
+    cfg = BenchConfig.at(scale)
+    if scale != "full":
+        return on_shapes(cfg, [cfg.shape], seeds=1)
+    shape = Shape(heads=4, kv_heads=1)
+    long = cfg.replace(operator="chosen chunks", provider="by chunk", shape=shape.replace(time=65_536), repeats=2)
+    shapes = grid(shape, time=(1024, 2048, 4096, 8192, 16_384))
+    return on_shapes(cfg, shapes, seeds=3) + grid(long, provider=("by chunk", "causal SDPA"), seed=range(3))
 
 
 def gpu_arms(scale: str) -> list[BenchConfig]:
@@ -126,7 +134,7 @@ def measure(cfg: BenchConfig) -> pd.DataFrame:
     return table
 
 
-bench = experiment("speed/bench", version=2, arms=bench_arms)(measure)
+bench = experiment("speed/bench", version=3, arms=bench_arms)(measure)
 gpu = experiment("speed/gpu", version=1, arms=gpu_arms, needs_gpu=True)(measure)
 
 

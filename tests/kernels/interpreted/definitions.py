@@ -26,11 +26,11 @@ def pairs_of(case: Mapping[str, Any]) -> set[tuple]:
     return set(itertools.combinations(case.items(), 2))
 
 
-def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp of causal attention to the last `window` positions, matrix and all."""
+def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int, sinks: int = 0) -> tuple[Tensor, Tensor]:
+    """Output and log-sum-exp of causal attention to the last `window` positions and the first ones, matrix and all."""
     k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
     i = torch.arange(q.shape[2])
-    seen = (i <= i[:, None]) & (i > i[:, None] - window)
+    seen = (i <= i[:, None]) & ((i > i[:, None] - window) | (i < sinks))
     logits = (q @ k.mT / math.sqrt(q.shape[-1])).masked_fill(~seen, -math.inf)
     return logits.softmax(-1) @ v, logits.logsumexp(-1)
 

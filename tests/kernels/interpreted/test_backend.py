@@ -16,12 +16,12 @@ def randn(*shape):
 
 
 @pytest.mark.parametrize("theta", [None, 10_000.0])
-@pytest.mark.parametrize("window", [5, 100])
-def test_the_window_is_the_same_with_and_without_positions(window, theta):
+@pytest.mark.parametrize(("window", "sinks"), [(5, 0), (100, 0), (5, 3)])
+def test_the_window_is_the_same_with_and_without_positions(window, sinks, theta):
     q, k, v = randn(1, 4, 30, 16), randn(1, 2, 30, 16), randn(1, 2, 30, 16)
-    expected = sliding_window_attention(q, k, v, window, theta=theta)
+    expected = sliding_window_attention(q, k, v, window, sinks=sinks, theta=theta)
     with backend.using("triton"):
-        found = sliding_window_attention(q, k, v, window, theta=theta)
+        found = sliding_window_attention(q, k, v, window, sinks=sinks, theta=theta)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 

@@ -1,5 +1,6 @@
 """The gates gate: planted mistakes, of the kinds that kernels have, are each seen by the check that is there for it."""
 
+import functools
 import importlib.util
 from pathlib import Path
 from types import ModuleType
@@ -36,8 +37,13 @@ MUTANTS = {
     "a gradient without its scale": (WINDOW, "backward", "(b_dq * scale)", "b_dq"),
     "a gradient of the wrong sign": (WINDOW, "backward", "(b_dp - b_delta[:, None])", "(b_delta[:, None] - b_dp)"),
     "readers of a key forgotten": (WINDOW, "backward", "n0 + N - 1 + window, time)", "n0 + window, time) // M * M"),
-    "keys beyond the window": (WINDOW, "backward", "(j <= i) & (j > i - window) & (i < time)", "(j <= i) & (i < time)"),
-    "a key's mask off by one": (WINDOW, "backward", "(j > i - window) & (i < time)", "(j >= i - window) & (i < time)"),
+    "keys beyond the window": (WINDOW, "backward", "None], time, window, sinks)", "None], time, time, sinks)"),
+    "a key's mask off by one": (WINDOW, "backward", "None], time, window, sinks)", "None], time, window + 1, sinks)"),
+    "sinks before the band forgotten": (WINDOW, "forward", "0, tl.minimum(sinks, low)", "0, 0"),
+    "sinks in the band forgotten": (WINDOW, "forward", " | (j < sinks)", ""),
+    "a sink too many": (WINDOW, "forward", "(j < sinks)", "(j <= sinks)"),
+    "dq without the sinks before the band": (WINDOW, "backward", "0, tl.minimum(sinks, low)", "0, 0"),
+    "readers of a sink forgotten": (WINDOW, "backward", "tl.where(n0 < sinks, time,", "tl.where(n0 < 0, time,"),
     "one head of a group": (WINDOW, "backward", "(kv_head + 1) * group)", "kv_head * group + 1)"),
     "the log-sum-exp's gradient forgotten": (
         WINDOW,
@@ -87,18 +93,19 @@ def put_in_place(changed: ModuleType, place: ModuleType, monkeypatch) -> None:
 
 
 def worst_window() -> float:
-    """Two shapes that need all three parts of the band, groups, a tail, and a gradient of the log-sum-exp."""
+    """Shapes that need all parts of the band, groups, a tail, sinks in it and before it, and a gradient of the lse."""
 
     def both(out, lse):
         return torch.cat([out, lse[..., None].to(out.dtype)], -1)
 
     found = []
-    for case in ((1, 4, 2, 70, 16), (1, 2, 1, 33, 16)):
-        inputs = test_window.draw(*case, torch.float32)
+    for case, sinks in (((1, 4, 2, 70, 16), 0), ((1, 2, 1, 33, 16), 0), ((1, 2, 1, 75, 16), 5)):
+        kernel = functools.partial(labkernels.swa.op.sliding_window_attention, window=40, sinks=sinks, return_lse=True)
+        truth = functools.partial(window_attention, window=40, sinks=sinks)
         found += errors(
-            lambda q, k, v: both(*labkernels.swa.op.sliding_window_attention(q, k, v, 40, return_lse=True)),
-            lambda q, k, v: both(*window_attention(q, k, v, 40)),
-            inputs,
+            lambda *x, kernel=kernel: both(*kernel(*x)),
+            lambda *x, truth=truth: both(*truth(*x)),
+            test_window.draw(*case, torch.float32),
         )
     return max(found)
 

@@ -18,14 +18,16 @@ FACTORS = {
     "time": (96, 101),
     "dim": (16, 32),
     "window": (7, 70),  # 70: tiles in the middle of the band need no mask
+    "sinks": (0, 3, 20),  # 20: more than a tile of them
     "tiles": ((16, 16), (32, 16), (16, 32)),
     "dtype": (torch.float32, torch.float16),
 }
-# batch, (heads, kv_heads), time, dim, window, tiles of queries and keys, type
+# batch, (heads, kv_heads), time, dim, window, sinks, tiles of queries and keys, type
 CASES = {
-    "one token": (1, (1, 1), 1, 16, 1, (16, 16), torch.float32),
-    "less than a tile, a window of one": (2, (2, 1), 15, 16, 1, (16, 16), torch.float32),
-    "full attention": (1, (2, 2), 40, 16, 40, (16, 16), torch.float16),
+    "one token": (1, (1, 1), 1, 16, 1, 0, (16, 16), torch.float32),
+    "less than a tile, a window of one": (2, (2, 1), 15, 16, 1, 0, (16, 16), torch.float32),
+    "full attention": (1, (2, 2), 40, 16, 40, 0, (16, 16), torch.float16),
+    "more sinks than tokens": (1, (2, 1), 33, 16, 2, 40, (16, 16), torch.float32),
 } | {f"pairs {i}": tuple(case.values()) for i, case in enumerate(pairwise(FACTORS))}
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
@@ -49,12 +51,12 @@ def cut(monkeypatch):
 
 @cases
 def test_output_and_gradients_are_those_of_the_definition(case, cut):
-    batch, heads, time, dim, window, tiles, dtype = case
+    batch, heads, time, dim, window, sinks, tiles, dtype = case
     cut(*tiles)
     inputs = draw(batch, *heads, time, dim, dtype)
     found = errors(
-        lambda q, k, v: sliding_window_attention(q, k, v, window),
-        lambda q, k, v: window_attention(q, k, v, window)[0],
+        lambda q, k, v: sliding_window_attention(q, k, v, window, sinks=sinks),
+        lambda q, k, v: window_attention(q, k, v, window, sinks)[0],
         inputs,
     )
     assert max(found) < FARTHEST[dtype]
@@ -94,11 +96,12 @@ def test_strides_are_followed(cut):
     assert max(found) < FARTHEST[torch.float32]
 
 
-def test_gradcheck_in_double_precision(cut):
+@pytest.mark.parametrize(("window", "sinks"), [(40, 0), (17, 2)])
+def test_gradcheck_in_double_precision(window, sinks, cut):
     """Three tiles of queries: with masked ones at both edges and one between that needs no mask."""
     cut(16, 16)
     inputs = [x.requires_grad_() for x in draw(1, 2, 1, 50, 16, torch.float64)]
-    both = functools.partial(sliding_window_attention, window=40, return_lse=True)
+    both = functools.partial(sliding_window_attention, window=window, sinks=sinks, return_lse=True)
     assert torch.autograd.gradcheck(both, inputs, fast_mode=True)
 
 
@@ -113,7 +116,7 @@ def test_the_larger_window_has_tiles_in_the_middle_of_the_band(tiles):
 def test_a_second_derivative_raises_instead_of_going_missing():
     q, k, v = (x.requires_grad_() for x in draw(1, 1, 1, 8, 16, torch.float32))
     (first,) = torch.autograd.grad(sliding_window_attention(q, k, v, 4).square().sum(), q, create_graph=True)
-    with pytest.raises(NotImplementedError, match="backend 'torch'"):
+    with pytest.raises(NotImplementedError, match="backend 'plain'"):
         torch.autograd.grad(first.sum(), k)
     with pytest.raises(NotImplementedError, match="second derivative"):
         (first * q).sum().backward()
