@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lablib.core.refusals import at_least
 from lablib.ops import backend
 from lablib.ops.hsa_by_chunk import read_by_chunk
 
@@ -73,6 +74,11 @@ def select_chunks(
     slots, the rest at -inf. Of equal scores those of the older chunks are chosen. By a Triton kernel where
     `lablib/ops/backend.py` says so.
     """
+    at_least(1, size=size, top_k=top_k, block=block)
+    asked = len(queries) if patches is None else len(patches.chunks)
+    if len(positions) != queries.shape[2] or asked != len(queries):
+        came = f"{len(positions)} positions and {asked} questions for queries {tuple(queries.shape)}"
+        raise ValueError(f"{came}; expected a position a query and a row a question")
     if backend.kernels_wanted(queries):
         if patches is not None:
             backend.no_kernel("selection of chunks", "patches of a shared store are read in torch")
@@ -268,7 +274,7 @@ def attend_gathered(
         else:
             weights = fusion_weights(scores, fusion)[:, :, None, :, :, None] * logits.softmax(dim=-1)
         outputs.append(torch.einsum("bhgtks,bhtksd->bhgtd", weights, values))
-    return torch.cat(outputs, dim=3)
+    return torch.cat(outputs, dim=3) if outputs else torch.zeros_like(q)
 
 
 def _read_chunks(
