@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from lablib.data.batch import Batch
 from lablib.longcontext.seesaw import hooked
 from lablib.nn.hsa import Retriever
-from lablib.ops.hsa import lowest, visible_chunks
+from lablib.ops.fusion import lowest
+from lablib.ops.hsa import visible_chunks
 from lablib.train.losses import next_token_loss
 
 Objective = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
