@@ -70,3 +70,21 @@ def test_a_naive_reading_that_the_model_cannot_carry_is_refused_before_the_train
     cfg = RunConfig.at("smoke", learns=False, naive_rates=(0.1,), inner=InnerConfig(chunk=32))
     with pytest.raises(ValueError, match="window=16 is shorter than chunk=32"):
         train_and_read(cfg)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("inner", [{}, {"order": "first"}, {"group": 2}], ids=str)
+def test_an_inner_loop_in_sixteen_bits_is_that_of_float32(dtype, inner):
+    model, eps = learner(**inner), torch.finfo(dtype).eps
+    with torch.no_grad():
+        wanted = model(TOKENS)
+    model = model.to(dtype)
+    reading = model.read(TOKENS, (TOKENS + 1) % 7)
+    reading.losses.float().mean().backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert len(gradients) > 10
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    fed, _ = feed(model, begin(model, 2), TOKENS)
+    for logits in (model(TOKENS).detach(), fed):
+        assert logits.dtype == dtype
+        assert float((logits.float() - wanted).norm() / wanted.norm()) < 10 * eps
