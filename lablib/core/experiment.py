@@ -67,11 +67,12 @@ class Experiment:
 
         `fresh`: train again, too, instead of reading weights that are kept.
         """
-        start, table, error = time.process_time(), None, None
+        start, table, error, facts = time.process_time(), None, None, {}
         try:
             with training_anew(fresh):
                 table = self.function(cfg)
             json.dumps(table.to_dict(orient="list"))  # what cannot be kept is an error of this arm
+            facts = redact(json.loads(json.dumps(table.attrs)), redactor())
             table = table.reset_index(drop=True)
             if clash := set(table.columns) & {*cfg.flat(), "arm", "cpu_seconds", "store"}:
                 raise ValueError(f"measurement columns {sorted(clash)} have the names of fields; rename them")
@@ -87,7 +88,7 @@ class Experiment:
             error=error,
             cpu_seconds=round(time.process_time() - start, 2),
             provenance=provenance() | {"device": "cuda" if self.needs_gpu else "cpu"},
-            facts=redact(dict(table.attrs), redactor()) if table is not None else {},
+            facts=facts if table is not None else {},
             table=table,
         )
         Store(lab_home()).save(arm)

@@ -4,6 +4,8 @@ A fact is random: nothing but the text itself says it. How far the question lies
 to the other, is what the experiments on recall change.
 """
 
+import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +14,7 @@ import torch
 from torch import Generator
 
 from lablib.core.config import Config
+from lablib.core.refusals import at_least
 from lablib.data.batch import Batch
 from lablib.data.languages import Language, LanguageConfig
 
@@ -32,9 +35,14 @@ class FactsConfig(Config):
 
     def faults(self) -> Iterator[tuple[bool, str]]:
         facts, keys, nearest, farthest = self.facts, self.num_keys, self.nearest, self.farthest
+        at_least(1, num_values=self.num_values)
+        weight = self.answer_weight
+        yield not 0 <= weight < math.inf, f"answer_weight is {weight}; expected a finite number >= 0"
         yield not 1 <= facts <= keys, f"facts is {facts}; expected 1 to num_keys={keys}, as keys do not repeat"
         wrong = not SLOT <= nearest <= farthest
         yield wrong, f"nearest={nearest}, farthest={farthest}: expected {SLOT} <= nearest <= farthest"
+        between = f"expected a multiple of {SLOT} between them, as a fact takes {SLOT} tokens"
+        yield -(-nearest // SLOT) > farthest // SLOT, f"nearest={nearest}, farthest={farthest}: {between}"
 
     @property
     def vocab(self) -> int:
@@ -50,8 +58,9 @@ class Facts:
 
     def __call__(self, length: int, batch: int, generator: Generator) -> Batch:
         """Rows of `length` tokens. Raises ValueError where the facts have no room."""
+        at_least(0, batch=batch)
         cfg, slots = self.cfg, (length + 1) // SLOT
-        if slots < 3 * cfg.facts or (slots - 1) * SLOT < cfg.nearest:
+        if slots < 3 * cfg.facts or slots - -(-cfg.nearest // SLOT) < cfg.facts:
             raise ValueError(f"{cfg.facts} facts at {cfg.nearest} tokens and more have no room in {length} tokens")
         tokens = self.language.draw(length + 1, batch, generator)
         first_key = cfg.language.vocab + 2
@@ -73,17 +82,32 @@ class Facts:
 
 
 def place_pairs(draw: np.random.Generator, batch: int, slots: int, cfg: FactsConfig) -> np.ndarray:
-    """(batch, facts, 2) slots of each fact and its question; none is used twice in a row."""
+    """(batch, facts, 2) slots of each fact and its question; none is used twice in a row.
+
+    Drawn pair by pair. In a row that leaves a fact no pair of slots, all questions stand at the nearest distance.
+    """
     near, far = -(-cfg.nearest // SLOT), min(cfg.farthest // SLOT, slots - 1)
     found = np.zeros((batch, cfg.facts, 2), dtype=np.int64)
     for row in range(batch):
-        taken: set[int] = set()
+        free = np.ones(slots, dtype=bool)
         for i in range(cfg.facts):
-            while True:
-                apart = int(draw.integers(near, far + 1))
-                start = int(draw.integers(0, slots - apart))
-                if not taken & {start, start + apart}:
-                    break
-            taken |= {start, start + apart}
-            found[row, i] = start, start + apart
+            if (pair := _free_pair(draw, free, near, far)) is None:
+                starts = np.arange(slots - near)
+                starts = draw.permutation(starts[starts // near % 2 == 0])[: cfg.facts]  # facts and questions apart
+                found[row] = np.stack([starts, starts + near], axis=1)
+                break
+            free[list(pair)] = False
+            found[row, i] = pair
     return found
+
+
+def _free_pair(draw: np.random.Generator, free: np.ndarray, near: int, far: int) -> tuple[int, int] | None:
+    """Two free slots `near` to `far` apart, drawn until both are free; None where there are no such slots."""
+    for tries in itertools.count(1):
+        apart = int(draw.integers(near, far + 1))
+        start = int(draw.integers(0, len(free) - apart))
+        if free[start] and free[start + apart]:
+            return start, start + apart
+        if tries % 100 == 0 and not any((free[:-n] & free[n:]).any() for n in range(near, far + 1)):
+            return None
+    return None

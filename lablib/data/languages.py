@@ -8,6 +8,7 @@ tables come from `table_seed` alone, so that every model of a comparison meets t
     OwnTables      each sequence has a table of its own: nothing is shared but the prior
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from lablib.core.config import Config
+from lablib.core.refusals import at_least, known_ids
 from lablib.data.batch import Batch, every_next
 
 Tokens = Int[Tensor, "batch time"]
@@ -36,7 +38,7 @@ class LanguageConfig(Config):
     table_seed: int = 0
 
     def faults(self) -> Iterator[tuple[bool, str]]:
-        wrong = self.vocab < 2 or self.num_tables < 1 or not self.concentration > 0
+        wrong = self.vocab < 2 or self.num_tables < 1 or not 0 < self.concentration < math.inf
         yield wrong, f"expected vocab >= 2, num_tables >= 1 and concentration > 0; got {self}"
 
 
@@ -50,10 +52,13 @@ class Language:
 
     def __call__(self, length: int, batch: int, generator: Generator) -> Batch:
         """Rows of `length` tokens, every next token counting; the first token is uniform."""
+        at_least(0, length=length)
         return every_next(self.draw(length + 1, batch, generator))
 
     def draw(self, length: int, batch: int, generator: Generator) -> Tokens:
-        """Sequences, each after a table of its own choice."""
+        """Sequences of at least one token, each after a table of its own choice."""
+        at_least(1, length=length)
+        at_least(0, batch=batch)
         tables = self.tables_of_sequences(batch, generator)
         tokens = torch.randint(self.cfg.vocab, (batch, 1), generator=generator)
         place = torch.arange(batch)
@@ -72,6 +77,7 @@ class Language:
 
     def bayes(self, tokens: Tokens, targets: Tokens) -> Losses:
         """Nats at every position: -log p(target | all tokens up to here) under the language itself."""
+        known_ids(self.cfg.vocab, tokens=tokens, targets=targets)
         if self.cfg.kind == "own tables":
             return self._urn(tokens, targets)
         # log p(next | prev, table) of what was seen: (batch, time, table)

@@ -1,10 +1,12 @@
 """Several sources in one stream: each row of a batch comes from one source, drawn by weight."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Generator
 
+from lablib.core.refusals import at_least
 from lablib.data.batch import Batch, every_next
 
 
@@ -16,22 +18,33 @@ class Mixture:
     """
 
     def __init__(self, sources: Sequence[Callable[[int, Generator], Batch]], weights: Sequence[float]):
-        if len(sources) != len(weights) or min(weights) < 0 or sum(weights) <= 0:
-            said = f"{len(sources)} sources with weights {list(weights)}"
-            raise ValueError(f"{said}; expected one weight >= 0 each, not all 0")
         self.sources, self.weights = list(sources), list(weights)
+        self._check()
+
+    def _check(self) -> None:
+        weights = self.weights
+        fit = len(self.sources) == len(weights) and all(0 <= weight < math.inf for weight in weights)
+        if not fit or sum(weights) == 0:
+            said = f"{len(self.sources)} sources with weights {weights}"
+            raise ValueError(f"{said}; expected one weight >= 0 each, not all 0")
 
     def __call__(self, batch: int, generator: Generator) -> Batch:
+        """At least one row."""
+        at_least(1, batch=batch)
+        self._check()
         weights = torch.tensor(self.weights, dtype=torch.float)
         chosen = torch.multinomial(weights, batch, replacement=True, generator=generator)
         counts = torch.bincount(chosen, minlength=len(self.sources)).tolist()
         parts = [source(count, generator) for source, count in zip(self.sources, counts, strict=True) if count]
+        if len(lengths := {part.tokens.shape[1] for part in parts}) > 1:
+            raise ValueError(f"the sources gave rows of {sorted(lengths)} tokens; expected one length")
         order = torch.randperm(batch, generator=generator)
         return Batch(*(torch.cat(columns)[order] for columns in zip(*parts, strict=True)))
 
 
 def text_batch(tokens: torch.Tensor, length: int, batch: int, generator: Generator) -> Batch:
     """Stretches of a text, every next token counting; the targets reach one token past the row."""
+    at_least(0, length=length, batch=batch)
     if len(tokens) <= length:
         raise ValueError(f"rows of {length} tokens and the one after need a longer text than {len(tokens)} tokens")
     starts = torch.randint(len(tokens) - length, (batch,), generator=generator)

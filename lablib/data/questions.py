@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Generator, Tensor
 
+from lablib.core.refusals import at_least
 from lablib.data.retrieval import SLOT, Keys, RetrievalConfig, Values, draw_keys, needle_slots, noise, query_slots
 
 Form = Literal["trained", "unmarked", "gapped"]
@@ -62,19 +63,15 @@ def draw_questions(
 
     Raises ValueError if they do not fit or the keys do not suffice.
     """
-    links = cfg.hops + 1 if cfg.task == "tracking" else 1
-    tail = (asked - 1) * SLOT + 1 + cfg.key_tokens
+    at_least(1, number=number)
+    links, tail = _links(cfg), (asked - 1) * SLOT + 1 + cfg.key_tokens
     offset = torch.randint(cfg.offsets, () if strata == 1 else (number, 1), generator=generator)
     room = length - tail if haystack is None else haystack.shape[1]
-    slots = int(room - offset.max()) // SLOT
-    low, high = int(depth[0] * slots), round(depth[1] * slots)
     others, own = _keys_apart(cfg, distractors, haystack, generator)
-    usable = cfg.num_keys - len(others)
-    fits = low >= 0 and high <= slots and num_needles * links <= min(high - low, usable) and distractors <= slots
-    if not fits or not 1 <= asked <= num_needles or not 1 <= strata <= high - low:
-        wanted = f"{num_needles} needles of {links} slots, {asked} of them asked for, do not fit the {high - low} slots"
-        where = f"of {room + tail} tokens at depth {depth} ({strata} strata) beside {distractors} distractors"
-        raise ValueError(f"{wanted} {where}, or the {usable} keys")
+    low, high = check_questions(
+        cfg, room + tail, int(offset.max()), num_needles=num_needles, asked=asked, depth=depth, strata=strata,
+        distractors=distractors,
+    )  # fmt: skip
     keys = draw_keys(cfg, number, num_needles * links, generator, own)
     values = cfg.first_value + torch.randint(cfg.num_values, (number, num_needles), generator=generator)
     starts = (low + _draw_slots(number, high - low, num_needles * links, strata, generator)) * SLOT + offset
@@ -85,6 +82,39 @@ def draw_questions(
     answer_at = torch.arange(asked) * SLOT + cfg.key_tokens
     evidence = starts[:, ::links][:, :asked] + 1 + cfg.key_tokens + (form == "gapped")
     return Questions(haystack, starts, plants, asks.flatten(1)[:, :tail], values[:, :asked], answer_at, evidence)
+
+
+def check_questions(
+    cfg: RetrievalConfig,
+    length: int,
+    offset: int | None = None,
+    *,
+    num_needles: int = 1,
+    asked: int = 1,
+    depth: tuple[float, float] = (0.0, 1.0),
+    strata: int = 1,
+    distractors: int = 0,
+) -> tuple[int, int]:
+    """The first slot that needles may take, and the one behind the last.
+
+    Raises ValueError if they do not fit or the keys do not suffice, with slots at `offset` (default: at any).
+    """
+    links, room = _links(cfg), length - (asked - 1) * SLOT - 1 - cfg.key_tokens
+    slots = (room - (cfg.offsets - 1 if offset is None else offset)) // SLOT
+    inside = 0 <= depth[0] <= depth[1] <= 1 and slots > 0
+    low, high = (int(depth[0] * slots), round(depth[1] * slots)) if inside else (0, 0)
+    usable = cfg.num_keys - cfg.num_keys // 2 * (distractors > 0)
+    fits = num_needles * links <= min(high - low, usable) and 0 <= distractors <= slots
+    if not fits or not 1 <= asked <= num_needles or not 1 <= strata <= high - low:
+        wanted = f"{num_needles} needles of {links} slots, {asked} of them asked for, do not fit the {high - low} slots"
+        where = f"of {length} tokens at depth {depth} ({strata} strata) beside {distractors} distractors"
+        raise ValueError(f"{wanted} {where}, or the {usable} keys")
+    return low, high
+
+
+def _links(cfg: RetrievalConfig) -> int:
+    """Needles that lead to an answer: one, or those of a chain."""
+    return cfg.hops + 1 if cfg.task == "tracking" else 1
 
 
 def stratum_of(number: int, strata: int) -> Int[Tensor, " question"]:
@@ -113,9 +143,7 @@ def _keys_apart(
     """The keys of the distractors and those that are left for the needles (None: all)."""
     if haystack is not None and distractors:
         raise ValueError(f"{distractors} distractors would change a haystack that is already there")
-    if distractors < 0:
-        raise ValueError(f"distractors is {distractors}: fewer than none do not fit")
-    if distractors == 0:
+    if distractors <= 0:
         return torch.empty(0, dtype=torch.long), None
     return torch.randperm(cfg.num_keys, generator=generator).tensor_split([cfg.num_keys // 2])
 

@@ -21,6 +21,7 @@ from jaxtyping import Int
 from torch import Generator, Tensor
 
 from lablib.core.config import Config
+from lablib.core.refusals import at_least, known_ids
 from lablib.data.batch import Batch
 
 SLOT = 4
@@ -55,6 +56,11 @@ class RetrievalConfig(Config):
     copy_probability: float = 0.0  # ... with this probability
 
     def faults(self) -> Iterator[tuple[bool, str]]:
+        at_least(1, num_pairs=self.num_pairs, num_noise=self.num_noise, num_values=self.num_values)
+        at_least(1, copy_lag=self.copy_lag)
+        at_least(0, hops=self.hops)
+        chance = self.copy_probability
+        yield not 0 <= chance <= 1, f"copy_probability is {chance}; expected 0 to 1"
         slots = (self.length - self.offsets + 1) // SLOT
         used = self.num_pairs * (2 if self.task == "needle" else self.hops + 1) + (self.task == "tracking")
         room = f"the {slots} slots of a row of {self.length} tokens"
@@ -62,6 +68,9 @@ class RetrievalConfig(Config):
         yield not 1 <= self.offsets <= SLOT, f"offsets is {self.offsets}; expected 1 to {SLOT}"
         near, far = self.min_distance, self.max_distance
         yield not SLOT <= near <= far, f"distances {near} to {far}: expected {SLOT} <= min <= max"
+        farthest = min(far // SLOT, slots - 1) * SLOT
+        nowhere = self.task == "needle" and -(-near // SLOT) * SLOT > farthest
+        yield nowhere, f"distances {near} to {far}: expected a multiple of {SLOT} among them, at most {farthest}"
         few = self.num_pairs * (self.hops + 1 if self.task == "tracking" else 1) > self.num_keys
         yield few, f"{self.num_pairs} pairs need more than the {self.num_keys} distinct keys there are"
         mixed = self.task == "tracking" and self.key_tokens != 1
@@ -98,13 +107,17 @@ def noise(
     cfg: RetrievalConfig, batch: int, length: int, generator: Generator, text: Tensor | None = None
 ) -> Int[Tensor, "batch time"]:
     """Haystack without needles: random ids with the local copy component, or stretches of `text` (byte tokens)."""
+    at_least(0, batch=batch, length=length)
     if cfg.haystack == "text":
         if text is None or len(text) < length:
             raise ValueError(f"a text haystack of {length} tokens needs a text of at least that length")
         starts = torch.randint(len(text) - length + 1, (batch,), generator=generator)
         if batch == 1:  # a long haystack needs no table of positions
-            return text[None, starts : starts + length].clone()
-        return text[starts[:, None] + torch.arange(length)]
+            stretches = text[None, starts : starts + length].clone()
+        else:
+            stretches = text[starts[:, None] + torch.arange(length)]
+        known_ids(256, text=stretches)
+        return stretches
     tokens = torch.randint(cfg.num_noise, (batch, length), generator=generator)
     if cfg.copy_probability > 0:
         copied = torch.rand(batch, length, generator=generator) < cfg.copy_probability
@@ -191,6 +204,8 @@ def draw_keys(
     Two-token keys differ in the second token; in couples they share the first.
     """
     among = torch.arange(cfg.num_keys) if among is None else among
+    if number > len(among):
+        raise ValueError(f"{number} distinct keys were asked for; there are {len(among)}")
     order = among[torch.rand(batch, len(among), generator=generator).argsort(dim=1)[:, :number]]
     if cfg.key_tokens == 1:
         return cfg.first_key + order[:, :, None]

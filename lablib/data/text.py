@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from lablib.core.refusals import at_least
+
 SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "lib2to3"}
 HELD_OUT_SHARE = 0.1
 # what the lab needs, and what that needs; in this order
@@ -53,6 +55,7 @@ def long_text(length: int) -> Text:
 
     Only the files that are needed are read. Raises FileNotFoundError where no dependency has its sources.
     """
+    at_least(0, length=length)
     start, files = standard_library("held-out"), _dependency_files()
     if not files:
         names = ", ".join(DEPENDENCIES)
@@ -94,9 +97,19 @@ def split_of(name: str) -> Literal["train", "held-out"]:
     return "held-out" if share < HELD_OUT_SHARE else "train"
 
 
-def encode_texts(texts: Iterable[str]) -> Int[Tensor, " time"]:
-    """Documents as UTF-8 bytes, a zero byte after each."""
-    return _as_tokens(b"".join(text.encode() + b"\0" for text in texts))
+def encode_texts(texts: Iterable[str | None]) -> Int[Tensor, " time"]:
+    """Documents as UTF-8 bytes, a zero byte after each; None, where a row has no document, is left out.
+
+    Raises ValueError for what is no text.
+    """
+    if isinstance(texts, str):
+        raise ValueError("one text came; expected a list of texts")
+    parts = []
+    for number, text in enumerate(texts):
+        if not isinstance(text, str | None):
+            raise ValueError(f"document {number} is {type(text).__name__} {text!r:.40}; expected text")
+        parts += [] if text is None else [text.encode() + b"\0"]
+    return _as_tokens(b"".join(parts))
 
 
 def _as_tokens(content: bytes) -> Int[Tensor, " time"]:
@@ -108,16 +121,27 @@ def hub_text(path: str, *, name: str | None = None, split: str = "train", column
 
     >>> hub_text("json", data_files="books.jsonl")  # doctest: +SKIP
 
-    Needs the extra `hub` and, for the hub itself, a network. Raises ImportError and ValueError that say so.
+    Rows whose column is null are left out. Needs the extra `hub` and, for the hub itself, a network. Raises ImportError
+    and ValueError that say so.
     """
     try:
         import datasets
     except ImportError as error:
         raise ImportError("reading a dataset needs the package `datasets`: pip install -e '.[hub]'") from error
-    rows = datasets.load_dataset(path, name, split=split, **options)
+    try:
+        rows = datasets.load_dataset(path, name, split=split, **options)
+    except StopIteration:  # what it says to files without a row
+        raise ValueError(f"{path} has no rows; name other files") from None
+    if isinstance(rows, dict):
+        raise ValueError(f"split is {split!r}; expected one of {', '.join(rows)}")
     if column not in rows.column_names:
-        raise ValueError(f"{path} has no column {column!r}; it has {', '.join(rows.column_names)}")
-    tokens = encode_texts(rows[column])
+        raise ValueError(f"{path} has no column {column!r}; it has {', '.join(rows.column_names) or 'none'}")
+    try:
+        tokens = encode_texts(rows[column])
+    except ValueError as error:
+        raise ValueError(f"column {column!r} of {path}: {error}") from error
+    if not tokens.any():
+        raise ValueError(f"column {column!r} of {path} holds no text; name another column or split")
     return Text(tokens, hashlib.sha256(tokens.numpy().tobytes()).hexdigest())
 
 

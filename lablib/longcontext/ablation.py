@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Generator, nn
 
+from lablib.core.refusals import at_least
 from lablib.data.questions import draw_questions
 from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.seesaw import ask, hooked
@@ -56,6 +57,7 @@ class Circuits(Hook):
     """
 
     def __init__(self, data: RetrievalConfig, far: int, every: int, seed: int, haystacks: int = 4, questions: int = 25):
+        at_least(1, every=every, haystacks=haystacks, questions=questions)
         self.data, self.far, self.every, self.seed = data, far, every, seed
         self.haystacks, self.questions = haystacks, questions
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Generator
 
+from lablib.core.refusals import at_least
 from lablib.data.batch import Batch
 from lablib.longcontext.ablation import windows_cut
 from lablib.longcontext.curriculum import Rows
@@ -44,6 +45,7 @@ class AdaptiveMix(Hook):
     def __init__(self, rows: Rows, every: int, seed: int, *, floor: float = 0.1, batch: int = 64):
         if not 0 < floor <= 1:
             raise ValueError(f"floor is {floor}; expected more than 0, up to 1: what is learnt must stay in the mix")
+        at_least(1, every=every, batch=batch)
         self.rows, self.every, self.seed, self.floor, self.batch = rows, every, seed, floor, batch
         self.accuracy: dict[str, float] = {}  # by "kind length"
 
@@ -88,6 +90,7 @@ class AdaptiveWindow(Hook):
             raise ValueError(f"windows is {list(windows)}; expected rising widths of at least 1 token")
         if not 0 <= little <= enough <= 1:
             raise ValueError(f"little={little} and enough={enough}: expected 0 <= little <= enough <= 1")
+        at_least(1, every=every, batch=batch)
         self.rows, self.windows, self.every, self.seed = rows, list(windows), every, seed
         self.enough, self.little, self.batch, self.place = enough, little, batch, 0
 
@@ -116,8 +119,9 @@ class LengthBandit(Hook):
     kept = ("logits", "drawn", "loss_before")
 
     def __init__(self, rows: Rows, every: int, seed: int, *, rate: float = 0.3, explore: float = 0.2, batch: int = 64):
-        if not (rate > 0 and 0 < explore <= 1):
+        if not (0 < rate < math.inf and 0 < explore <= 1):
             raise ValueError(f"rate={rate} and explore={explore}: expected rate > 0 and explore in (0, 1]")
+        at_least(1, every=every, batch=batch)
         self.rows, self.every, self.seed, self.rate, self.explore, self.batch = rows, every, seed, rate, explore, batch
         self.logits: dict[str, float] = {}  # log weight by length
         self.drawn: int | None = None

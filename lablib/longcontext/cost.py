@@ -6,6 +6,7 @@ import torch
 from torch import Generator
 
 from lablib.core.measure import peak_memory, timed
+from lablib.core.refusals import at_least
 from lablib.data.questions import draw_questions
 from lablib.data.retrieval import RetrievalConfig
 from lablib.nn.model import LanguageModel
@@ -22,6 +23,7 @@ def measure_cost(work: Work, length: int, window: int, seed: int) -> dict[str, f
     Attention has 4 heads of 64 dimensions; the model is the seesaw's, untrained (its cost is the same).
     `extra_megabytes` is the rise of the process' peak memory over what it held before the work.
     """
+    at_least(1, length=length, window=window)
     torch.set_num_threads(1)
     generator = Generator().manual_seed(seed)
     if work == "whole model, one question":

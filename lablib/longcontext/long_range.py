@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
+from lablib.core.refusals import at_least
 from lablib.data.questions import Questions, draw_questions, stratum_of
 from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.seesaw import hooked, watch_retrieval
@@ -41,8 +42,10 @@ class Answers(NamedTuple):
 def answer_all(model: LanguageModel, stream: Stream, questions: Questions) -> Answers:
     """Ask every question on a haystack that has been read, many in one pass.
 
-    Chunks are those of the last HSA layer and its first retrieval head.
+    Chunks are those of the last HSA layer and its first retrieval head. Raises ValueError for a model without HSA, and
+    for questions on another haystack.
     """
+    _check_reads_chunks(model)
     first, size = int(questions.answer_at[0]), model.cfg.chunk
     kept = questions.answer_at - first  # only the places from the first answer on are computed
     needed = questions.tails.shape[1] - first
@@ -62,6 +65,9 @@ def answer_all(model: LanguageModel, stream: Stream, questions: Questions) -> An
 
 def by_depth(answers: Answers, strata: int) -> list[dict[str, float]]:
     """A row a stratum of the depth of the first needle: exact answers (every asked one), chunks found and missed."""
+    at_least(1, strata=strata)
+    if len(answers.hit) < strata:
+        raise ValueError(f"{len(answers.hit)} questions came for strata={strata}; expected at least one in each")
     rows, stratum = [], stratum_of(len(answers.hit), strata)
     for part in range(strata):
         mine = Answers(*(x[stratum == part] for x in answers))
@@ -71,6 +77,11 @@ def by_depth(answers: Answers, strata: int) -> list[dict[str, float]]:
         counts = {"missed": missed, "visible": visible, "asked": len(mine.hit)}
         rows.append({"depth": (part + 0.5) / strata} | found | counts)
     return rows
+
+
+def _check_reads_chunks(model: LanguageModel) -> None:
+    if model.encoder is None:
+        raise ValueError(f"plan {model.cfg.plan!r} reads no chunks, so there is none to find; use a plan with hsa")
 
 
 # ---- the law
@@ -92,6 +103,8 @@ def sample_scores(
 
     The chunks of one haystack are noise to the questions of all of them.
     """
+    at_least(1, haystacks=haystacks)
+    _check_reads_chunks(model)
     needles, queries, landmarks = [], [], []
     retriever = [module for module in model.modules() if isinstance(module, Retriever)][-1]
     for _ in range(haystacks):
@@ -127,6 +140,8 @@ def pareto_tail(sample: ScoreSample, share: float = TAIL) -> Float[Tensor, " que
     the shape the mean over questions; a negative one says that scores are bounded, as QK-norm makes them.
     """
     noise, needle = sample.noise.double(), sample.needle.double()
+    if noise.shape[1] < 3 or not 0 < share < 1:
+        raise ValueError(f"share is {share} of {noise.shape[1]} noise scores; expected a share below 1 of at least 3")
     number = max(2, int(share * noise.shape[1]))
     top = noise.topk(number + 1, dim=1).values
     threshold, excess = top[:, -1], top[:, :-1] - top[:, -1:]
@@ -142,6 +157,8 @@ def pareto_tail(sample: ScoreSample, share: float = TAIL) -> Float[Tensor, " que
 
 def miss_rate(tail: Float[Tensor, " question"], chunks: int, top_k: int) -> float:
     """P(a needle is not among the top-k) in an input of so many noise chunks, from P(s > t) of each needle."""
+    at_least(0, chunks=chunks)
+    at_least(1, top_k=top_k)
     mean = (chunks * tail.double()).clamp(min=1e-300)
     # P(Poisson(m) >= k) is the regularised lower incomplete gamma function
     return float(torch.special.gammainc(torch.full_like(mean, top_k), mean).mean())

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor, nn
 
+from lablib.core.refusals import at_least
 from lablib.data.batch import Batch
 from lablib.longcontext.curriculum import Rows, at_length
 from lablib.longcontext.seesaw import answer_questions, hooked, path_gradients
@@ -27,6 +28,7 @@ def faded(recalls: Sequence[float], questions: int, drop: float = 0.1) -> bool:
 
     Chance: three standard errors of a difference of two shares of `questions` answers. NaN and short series: False.
     """
+    at_least(1, questions=questions)
     seen = [recall for recall in recalls if not math.isnan(recall)]
     if len(seen) < 3:
         return False
@@ -80,6 +82,9 @@ class SeesawMonitor(Hook):
     ):  # fmt: skip
         if act not in ("warn", "hold", "raise"):
             raise ValueError(f"act is {act!r}; expected warn, hold or raise")
+        if not lengths:
+            raise ValueError("lengths is empty; expected at least one, at which recall is watched")
+        at_least(1, every=every, questions=questions)
         self.rows, self.lengths, self.every, self.seed = rows, tuple(lengths), every, seed
         self.questions, self.act, self.tell = questions, act, tell
         self.recalls: list[float] = []

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lablib.data.batch import Batch
 from lablib.longcontext.seesaw import hooked
 from lablib.nn.hsa import Retriever
+from lablib.ops.fusion import lowest
 from lablib.ops.hsa import visible_chunks
 from lablib.train.losses import next_token_loss
 
@@ -58,6 +59,6 @@ def retrieval_loss(
     if not bool(counts.any()):
         return queries.sum() * 0.0
     scores = queries @ landmarks.transpose(-2, -1) / math.sqrt(queries.shape[-1])
-    scores = scores.masked_fill(~visible, -1e9).movedim(1, 2)[counts]  # (position, head, chunk)
+    scores = scores.masked_fill(~visible, lowest(scores)).movedim(1, 2)[counts]  # (position, head, chunk)
     targets = wanted[counts][:, None].expand(scores.shape[:2])
     return F.cross_entropy(scores.flatten(0, 1), targets.flatten())

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
+from lablib.core.refusals import at_least
 from lablib.data.batch import Batch
 from lablib.data.questions import Questions, draw_questions
 from lablib.data.retrieval import RetrievalConfig
@@ -24,6 +25,8 @@ from lablib.nn.streaming import edited, encode, read
 from lablib.ops.hsa import Selection, fusion_weights
 from lablib.train.evaluate import mean_where
 from lablib.train.hooks import Hook
+
+WORST = {"distance": np.max, "lured": np.max, "near_share": np.mean}  # of several asked for; else the lowest
 
 
 @contextmanager
@@ -82,7 +85,8 @@ def answer_questions(
 ) -> dict[str, list[float]]:  # fmt: skip
     """Ask `number` questions on one haystack of `length` tokens; a value a question for each measure.
 
-    `harder` goes to `draw_questions`: more needles, distractors, another form.
+    `harder` goes to `draw_questions`: more needles, distractors, another form. Of several asked-for values the worst
+    counts, and the mean near share.
 
     hit           1 if every asked-for value has the largest logit        chunk_recall   its chunk is among the top-k
     distance      tokens from the value to the place of the answer        margin         its score less the best other
@@ -91,33 +95,39 @@ def answer_questions(
     """
     questions = draw_questions(cfg, length, number, generator, text, **harder)
     rows, streamed = [], "full" not in model.cfg.plan
+    places = questions.answer_at - questions.tails.shape[1]  # where answers are due, counted from the end: -1 the last
+    end = questions.haystack.shape[1] + questions.tails.shape[1]
     stream = encode(model, questions.haystack) if streamed else None
     for i in range(number):
         with watch_retrieval(model) as seen:
             if streamed:
                 with edited(model, stream, questions.haystack, questions.starts[i], questions.plants[i]) as now:
-                    logits = read(model, now, questions.tails[i : i + 1], keep=1)[0, -1]
+                    logits = read(model, now, questions.tails[i : i + 1], keep=-int(places[0]))[0]
             else:
-                logits = model(questions.planted(i))[0, -1]
-        best, plants = logits.argmax(), questions.plants[i]
-        hit, values = bool(best == questions.answers[i, -1]), plants[(plants >= cfg.first_value) & (plants < cfg.mark)]
-        row = {"hit": float(hit), "distance": float(length - 1 - questions.evidence[i, -1])}
-        row["lured"] = float(not hit and best in values)
-        rows.append(row | (describe_selection(seen[-1], questions, i, length - 1, model) if seen else {}))
-    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+                logits = model(questions.planted(i))[0]
+        plants, asked = questions.plants[i], []
+        values = plants[(plants >= cfg.first_value) & (plants < cfg.mark)]
+        for n, place in enumerate(places.tolist()):
+            best, right = logits[place].argmax(), questions.answers[i, n]
+            row = {"hit": float(best == right), "distance": float(end + place - questions.evidence[i, n])}
+            row["lured"] = float(best != right and best in values)
+            asked.append(row | (describe_selection(seen[-1], questions, i, end + place, model, n) if seen else {}))
+        rows.append({name: float(WORST.get(name, np.min)([row[name] for row in asked])) for name in asked[0]})
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def ask(
     model: LanguageModel, cfg: RetrievalConfig, length: int, haystacks: int, *given: Any, **harder: Any
 ) -> dict[str, np.ndarray]:
     """`answer_questions` on several haystacks: a value a question for each measure."""
+    at_least(1, haystacks=haystacks)
     parts = [answer_questions(model, cfg, length, *given, **harder) for _ in range(haystacks)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def exact_and_chunks(answers: dict[str, np.ndarray]) -> dict[str, float]:
     """Exact recall of what `ask` returned, and how often a chunk that can be chosen is (NaN where none can)."""
-    chosen = answers["chunk_recall"][answers["visible"] > 0]
+    chosen = answers["chunk_recall"][answers["visible"] > 0] if "visible" in answers else np.array([math.nan])
     return {"exact": mean_of(answers["hit"]), "chunk_recall": mean_of(chosen)}
 
 
@@ -128,11 +138,15 @@ def mean_of(values: np.ndarray) -> float:
 
 
 def describe_selection(
-    selection: Selection, questions: Questions, question: int, position: int, model: LanguageModel
+    selection: Selection, questions: Questions, question: int, position: int, model: LanguageModel, asked: int = -1
 ) -> dict[str, float]:
-    """Recall, margin and near share of the last position's selection in one HSA layer (its first retrieval head)."""
-    chunks, scores, size = selection.chunks[0, 0, -1], selection.scores[0, 0, -1], model.cfg.chunk
-    needle = int(questions.evidence[question, -1]) // size
+    """Recall, margin and near share of the selection in one HSA layer (its first retrieval head).
+
+    `position` is that of the answer `asked` (by its number; -1: the last), counted over haystack and tail.
+    """
+    place, size = int(questions.answer_at[asked]) - questions.tails.shape[1], model.cfg.chunk
+    chunks, scores = selection.chunks[0, 0, place], selection.scores[0, 0, place]
+    needle = int(questions.evidence[question, asked]) // size
     found = (chunks == needle) & (scores > -math.inf)
     row = {"chunk_recall": float(found.any()), "visible": float((needle + 1) * size <= position), "margin": math.nan}
     best = max(scores[~found].tolist(), default=-math.inf)

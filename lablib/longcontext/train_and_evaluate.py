@@ -15,8 +15,10 @@ import pandas as pd
 import torch
 
 from lablib.core.config import Config
+from lablib.core.refusals import at_least
 from lablib.core.seeds import generator, seed_of
 from lablib.core.weights_cache import weights_place
+from lablib.data.questions import check_questions
 from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.ablation import each_alone, reading
 from lablib.longcontext.adaptive import AdaptiveMix, AdaptiveWindow, LengthBandit, answered
@@ -79,29 +81,45 @@ class RecipeConfig(Config):
 
     def faults(self) -> Iterator[tuple[bool, str]]:
         vocab, log_every, shortest = self.data.vocab, self.curriculum.log_every, self.data.length
-        rows, tokens = self.rows(), self.curriculum.tokens
+        at_least(1, haystacks=self.haystacks, questions=self.questions, probe_questions=self.probe_questions)
+        at_least(1, probe_every=self.probe_every, **{f"ask_top_k[{i}]": n for i, n in enumerate(self.ask_top_k)})
+        yield self.data.haystack == "text", "data.haystack is 'text', which no curriculum reads; use 'synthetic'"
         yield self.model.vocab != vocab, f"model.vocab is {self.model.vocab}, but the data has {vocab} token ids"
         logged = f"but a row is logged every {log_every} steps only; set it to a multiple"
         yield self.probe_every % log_every, f"probe_every is {self.probe_every}, {logged}"
-        below = f"lengths {self.lengths} and {self.probe_lengths} begin below {shortest} tokens"
-        yield min(self.lengths + self.probe_lengths) < shortest, below
-        # a row that cannot be drawn is refused now, not when a late stage begins
-        for number, stage in enumerate(self.curriculum.stages):
-            for length in stage.lengths:
-                uneven = f"stages[{number}].lengths has {length}, which does not divide the {tokens} tokens of a batch"
-                yield tokens % length, f"{uneven}; batches would differ in tokens"
-                try:
-                    rows.needles(length)
-                    if stage.mix.copied:
-                        rows.needles(length // 2)
-                    if stage.mix.reasoning:
-                        rows.needles(length).replace(**CHAINS)
-                except ValueError as error:
-                    raise ValueError(f"stages[{number}] has rows of {length} tokens: {error}") from error
+        asked = f"lengths {self.lengths} and {self.probe_lengths}"
+        yield not (self.lengths and self.probe_lengths), f"{asked}: expected at least one each"
+        yield min(self.lengths + self.probe_lengths) < shortest, f"{asked} begin below {shortest} tokens"
+        # what the end of the training needs is refused now, not then
+        yield from row_faults(self.rows(), self.curriculum)
+        steering(self, self.rows())
+        with_retrieval_loss(self.retrieval_loss)
+        self.model.state_bytes(shortest)
+        check_questions(self.data, min(self.lengths), num_needles=self.needles)
+        if asks_chains(self):
+            check_questions(self.data.replace(**CHAINS), min(self.lengths), num_needles=CHAINS["num_pairs"])
 
     def rows(self) -> Rows:
         """What draws the rows of the training."""
         return Rows(self.data, per_token=self.per_token)
+
+
+def row_faults(rows: Rows, curriculum: Curriculum) -> Iterator[tuple[bool, str]]:
+    """The stages with rows that cannot be drawn; raises ValueError for the rows of a length."""
+    for number, stage in enumerate(curriculum.stages):
+        for length in stage.lengths:
+            uneven = f"stages[{number}].lengths has {length}, which does not divide the {curriculum.tokens} tokens"
+            yield curriculum.tokens % length != 0, f"{uneven} of a batch; batches would differ in tokens"
+            halves = f"stages[{number}].lengths has {length}, but a row and its copy have an even number of tokens"
+            yield stage.mix.copied > 0 and length % 2 == 1, halves
+            try:
+                rows.needles(length)
+                if stage.mix.copied:
+                    rows.needles(length // 2)
+                if stage.mix.reasoning:
+                    rows.needles(length).replace(**CHAINS)
+            except ValueError as error:
+                raise ValueError(f"stages[{number}] has rows of {length} tokens: {error}") from error
 
 
 def stages_to(total: int, *parts: tuple[float, dict[str, Any]]) -> tuple[Stage, ...]:
@@ -131,7 +149,8 @@ def train_and_ask(cfg: RecipeConfig) -> pd.DataFrame:
     A run whose loss is no longer finite is a result, not an error: its rows say `diverged` 1 and hold no answers.
     """
     model, rows = LanguageModel(cfg.model, generator("weights", cfg.seed)), cfg.rows()
-    place = weights_place("longcontext/recipe", TRAINING, cfg.replace(lengths=(64,), haystacks=1, questions=1).digest())
+    other = {"lengths": (max(64, cfg.data.length),), "haystacks": 1, "questions": 1}  # is no part of the training
+    place = weights_place("longcontext/recipe", TRAINING, cfg.replace(**other).digest())
     steers, objective = steering(cfg, rows), with_retrieval_loss(cfg.retrieval_loss)
     more = {"hooks": steers, "checkpoint": place, "objective": objective}
     try:

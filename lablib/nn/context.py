@@ -6,6 +6,7 @@ from typing import NamedTuple
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lablib.core.refusals import at_least
 from lablib.ops.hsa import Patches
 
 
@@ -41,5 +42,6 @@ class Context:
     losses: list[Tensor] = field(default_factory=list)
 
     def last(self, number: int) -> "Context":
-        """The context of the last `number` tokens."""
+        """The context of the last `number` tokens, at least one."""
+        at_least(1, number=number)
         return self if self.positions is None else replace(self, positions=self.positions[-number:])

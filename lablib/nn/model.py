@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
+from lablib.core.refusals import at_least, known_ids
 from lablib.nn.attention import Attention, FullCache
 from lablib.nn.context import Context, Memory
 from lablib.nn.hsa import ChunkEncoder, SparseAttention
@@ -50,6 +51,8 @@ class Block(nn.Module):
         self, x: Hidden, states: list | None, context: Context, *, keep: int | None = None
     ) -> tuple[Float[Tensor, "batch kept width"], list]:
         """`keep`: only the last positions go on; attention still reads all of `x`, HSA and MLPs work for them alone."""
+        if keep is not None:
+            at_least(1, keep=keep)
         after, aside = [], None
         for mixer, state in zip(self.mixers, states or [None] * len(self.mixers), strict=True):
             sparse = isinstance(mixer.part, SparseAttention)
@@ -169,6 +172,7 @@ class LanguageModel(nn.Module):
 
     def set_reading(self, window: int, top_k: int) -> None:
         """Change what a token may read, the window (tokens) and the number of chunks; parameters stay as they are."""
+        at_least(1, window=window, top_k=top_k)
         self.window, self.top_k = window, top_k
 
     def context(self, **fields: Any) -> Context:
@@ -188,9 +192,19 @@ class LanguageModel(nn.Module):
         paths = [f"{name}." for name, module in residuals if isinstance(module.part, SparseAttention)]
         return {name: p for name, p in self.named_parameters() if name.startswith((*paths, "encoder."))}
 
+    def embed(self, tokens: Tokens) -> Hidden:
+        """The embedded tokens. ValueError for what is no (batch, time) of ids below `vocab`."""
+        if tokens.ndim != 2 or tokens.dtype not in (torch.int32, torch.int64):
+            raise ValueError(f"tokens are {tokens.dtype} of shape {tuple(tokens.shape)}; expected int64, (batch, time)")
+        try:
+            return self.embedding(tokens)
+        except IndexError:
+            known_ids(self.cfg.vocab, tokens=tokens)  # looked at only now: it costs a pass over the tokens
+            raise
+
     def run_lower(self, tokens: Tokens) -> Hidden:
         """Hidden states of a whole text at the depth of the memory (at the top, in a plan without one)."""
-        return run_blocks(self.lower, self.embedding(tokens), None, self.context())[0]
+        return run_blocks(self.lower, self.embed(tokens), None, self.context())[0]
 
     def logits(self, x: Hidden) -> Logits:
         return self.head(self.norm(x))
@@ -205,9 +219,12 @@ class LanguageModel(nn.Module):
 
     def run(self, tokens: Tokens, state: State | None = None) -> tuple[Logits, State, list[Tensor]]:
         """The same, and the auxiliary losses that layers returned."""
-        seen, layers, memory, waiting = state or State(0, [None] * len(self.blocks))
-        context = self.context()
-        x, lower = run_blocks(self.lower, self.embedding(tokens), layers[: self.split], context)
+        state = state or State(0, [None] * len(self.blocks))
+        x, context = self.embed(tokens), self.context()
+        if not tokens.numel():  # nothing was read
+            return self.logits(x), state, context.losses
+        seen, layers, memory, waiting = state
+        x, lower = run_blocks(self.lower, x, layers[: self.split], context)
         if self.encoder is not None:
             memory, waiting = self._remember(x, memory, waiting)
             many = memory.landmarks.shape[2] >= 4 * self.top_k  # then it is cheaper to read only the chosen chunks

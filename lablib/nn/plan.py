@@ -24,10 +24,12 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from lablib.core.config import Config, later
+from lablib.core.refusals import at_least
 from lablib.ops.hsa import Fusion
 
 ATTENTION = ("swa", "full", "full-nope")
-MIXERS = (*ATTENTION, "hsa", "mamba2", "delta", "kvb", "kvb-simple")
+RECURRENCES = ("mamba2", "delta", "kvb", "kvb-simple")
+MIXERS = (*ATTENTION, "hsa", *RECURRENCES)
 MLPS = ("mlp", "relu2")
 PARTS = (*MIXERS, "prime", *MLPS, "no-mlp")
 
@@ -82,7 +84,7 @@ def _layer(plan: str, word: str, hidden: int, prime: int) -> Layer:
     order = [*mixers, *(["prime"] if "prime" in names else []), *kinds]
     widths = {name: width for name, colon, width in parts if colon}
     numbers = [*widths.values(), *([times] if "*" in word else [])]
-    sized = all(number.isdigit() and int(number) > 0 for number in numbers)
+    sized = all(number.isdecimal() and int(number) > 0 for number in numbers)
     if names != order or len(kinds) > 1 or names == ["no-mlp"] or not sized or set(widths) - {"prime", *MLPS}:
         raise ValueError(
             f"plan {plan!r}: {word!r} is no layer; expected mixers, then prime, then one of {', '.join(MLPS)}, no-mlp, "
@@ -160,8 +162,12 @@ class ModelConfig(Config):
     def state_bytes(self, length: int) -> int:
         """Bytes (float32) of key-value caches (a whole window each) and chunk store behind `length` tokens.
 
-        For plans of attention and HSA, at lengths that nobody wants to read for it; else see `state_bytes`.
+        For plans of attention and HSA, at lengths that nobody wants to read for it; `state_bytes` of `nn/model.py`
+        counts any state. Raises ValueError for a plan with a recurrence.
         """
+        at_least(0, length=length)
+        if self.layers.count(*RECURRENCES):
+            raise ValueError(f"plan {self.plan!r} has a recurrence; expected attention and HSA alone")
         tokens = self.layers.count("swa") * min(self.window, length) + self.layers.count("full", "full-nope") * length
         return 4 * tokens * 2 * self.width + self.store_bytes(length)
 

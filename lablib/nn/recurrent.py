@@ -40,6 +40,8 @@ class ShortConvolution(nn.Module):
         """Also returns the last size - 1 inputs, the `tail` of what comes next."""
         before = x.new_zeros(x.shape[0], self.size - 1, x.shape[2]) if tail is None else tail
         x = torch.cat([before, x], dim=1)
+        if x.shape[1] < self.size:  # no token came
+            return x[:, :0], x
         mixed = F.conv1d(x.mT, self.kernel[:, None], groups=x.shape[2]).mT
         return F.silu(mixed), x[:, x.shape[1] - (self.size - 1) :]
 
@@ -147,7 +149,7 @@ class KeyValueBinding(nn.Module):
             state = Bound(state.fast, keys, values)
             if keys.shape[2] == self.chunk:
                 state = Bound(self._bind(state), keys[:, :, :0], values[:, :, :0])
-        mixed = self.norm(torch.cat(read, dim=2))
+        mixed = self.norm(torch.cat(read, dim=2) if read else q)
         return self.out(rearrange(mixed, "b h t d -> b t (h d)")), state
 
     def _bind(self, state: Bound) -> Fast:

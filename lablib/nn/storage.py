@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from lablib.core.measure import available_memory
+from lablib.core.refusals import at_least
 from lablib.nn.context import Memory
 from lablib.nn.plan import ModelConfig
 
@@ -21,6 +22,7 @@ def check_room(cfg: ModelConfig, length: int, folder: Path | None = None) -> Non
 
     Raises ValueError that names the length, what it needs, what there is, and the way out.
     """
+    at_least(0, length=length)
     store, tokens = cfg.store_bytes(length), 2 * TOKEN_BYTES * length  # drawn, and for a moment copied
     memory = tokens + BESIDE + (0 if folder else store)
     if memory > (free := available_memory()):
@@ -43,6 +45,7 @@ def empty_store(
     The files have no names any more when this returns: the system removes them with the tensors, whatever happens.
     Raises OSError where the disk has no room for them.
     """
+    at_least(0, num_chunks=num_chunks)
     landmarks = (1, cfg.num_kv_heads, num_chunks, cfg.width // cfg.num_kv_heads)
     tokens = (1, cfg.num_kv_heads, num_chunks, cfg.chunk, cfg.width // cfg.num_heads)
     return Memory(*(_empty(shape, folder, dtype) for shape in (landmarks, tokens, tokens)))

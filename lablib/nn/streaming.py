@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lablib.core.measure import num_bytes
+from lablib.core.refusals import at_least, known_ids
 from lablib.nn.context import Memory
 from lablib.nn.model import LanguageModel
 from lablib.nn.storage import empty_store
@@ -29,10 +30,12 @@ from lablib.ops.hsa import NOWHERE, Patches
 class Stream:
     """An input already read: the memory of its complete chunks, and the last tokens that a question may reach.
 
-    After `planted`, `recent` has a row a question, and `patches` the chunks that each changes.
+    It was read with windows of `window` tokens. After `planted`, `recent` has a row a question, and `patches` the
+    chunks that each changes.
     """
 
     length: int
+    window: int
     memory: Memory | None
     recent: Int[Tensor, "question time"]
     patches: Patches | None = None
@@ -50,8 +53,9 @@ def encode(
     """Read one input. Beyond the chunk store, memory depends on `segment` (in tokens) and not on the length.
 
     The store lies in memory, or, where `folder` is given, in nameless files there, which are gone with the stream.
-    Raises ValueError for a plan with full attention, which has no bounded reach.
+    Raises ValueError for a plan with full attention, which has no bounded reach, and for what is no token.
     """
+    at_least(1, segment=segment)
     layers = model.cfg.layers.layers
     if other := {name for layer in layers for name in layer.mixers} - {"swa", "hsa"}:
         what = "full attention" if other & {"full", "full-nope"} else ", ".join(sorted(other))
@@ -61,11 +65,12 @@ def encode(
         )
     if tokens.shape[0] != 1:
         raise ValueError(f"encode reads one input at a time; got {tokens.shape[0]} rows")
+    known_ids(model.cfg.vocab, tokens=tokens)
     length, size = tokens.shape[1], model.cfg.chunk
     needed = model.reach + (size if model.encoder is not None else 0)  # by a tail; the last chunk may be open
     recent = tokens[:, max(0, length - needed) :].long()
     if model.encoder is None:
-        return Stream(length, None, recent)
+        return Stream(length, model.window, None, recent)
     num_chunks = length // size
     step, overlap = max(segment // size, 1) * size, _chunks_before(model) * size
     store = empty_store(model.cfg, num_chunks, folder, model.embedding.weight.dtype)
@@ -74,7 +79,7 @@ def encode(
         hidden = model.run_lower(tokens[:, begin:end].long())[:, start - begin :]
         for whole, piece in zip(store, model.encoder(hidden), strict=True):
             whole[:, :, start // size : end // size] = piece
-    return Stream(length, store, recent)
+    return Stream(length, model.window, store, recent)
 
 
 @torch.no_grad()
@@ -83,10 +88,20 @@ def read(
 ) -> Float[Tensor, "question kept vocab"]:
     """Logits at the last `keep` positions (default: all) of each tail, as if it alone followed the stream.
 
-    A planted stream takes a tail for each of its questions.
+    A planted stream takes a tail for each of its questions. Raises ValueError for a `keep` beyond the tail, and where
+    the windows of the model are others than those that the stream was read with.
     """
-    num_tail = tails.shape[1]
+    (number, num_tail), questions = tails.shape, len(stream.recent)
     keep = num_tail if keep is None else keep
+    if not 0 <= keep <= num_tail:
+        raise ValueError(f"keep is {keep}; expected 0 to {num_tail}, the tokens of a tail")
+    if questions not in (1, number) or (stream.patches is not None and questions != number):
+        raise ValueError(f"{number} tails came for a stream with {questions} planted questions; expected one for each")
+    if model.window != stream.window:
+        raise ValueError(f"the stream was read with window {stream.window}, the model has {model.window}: encode again")
+    if not keep or not number:
+        known_ids(model.cfg.vocab, tails=tails)
+        return model.embedding.weight.new_zeros(number, keep, model.cfg.vocab)
     tokens = torch.cat([stream.recent.expand(tails.shape[0], -1), tails], dim=1)
     begin = stream.length - stream.recent.shape[1]
     if model.encoder is None:
@@ -116,7 +131,9 @@ def edited(
     """Inside the block: the stream as if `edits` stood at `starts` of the `tokens` it was read from.
 
     Only the chunks that the edits can reach are read again, and put back at the end: one long input, many questions.
+    Of edits that overlap the later one counts. Raises ValueError for one outside of the tokens.
     """
+    _check_plants(model, stream, tokens, starts, edits)
     saved: list[tuple[Tensor, Tensor]] = []
     try:
         if stream.memory is not None:
@@ -155,10 +172,12 @@ def planted(
 ) -> Stream:
     """The stream for many questions at once, each as if its own `plants` stood at its `starts` of the `tokens`.
 
-    The store is neither copied nor changed: chunks that a plant can reach are read again for its question alone.
+    The store is neither copied nor changed: chunks that a plant can reach are read again for its question alone. Of
+    plants that overlap the later one counts. Raises ValueError for one outside of the tokens.
     """
+    _check_plants(model, stream, tokens, starts, plants)
     recent = _recent(stream, tokens, starts, plants)
-    if stream.memory is None:
+    if stream.memory is None or not plants.numel():
         return replace(stream, recent=recent)
     size, number = model.cfg.chunk, starts.shape[1]
     before = _chunks_before(model)
@@ -182,6 +201,22 @@ def planted(
     again = (places[:, :, None] == places[:, None, :]).tril(-1).any(dim=-1)  # a chunk that two plants reach
     places = places.masked_fill(again | (places >= stream.length // size), NOWHERE)
     return replace(stream, recent=recent, patches=Patches(places, *memory))
+
+
+def _check_plants(model: LanguageModel, stream: Stream, tokens: Tensor, starts: Tensor, plants: Tensor) -> None:
+    """ValueError unless each plant has a start, and stands inside of the tokens that the stream was read from."""
+    if stream.patches is not None:
+        raise ValueError("the stream holds plants of other questions; plant into the stream that `encode` gave")
+    number = stream.recent.shape[1]
+    if tokens.shape != (1, stream.length) or not torch.equal(tokens[:, stream.length - number :].long(), stream.recent):
+        raise ValueError(f"the tokens {tuple(tokens.shape)} are not the {stream.length} that the stream was read from")
+    if plants.shape[:-1] != starts.shape:
+        raise ValueError(f"starts {tuple(starts.shape)} for plants {tuple(plants.shape)}; expected one for each plant")
+    last = stream.length - plants.shape[-1]
+    if starts.numel() and (int(starts.min()) < 0 or int(starts.max()) > last):
+        came = f"plants of {plants.shape[-1]} tokens start at {int(starts.min())} to {int(starts.max())}"
+        raise ValueError(f"{came}; expected 0 to {last}, inside of the {stream.length} tokens")
+    known_ids(model.cfg.vocab, plants=plants)
 
 
 def _recent(stream: Stream, tokens: Tensor, starts: Tensor, plants: Tensor) -> Int[Tensor, "question time"]:

@@ -43,6 +43,7 @@ def full_attention(q: Queries, k: Keys, v: Keys, *, theta: float | None = None) 
 
     Where there are fewer queries than keys, the queries stand at the last positions: behind a cache.
     """
+    _check(q, k, v)
     q, k, mask = _placed(q, k, None, theta)
     if backend.is_plain():
         return attention_reference(q, k, v, mask)
@@ -65,6 +66,7 @@ def sliding_window_attention(
     ValueError for a window below 1 or sinks below 0.
     """
     time, length = q.shape[-2], k.shape[-2]
+    _check(q, k, v)
     if window < 1:
         raise ValueError(f"window is {window}; expected at least 1 (a token always reads itself)")
     if sinks < 0:
@@ -80,9 +82,18 @@ def sliding_window_attention(
         turned = (q, k) if theta is None else (rotary(q, positions, theta), rotary(k, positions, theta))
         if kernel := backend.kernel("sliding-window attention", *turned, v, window, sinks):
             return kernel.sliding_window_attention(*turned, v, window, sinks=sinks)
-    if window + sinks >= time:  # nothing of the past is hidden
+    if window + sinks >= time or not len(q):  # nothing of the past is hidden, or there is none
         return full_attention(q, k, v, theta=theta)
     return _banded(q, k, v, window, theta, block or min(max(window, 8), 128), sinks)
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
+    """ValueError for keys and values that the queries cannot read."""
+    (batch, heads, time, dim), shared = q.shape, k.shape[1]
+    unfit = k.shape != v.shape or (k.shape[0], k.shape[3]) != (batch, dim) or not shared or heads % shared
+    if unfit or k.shape[2] < time:
+        came = f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
+        raise ValueError(f"{came}; expected heads that divide q's, and at least as many keys as queries")
 
 
 def _placed(

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lablib.ops.precision import wide
 from lablib.ops.ssd import decay_matrix, in_chunks
 
 Queries = Float[Tensor, "batch head time state"]
@@ -31,7 +32,7 @@ def delta_recurrence(
         missing = v[:, :, t, None, :] - k[:, :, t, None, :] @ state
         state = state + beta[:, :, t, None, None] * k[:, :, t, :, None] * missing
         out.append(q[:, :, t, None, :] @ state)
-    return torch.cat(out, dim=2), state
+    return torch.cat(out, dim=2) if out else v, state
 
 
 def delta_chunked(
@@ -40,12 +41,15 @@ def delta_chunked(
     """The same by matrix products (arXiv 2412.06464, section 3.3).
 
     What a token of a chunk writes depends on what the tokens before it in the chunk have written: a triangular system,
-    solved once for all. Any length: a ragged end is padded with tokens that write nothing. Raises ValueError for a
-    chunk below 1.
+    solved once for all. Any length: a ragged end is padded with tokens that write nothing. Inputs of 16 bits are
+    computed in float32. Raises ValueError for a chunk below 1.
     """
     state = k.new_zeros(*k.shape[:2], k.shape[-1], v.shape[-1]) if state is None else state
-    time = q.shape[2]
-    q, k, v, beta, log_decay = (in_chunks(x, chunk) for x in (q, k, v, beta, log_decay))
+    time, given = q.shape[2], q.dtype
+    q, k, v, beta, log_decay = (wide(in_chunks(x, chunk)) for x in (q, k, v, beta, log_decay))
+    if not time:
+        return v.flatten(2, 3).to(given), state
+    state = wide(state)
     decay = log_decay.cumsum(-1)
     matrix = decay_matrix(decay)
     # (I + A) u = beta v and (I + A) w = beta e^decay k, with A_ij = beta_i (k_i . k_j) e^(decay_i - decay_j) for j < i
@@ -62,4 +66,4 @@ def delta_chunked(
         out.append((q[:, :, c] * decay[:, :, c].exp()[..., None]) @ state + reads[:, :, c] @ corrected)
         kept = decay[:, :, c, -1].exp()[..., None, None] * state
         state = kept + (k[:, :, c] * left[:, :, c][..., None]).mT @ corrected
-    return torch.cat(out, dim=2)[:, :, :time], state
+    return torch.cat(out, dim=2)[:, :, :time].to(given), state.to(given)

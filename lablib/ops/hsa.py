@@ -14,11 +14,12 @@ import math
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lablib.core.refusals import at_least
 from lablib.ops import backend
+from lablib.ops.fusion import fusion_weights, lowest
 from lablib.ops.hsa_by_chunk import read_by_chunk
 
 Fusion = Literal["softmax", "stick-breaking", "concat"]
@@ -73,6 +74,11 @@ def select_chunks(
     slots, the rest at -inf. Of equal scores those of the older chunks are chosen. By a Triton kernel where
     `lablib/ops/backend.py` says so.
     """
+    at_least(1, size=size, top_k=top_k, block=block)
+    asked = len(queries) if patches is None else len(patches.chunks)
+    if len(positions) != queries.shape[2] or asked != len(queries):
+        came = f"{len(positions)} positions and {asked} questions for queries {tuple(queries.shape)}"
+        raise ValueError(f"{came}; expected a position a query and a row a question")
     if backend.kernels_wanted(queries):
         if patches is not None:
             backend.no_kernel("selection of chunks", "patches of a shared store are read in torch")
@@ -149,22 +155,6 @@ def _score_patches(queries: Tensor, patches: Patches, positions: Tensor, size: i
     scores = queries @ patches.landmarks.transpose(-2, -1) / math.sqrt(queries.shape[-1])
     hidden = ~visible_chunks(positions, patches.chunks, size)
     return patches.chunks[:, None, None].expand(scores.shape), scores.masked_fill(hidden[:, None], -math.inf)
-
-
-def fusion_weights(
-    scores: Float[Tensor, "*batch k"], fusion: Literal["softmax", "stick-breaking"] = "softmax"
-) -> Float[Tensor, "*batch k"]:
-    """Weights of the chosen chunks (oldest first) from their scores; all zero where no chunk is visible.
-
-    softmax: the paper's text. stick-breaking: exp(s - cumulative softplus(s) from the newest on), which prefers
-    recent chunks and sums to at most 1; the default of the published code (RamstorageAI/long-context-modeling).
-    """
-    seen = scores > -math.inf
-    safe = scores.masked_fill(~seen, -1e9)  # finite, so that a row without chunks has no NaN gradient
-    if fusion == "stick-breaking":
-        broken_off = F.softplus(safe).flip(-1).cumsum(-1).flip(-1)
-        return torch.exp(safe - broken_off) * seen
-    return safe.softmax(dim=-1) * seen
 
 
 def attend(
@@ -263,7 +253,7 @@ def attend_gathered(
         else:
             weights = fusion_weights(scores, fusion)[:, :, None, :, :, None] * logits.softmax(dim=-1)
         outputs.append(torch.einsum("bhgtks,bhtksd->bhgtd", weights, values))
-    return torch.cat(outputs, dim=3)
+    return torch.cat(outputs, dim=3) if outputs else torch.zeros_like(q)
 
 
 def _read_chunks(
@@ -296,5 +286,5 @@ def _joint_softmax(
     logits: Float[Tensor, "b h g t c s"], chosen: Bool[Tensor, "b h 1 t c 1"]
 ) -> Float[Tensor, "b h g t c s"]:
     """One softmax over the tokens of all chosen chunks (NSA, MoBA): the scores only choose and get no gradient."""
-    joint = logits.masked_fill(~chosen, -1e9).flatten(-2).softmax(dim=-1)
+    joint = logits.masked_fill(~chosen, lowest(logits)).flatten(-2).softmax(dim=-1)
     return joint.view(logits.shape) * chosen

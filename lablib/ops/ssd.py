@@ -14,6 +14,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from lablib.ops.precision import wide
+
 Queries = Float[Tensor, "batch head time state"]
 Values = Float[Tensor, "batch head time dim"]
 Decays = Float[Tensor, "batch head time"]  # log a_t, at most 0
@@ -29,7 +31,7 @@ def ssd_recurrence(
     for t in range(q.shape[2]):
         state = log_decay[:, :, t, None, None].exp() * state + v[:, :, t, :, None] * k[:, :, t, None, :]
         out.append(state @ q[:, :, t, :, None])
-    return torch.cat(out, dim=-1).mT, state
+    return torch.cat(out, dim=-1).mT if out else v, state
 
 
 def ssd_chunked(
@@ -37,12 +39,16 @@ def ssd_chunked(
 ) -> tuple[Values, State]:
     """The same by matrix products: inside a chunk as attention with decay, between chunks through the state.
 
-    Any length: a ragged end is padded with tokens that write nothing and do not decay. Raises ValueError for a chunk
+    Any length: a ragged end is padded with tokens that write nothing and do not decay. Inputs of 16 bits are computed
+    in float32: what decays between two tokens is a small difference of two large sums. Raises ValueError for a chunk
     below 1.
     """
     state = q.new_zeros(*q.shape[:2], v.shape[-1], q.shape[-1]) if state is None else state
-    time = q.shape[2]
-    q, k, v, log_decay = (in_chunks(x, chunk) for x in (q, k, v, log_decay))
+    time, given = q.shape[2], q.dtype
+    q, k, v, log_decay = (wide(in_chunks(x, chunk)) for x in (q, k, v, log_decay))
+    if not time:
+        return v.flatten(2, 3).to(given), state
+    state = wide(state)
     decay = log_decay.cumsum(-1)
     # what a token reads of its own chunk
     within = ((q @ k.mT) * decay_matrix(decay)) @ v
@@ -54,7 +60,7 @@ def ssd_chunked(
         before.append(state)
         state = kept[:, :, c, None, None] * state + written[:, :, c]
     across = (q * decay.exp()[..., None]) @ torch.stack(before, dim=2).mT
-    return rearrange(within + across, "b h c s d -> b h (c s) d")[:, :, :time], state
+    return rearrange(within + across, "b h c s d -> b h (c s) d")[:, :, :time].to(given), state.to(given)
 
 
 def in_chunks(x: Float[Tensor, "batch head time ..."], size: int) -> Float[Tensor, "batch head chunk {size} ..."]:

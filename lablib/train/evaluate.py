@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
 from lablib.core.measure import count_flops, num_parameters
+from lablib.core.refusals import at_least
 from lablib.data.batch import Batch
 from lablib.train.losses import cross_entropy
 
@@ -30,6 +31,7 @@ def held_out(
     model: nn.Module, draw: Callable[[int, Generator], Batch], rows: int, generator: Generator, batches: int = 16
 ) -> dict[str, float]:
     """Loss (nats) over what counts, and accuracy over what has evidence, on fresh batches of `rows` rows."""
+    at_least(1, rows=rows, batches=batches)
     losses, accuracies = [], []
     for _ in range(batches):
         batch = draw(rows, generator)
@@ -41,6 +43,7 @@ def held_out(
 
 def by_sequences(measure: Callable[[Batch], Tensor], batch: Batch, tokens: int = 32_768) -> Tensor:
     """A measure of a few texts at a time, so that memory stays small."""
+    at_least(1, texts=batch.tokens.shape[0], length=batch.tokens.shape[1])
     size = max(1, tokens // batch.tokens.shape[1])
     rows = range(0, len(batch.tokens), size)
     return torch.cat([measure(Batch(*(column[start : start + size] for column in batch))) for start in rows])
@@ -53,6 +56,9 @@ def by_position(
 
     `resolution` 1: each position; 0: stretches that double from 16 on. `text_error` is the standard error over texts.
     """
+    at_least(1, texts=losses.shape[0], length=losses.shape[1])
+    if resolution not in (0, 1):
+        raise ValueError(f"resolution is {resolution}; expected 1 (each position) or 0 (doubling stretches)")
     time = losses.shape[1]
     edges = list(range(time + 1)) if resolution else [0, *(2**i for i in range(4, 40) if 2**i < time), time]
     rows = []
@@ -67,6 +73,7 @@ def by_position(
 
 def forward_flops(model: nn.Module, rows: int, length: int) -> int:
     """FLOPs of one forward pass over `rows` rows, in matrix products. A training step takes three times as many."""
+    at_least(1, rows=rows, length=length)
     tokens = torch.zeros(rows, length, dtype=torch.long)
     with torch.no_grad():
         return count_flops(lambda: model(tokens))

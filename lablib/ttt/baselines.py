@@ -38,6 +38,8 @@ LADDER = ("sliding window", "TTT-KVB", "TTT-KVB, simplified", "TTT-E2E, all bloc
 
 def baseline(scale: str, name: str, *, steps: int = 800, rate: float | None = None, **fields: Any) -> RunConfig:
     """The model of a name with seed 0: `steps` of training (smoke: a few); `rate` None: the best of `ttt/rates`."""
+    if name not in PLANS:
+        raise ValueError(f"there is no model {name!r}; expected one of {', '.join(PLANS)}")
     cfg = RunConfig.at(scale, name=name, learns=name.startswith("TTT-E2E"))
     optim = OptimConfig(lr=BEST_RATE.get(name, RATE) if rate is None else rate)
     train = TrainConfig(steps=steps, batch=16, log_every=20, checkpoint_every=200, optim=optim)
@@ -55,6 +57,8 @@ def baseline(scale: str, name: str, *, steps: int = 800, rate: float | None = No
 def at_size(cfg: ModelConfig, parameters: int) -> ModelConfig:
     """The model with MLPs as wide as they can be within a number of parameters; ValueError if not even 1 fits."""
     one, two = (size_of(cfg.replace(hidden=hidden)) for hidden in (1, 2))
+    if one == two:
+        raise ValueError(f"plan {cfg.plan!r} has no MLP of width `hidden`, so no width can give it a size")
     hidden = 1 + (parameters - one) // (two - one)
     if hidden < 1:
         raise ValueError(f"plan {cfg.plan!r} alone has {one:,} parameters, more than the {parameters:,} allowed")

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from lablib.core.refusals import at_least
 from lablib.nn.model import LayerStates, Logits, Tokens
 from lablib.ttt.e2e import Carry, TTTModel
 
@@ -30,6 +31,7 @@ class Progress(NamedTuple):
 
 def begin(model: TTTModel, batch: int) -> Progress:
     """Before the first token."""
+    at_least(0, batch=batch)
     weight = model.base.embedding.weight
     carry = Carry({name: w.detach() for name, w in model.fast_weights(batch).items()}, None)
     nothing = torch.zeros(batch, 0, dtype=torch.long, device=weight.device)
@@ -45,6 +47,8 @@ def feed(model: TTTModel, progress: Progress, tokens: Tokens) -> tuple[Logits, P
     """
     if not tokens.shape[1]:
         raise ValueError("no tokens were fed; expected at least one")
+    if len(tokens) != len(progress.pending):
+        raise ValueError(f"{len(tokens)} texts were fed to the progress of {len(progress.pending)}; expected as many")
     hidden, lower = model.read_lower(tokens, progress.lower)
     carry, now, pending, waiting, parts = progress.carry, progress.now, progress.pending, progress.hidden, []
     size, at = model.inner.chunk, 0
@@ -67,6 +71,7 @@ def sample(
     """`number` tokens behind a prompt of at least one token, drawn at a temperature above 0."""
     if prompt.shape[1] < 1 or not temperature > 0:
         raise ValueError(f"prompt has {prompt.shape[1]} tokens, temperature is {temperature}; expected >= 1 and > 0")
+    at_least(0, number=number)
     logits, progress = feed(model, begin(model, len(prompt)), prompt)
     drawn = []
     for _ in range(number):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lablib.core.config import Config
+from lablib.core.refusals import known_ids
 from lablib.data.batch import Batch
 from lablib.nn.model import Hidden, LanguageModel, LayerStates, Logits, Tokens, run_blocks
 from lablib.nn.plan import ModelConfig
@@ -138,7 +139,7 @@ class TTTModel(nn.Module):
 
     def read_lower(self, tokens: Tokens, states: LayerStates | None = None) -> tuple[Hidden, LayerStates]:
         """The blocks below all fast weights, on a whole text or on a piece behind `states`."""
-        blocks, x = list(self.base.blocks)[: self.first], self.base.embedding(tokens)
+        blocks, x = list(self.base.blocks)[: self.first], self.base.embed(tokens)
         return run_blocks(blocks, x, states, self.base.context())
 
     def read_chunks(
@@ -148,6 +149,11 @@ class TTTModel(nn.Module):
 
         `weights`: instead of the model's own, those of the upper blocks and the logarithm of the rate.
         """
+        if targets.shape != hidden.shape[:2]:
+            raise ValueError(
+                f"{tuple(targets.shape)} targets for {tuple(hidden.shape[:2])} tokens; expected one for each"
+            )
+        known_ids(self.base.cfg.vocab, targets=targets)
         parts = []
         for start in range(0, hidden.shape[1], self.inner.chunk):
             piece = slice(start, start + self.inner.chunk)

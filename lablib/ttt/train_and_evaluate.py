@@ -124,6 +124,8 @@ def train_and_read(cfg: RunConfig) -> pd.DataFrame:
 def build(cfg: RunConfig) -> LanguageModel | TTTModel:
     """With the initial values of its seed."""
     model = LanguageModel(cfg.model, generator("weights", cfg.seed))
+    if cfg.naive_rates and not cfg.learns:  # an inner loop that the reading could not carry is refused now
+        TTTModel(model, cfg.inner.replace(order="first"))
     return TTTModel(model, cfg.inner) if cfg.learns else model
 
 

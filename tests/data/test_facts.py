@@ -1,10 +1,11 @@
 """Facts stand where they should, once, and their questions as far behind them as was asked for."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Generator
 
-from lablib.data.facts import Facts, FactsConfig
+from lablib.data.facts import Facts, FactsConfig, place_pairs
 
 CFG = FactsConfig(facts=3, nearest=6, farthest=12)
 FACT, ASK = 16, 17
@@ -61,3 +62,68 @@ def test_bad_facts_are_refused(fields, said):
 def test_facts_without_room_are_refused_instead_of_searched_for_ever():
     with pytest.raises(ValueError, match="3 facts at 6 tokens and more have no room in 20 tokens"):
         draw(length=20)
+
+
+# ---- crowded rows
+
+CROWDED = {
+    "one placement alone": (FactsConfig(facts=4, nearest=121, farthest=240), 135),
+    "a sixth of the slots": (FactsConfig(facts=16, nearest=96, farthest=96), 143),
+    "blocks of the nearest distance": (FactsConfig(facts=5, nearest=9, farthest=9), 45),
+    "as many facts as have room": (FactsConfig(facts=7, nearest=3, farthest=3), 63),
+}
+
+
+@pytest.mark.parametrize(("cfg", "length"), CROWDED.values(), ids=CROWDED.keys())
+def test_a_crowded_row_ends_with_every_fact_in_its_place(cfg, length):
+    batch = draw(cfg, length, batch=40)
+    rows, places = (batch.evidence >= 0).nonzero(as_tuple=True)
+    assert rows.bincount().tolist() == [cfg.facts] * 40
+    apart = places + 1 - batch.evidence[rows, places]
+    assert cfg.nearest <= int(apart.min()) <= int(apart.max()) <= cfg.farthest
+    tokens = torch.cat([batch.tokens, batch.targets[:, -1:]], 1)
+    for row in tokens:
+        assert int((row == FACT).sum()) == int((row == ASK).sum()) == cfg.facts, "no slot is used twice"
+
+
+def test_room_is_refused_only_where_there_is_none():
+    """By trying all pairs of slots: the most facts that fit are the most that are drawn."""
+
+    def most(slots: int, near: int, far: int) -> int:
+        pairs = [(i, i + n) for n in range(near, far + 1) for i in range(slots - n)]
+
+        def fill(left: list, free: frozenset) -> int:
+            fitting = [(a, b) for a, b in left if a in free and b in free]
+            if not fitting:
+                return 0
+            a, b = fitting[0]
+            return max(1 + fill(fitting[1:], free - {a, b}), fill(fitting[1:], free))
+
+        return fill(pairs, frozenset(range(slots)))
+
+    for slots, near, far in [(7, 5, 6), (8, 4, 4), (9, 6, 7), (9, 3, 3), (6, 5, 5), (6, 3, 5)]:
+        for facts in range(1, slots // 3 + 1):
+            cfg = FactsConfig(facts=facts, nearest=3 * near, farthest=3 * far)
+            if facts <= most(slots, near, far):
+                assert draw(cfg, 3 * slots - 1, batch=5).tokens.shape == (5, 3 * slots - 1)
+            else:
+                with pytest.raises(ValueError, match="have no room"):
+                    draw(cfg, 3 * slots - 1, batch=5)
+
+
+def test_rows_with_room_are_drawn_pair_by_pair_as_ever():
+    """The plain rejection, which these texts were always drawn by."""
+    cfg, slots = FactsConfig(facts=6, nearest=6, farthest=30), 24
+    one, other = np.random.default_rng(5), np.random.default_rng(5)
+    found = place_pairs(one, 50, slots, cfg)
+    for row in range(50):
+        taken: set[int] = set()
+        for i in range(6):
+            while True:
+                apart = int(other.integers(2, 11))
+                start = int(other.integers(0, slots - apart))
+                if not taken & {start, start + apart}:
+                    break
+            taken |= {start, start + apart}
+            assert found[row, i].tolist() == [start, start + apart]
+    assert one.random() == other.random()

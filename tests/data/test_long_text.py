@@ -63,7 +63,7 @@ def test_it_is_the_held_out_library_then_the_packages_in_order_then_all_again(li
 def test_what_is_shorter_is_its_beginning_and_says_the_same_of_the_repeat(little_packages):
     start = standard_library("held-out").tokens
     longest = long_text(len(start) + 40)
-    for length in (1, 1000, len(start), len(start) + 5):
+    for length in (0, 1, 1000, len(start), len(start) + 5):
         text = long_text(length)
         assert torch.equal(text.tokens, longest.tokens[:length])
         assert text.repeats_after == longest.repeats_after

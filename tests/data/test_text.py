@@ -1,6 +1,7 @@
 """Real text: the standard library's own sources, split for good by file; and any dataset that `datasets` reads."""
 
 import hashlib
+import json
 import socket
 import sys
 import sysconfig
@@ -152,6 +153,46 @@ def test_the_hash_of_a_dataset_is_that_of_what_was_read(offline):
 def test_a_column_that_is_not_there_is_named_beside_those_that_are(offline):
     with pytest.raises(ValueError, match="json has no column 'body'; it has text, title"):
         hub_text("json", column="body", **offline)
+
+
+def pages(tmp_path, *rows: object) -> dict[str, str]:
+    """Where a dataset lies whose column `text` holds these."""
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"title": "t", "text": row}) + "\n" for row in rows))
+    return {"data_files": str(tmp_path / "rows.jsonl")}
+
+
+def test_a_row_that_is_null_is_left_out_and_an_empty_one_is_a_document(offline, tmp_path):
+    found = hub_text("json", **offline | pages(tmp_path, None, "first", "", None, "last"))
+    assert documents(found.tokens) == ["first", "", "last"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([1, 2], "column 'text' of json: document 0 is int 1; expected text"),
+        ([["a", "b"]], r"column 'text' of json: document 0 is list \['a', 'b'\]; expected text"),
+        ([None, None], "column 'text' of json holds no text; name another column or split"),
+        (["", ""], "column 'text' of json holds no text"),
+    ],
+    ids=str,
+)
+def test_a_column_without_text_is_refused(rows, said, offline, tmp_path, refused):
+    with refused(ValueError, said):
+        hub_text("json", **offline | pages(tmp_path, *rows))
+
+
+def test_files_without_a_row_are_refused(offline, tmp_path):
+    with pytest.raises(ValueError, match="json has no rows; name other files"):
+        hub_text("json", **offline | pages(tmp_path))
+
+
+def test_a_dataset_without_rows_is_refused(offline, monkeypatch):
+    import datasets
+
+    nothing = datasets.Dataset.from_dict({"text": []})
+    monkeypatch.setattr(datasets, "load_dataset", lambda *given, **options: nothing)
+    with pytest.raises(ValueError, match="column 'text' of json holds no text"):
+        hub_text("json", **offline)
 
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):

@@ -121,10 +121,12 @@ def test_answers_and_selections_are_those_of_the_plain_forward_pass(plan, length
             assert found == pytest.approx(expected, abs=1e-4, nan_ok=True)
 
 
-def by_hand(selection: Selection, evidence: int, position: int, model: LanguageModel) -> dict[str, float]:
-    """What one selection of the last position says, from the definition of each measure."""
+def by_hand(
+    selection: Selection, evidence: int, position: int, model: LanguageModel, place: int = -1
+) -> dict[str, float]:
+    """What one selection says at a place (-1: the last), from the definition of each measure."""
     size = model.cfg.chunk
-    pairs = zip(selection.chunks[0, 0, -1].tolist(), selection.scores[0, 0, -1].tolist(), strict=True)
+    pairs = zip(selection.chunks[0, 0, place].tolist(), selection.scores[0, 0, place].tolist(), strict=True)
     scores = {chunk: score for chunk, score in pairs if score > -math.inf}
     needle = evidence // size
     others = [score for chunk, score in scores.items() if chunk != needle]

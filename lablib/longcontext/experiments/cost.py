@@ -1,5 +1,6 @@
 """What length costs: CPU seconds and memory of attention and of whole questions, by length."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,6 +9,9 @@ import pandas as pd
 from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import in_fresh_process
+from lablib.core.refusals import at_least
+from lablib.data.questions import check_questions
+from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.cost import Work, measure_cost
 
 
@@ -22,6 +26,12 @@ class CostConfig(Config):
     isolated: bool = True  # in a process of its own
 
     scales: ClassVar = {"smoke": {"isolated": False}}
+
+    def faults(self) -> Iterator[tuple[bool, str]]:
+        at_least(1, length=self.length, window=self.window)
+        if self.work == "whole model, one question":
+            check_questions(RetrievalConfig(), self.length)
+        yield from super().faults()
 
 
 def cost_arms(scale: str) -> list[CostConfig]:

@@ -6,6 +6,7 @@ a share of rows in which needles lie beyond the reach of the windows. And both o
 rows itself, as the paper's has: there the short rows are something new.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,10 @@ from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
 from lablib.core.seeds import generator
 from lablib.core.weights_cache import weights_place
-from lablib.longcontext.curriculum import Rows, train_curriculum
+from lablib.longcontext.curriculum import train_curriculum
 from lablib.longcontext.experiments.warmup import NARROW, RECIPES, SHORT_DENSE, STEPS, WARM, WIDE
 from lablib.longcontext.stages import Curriculum, Mix
-from lablib.longcontext.train_and_evaluate import RecipeConfig, curriculum_at, measured, steering
+from lablib.longcontext.train_and_evaluate import RecipeConfig, curriculum_at, measured, row_faults, steering
 from lablib.nn.model import LanguageModel
 
 TRAINING = 1  # version of the training here: raise it when the trained weights change
@@ -35,6 +36,15 @@ class FinetuningConfig(RecipeConfig):
     """A recipe that goes on from the end of another: `base` first, then `curriculum` with a fresh optimiser."""
 
     base: Curriculum = Curriculum()
+
+    def faults(self) -> Iterator[tuple[bool, str]]:
+        yield from super().faults()
+        try:
+            yield from row_faults(self.rows(), self.base)
+        except ValueError as error:
+            raise ValueError(f"base: {error}") from error
+        watched = "expected none, or the monitor alone"
+        yield self.steering in ("mix", "window", "bandit"), f"steering is {self.steering!r}; {watched}"
 
 
 def finetuning_arms(scale: str) -> list[FinetuningConfig]:
@@ -62,7 +72,7 @@ def tuned(scale: str, name: str, base: str, stage: dict[str, Any]) -> Finetuning
 @experiment("longcontext/finetuning", version=1, arms=finetuning_arms)
 def finetuning(cfg: FinetuningConfig) -> pd.DataFrame:
     """Rows with phase "before" and "train" (the fine-tuning) by step, "heldout" and "test" by length, of its end."""
-    model, rows = LanguageModel(cfg.model, generator("weights", cfg.seed)), Rows(cfg.data)
+    model, rows = LanguageModel(cfg.model, generator("weights", cfg.seed)), cfg.rows()
     digest = cfg.model.digest(cfg.seed, cfg.data.digest(), cfg.base.digest())
     place = weights_place("longcontext/finetuning", TRAINING, digest)
     train_curriculum(model, cfg.base, rows, generator("training", cfg.seed), checkpoint=place)

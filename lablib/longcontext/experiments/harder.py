@@ -5,6 +5,7 @@ two-token keys share their first token, and one needle in real text. Then questi
 never showed: distractors whose number grows with the haystack, and needles written in another form.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,9 @@ import pandas as pd
 
 from lablib.core.config import grid
 from lablib.core.experiment import experiment
+from lablib.core.refusals import at_least
 from lablib.core.seeds import generator
+from lablib.data.questions import check_questions
 from lablib.longcontext.experiments.seesaw import SeesawConfig, measured_table, over_text, text_of, train_seesaw
 from lablib.longcontext.seesaw import ask, exact_and_chunks
 
@@ -23,6 +26,14 @@ class HarderConfig(SeesawConfig):
 
     lengths: tuple[int, ...] = (64, 1024, 16_384, 65_536)
     tokens_per_distractor: int = 64
+
+    def faults(self) -> Iterator[tuple[bool, str]]:
+        yield from super().faults()
+        yield not self.lengths, "lengths is empty; expected at least one"
+        at_least(1, tokens_per_distractor=self.tokens_per_distractor)
+        for length in self.lengths:
+            for options in self.conditions(length).values():
+                check_questions(self.data, length, **{key: n for key, n in options.items() if key != "form"})
 
     def conditions(self, length: int) -> dict[str, dict[str, Any]]:
         """By name, how the questions of a length are drawn."""

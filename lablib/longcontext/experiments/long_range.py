@@ -20,9 +20,10 @@ import torch
 from lablib.core.config import grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import forget_peak_memory, peak_memory, timed
+from lablib.core.refusals import at_least
 from lablib.core.seeds import generator
 from lablib.core.store import lab_home
-from lablib.data.questions import draw_questions
+from lablib.data.questions import check_questions, draw_questions
 from lablib.data.retrieval import RetrievalConfig
 from lablib.data.text import Text, long_text
 from lablib.longcontext.experiments.reader import STOPPED, ReaderConfig, reader_arms, sources, trained_reader
@@ -57,6 +58,12 @@ class ForecastConfig(ReaderConfig):
     scales: ClassVar = {
         "smoke": ReaderConfig.scales["smoke"] | {"sampled_length": 512, "sampled_haystacks": 2, "sampled_questions": 5}
     }
+
+    def faults(self) -> Iterator[tuple[Any, str]]:
+        yield from super().faults()
+        at_least(1, sampled_haystacks=self.sampled_haystacks, sampled_questions=self.sampled_questions)
+        strata = min(10, self.sampled_questions)
+        check_questions(self.asked_of, self.sampled_length, strata=strata)
 
     @property
     def asked_of(self) -> RetrievalConfig:
@@ -121,8 +128,22 @@ class LongRangeConfig(ForecastConfig):
     def faults(self) -> Iterator[tuple[Any, str]]:
         yield from super().faults()
         trained, number, strata = self.data.length, self.questions, self.strata
+        at_least(1, questions=number, strata=strata, tokens_per_distractor=self.tokens_per_distractor)
         yield self.length < trained, f"length={self.length} is below the training length of {trained} tokens"
         yield number % strata, f"questions={number} cannot be spread evenly over strata={strata}"
+        for task in self.tasks:
+            check_questions(self.asked_of, self.length, strata=strata, **self.options(task))
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that are asked at this length."""
+        return list(TASKS)[: 3 if self.length <= self.longest_with_distractors else 2]
+
+    def options(self, task: str) -> dict[str, Any]:
+        """How the questions of a task are drawn."""
+        if task != "growing distractors":
+            return TASKS[task]
+        return {"distractors": self.length // self.tokens_per_distractor}
 
     @property
     def folder(self) -> Path | None:
@@ -168,22 +189,18 @@ def long_range(cfg: LongRangeConfig) -> pd.DataFrame:
         facts["repeats_after"] = long.repeats_after
     text = None if long is None else long.tokens
     known = forget_peak_memory()  # else the peak is that of whatever this process did before
-    rows = ask_tasks(model, cfg, ("six needles, two asked", "one needle"), text)
-    if cfg.length <= cfg.longest_with_distractors:
-        rows += ask_tasks(model, cfg, ("growing distractors",), text)
+    rows = ask_tasks(model, cfg, cfg.tasks[:2], text)
+    if more := cfg.tasks[2:]:  # they need a haystack of their own
+        rows += ask_tasks(model, cfg, more, text)
     table = pd.DataFrame(rows).assign(**facts, peak_megabytes=peak_memory() / 2**20 if known else math.nan)
     return _with_corpus(table, long)
 
 
-def ask_tasks(
-    model: LanguageModel, cfg: LongRangeConfig, tasks: tuple[str, ...], text: torch.Tensor | None
-) -> list[dict]:
+def ask_tasks(model: LanguageModel, cfg: LongRangeConfig, tasks: list[str], text: torch.Tensor | None) -> list[dict]:
     """Read one haystack once and ask the questions of several tasks on it; the first tail decides how long it is."""
     rows, stream, haystack, spent = [], None, None, 0.0
     for task in tasks:
-        options = TASKS[task] | {"strata": cfg.strata, "haystack": haystack}
-        if task == "growing distractors":
-            options["distractors"] = cfg.length // cfg.tokens_per_distractor
+        options = cfg.options(task) | {"strata": cfg.strata, "haystack": haystack}
         random = generator("long questions", cfg.seed)
         questions = draw_questions(cfg.asked_of, cfg.length, cfg.questions, random, text, **options)
         questions = questions._replace(haystack=questions.haystack.to(torch.int16))  # 16M tokens in a quarter

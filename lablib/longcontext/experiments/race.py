@@ -7,6 +7,7 @@ the windows are cut for the second part either. What keeps HSA from learning bes
 """
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ import pandas as pd
 
 from lablib.core.config import by_scale, grid
 from lablib.core.experiment import experiment
+from lablib.core.refusals import at_least
 from lablib.core.seeds import generator, seed_of
 from lablib.longcontext.ablation import Circuits, windows_cut
 from lablib.longcontext.experiments.seesaw import SeesawConfig, draw_rows
@@ -36,6 +38,11 @@ class RaceConfig(SeesawConfig):
     more: TrainConfig = TrainConfig(steps=1200, log_every=20)
     more_window: int | None = None
     every: int = 50
+
+    def faults(self) -> Iterator[tuple[bool, str]]:
+        yield from super().faults()
+        yield not self.lengths, "lengths is empty; expected at least one, the last of which is asked at"
+        at_least(1, every=self.every, more_window=1 if self.more_window is None else self.more_window)
 
     scales: ClassVar = {
         "smoke": {

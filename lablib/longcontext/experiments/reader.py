@@ -70,6 +70,8 @@ class ReaderConfig(Config):
         yield too_short, f"more_length is {more}, expected more than the {first} tokens of the first rows"
         own, vocabs = self.model.vocab, {source.vocab for source in sources(self.data)}
         yield vocabs != {own}, f"model.vocab is {own}, but the haystacks have {sorted(vocabs)} token ids"
+        beyond = straddled > 0 and self.data.offsets <= BORDER
+        yield beyond, f"data.offsets is {self.data.offsets}; expected more than {BORDER}: there borders part needles"
 
 
 def sources(data: RetrievalConfig, length: int | None = None) -> list[RetrievalConfig]:

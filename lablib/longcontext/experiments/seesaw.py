@@ -16,6 +16,7 @@ from torch import Generator
 
 from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
+from lablib.core.refusals import at_least
 from lablib.core.seeds import generator
 from lablib.core.store import lab_home
 from lablib.core.weights_cache import weights_place
@@ -59,6 +60,8 @@ class SeesawConfig(Config):
 
     def faults(self) -> Iterator[tuple[bool, str]]:
         own, data, trained = self.model.vocab, self.data.vocab, self.data.length
+        at_least(1, haystacks=self.haystacks, questions=self.questions)
+        self.model.state_bytes(trained)  # a plan whose state nobody counts is refused now
         too_short = f"lengths {self.lengths} begin below the training length {trained}"
         yield min(self.lengths, default=trained) < trained, too_short
         yield own != data, f"model.vocab is {own}, but the data has {data} token ids; set it to that"

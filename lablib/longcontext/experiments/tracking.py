@@ -21,6 +21,7 @@ from lablib.core.config import by_scale, grid
 from lablib.core.experiment import experiment
 from lablib.core.seeds import generator
 from lablib.data.mixture import Mixture
+from lablib.data.questions import check_questions
 from lablib.data.retrieval import RetrievalConfig, restated_batch, training_batch
 from lablib.longcontext.experiments.seesaw import SeesawConfig, measured_table
 from lablib.longcontext.seesaw import RetrievalProbe, ask
@@ -54,6 +55,11 @@ class TrackingConfig(SeesawConfig):
         one, other = self.restated, self.needles
         wrong = min(one, other) < 0 or one + other >= 1
         yield wrong, f"shares restated={one} and needles={other}: expected >= 0, together < 1"
+        task, hops = self.data.task, self.data.hops
+        yield task != "tracking" or hops < 1, f"data is {task} with hops={hops}; expected chains of at least one hop"
+        rows_of(self)  # rows that cannot be drawn are refused now
+        for length in self.lengths:
+            check_questions(self.data, length, num_needles=self.data.num_pairs)
 
 
 def tracking_arms(scale: str) -> list[TrackingConfig]:
