@@ -5,6 +5,7 @@ import functools
 import hashlib
 import itertools
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from types import NoneType, UnionType
@@ -49,6 +50,7 @@ class Config:
     """
 
     scales: ClassVar[dict[str, dict[str, Any]]] = {}
+    endless: ClassVar[tuple[str, ...]] = ()  # the fields that may be infinite
 
     def __post_init__(self):
         for name, hint, _ in _fields(type(self)):
@@ -60,6 +62,10 @@ class Config:
         for wrong, message in self.faults():
             if wrong:
                 raise ValueError(message)
+        for name, _, _ in _fields(type(self)):
+            value, endless = getattr(self, name), "" if name in self.endless else ", all finite"
+            if any(number != number or (endless and abs(number) == math.inf) for number in _numbers(value)):
+                raise ValueError(f"{type(self).__name__}.{name} is {value}; expected numbers{endless}")
 
     def faults(self) -> Iterable[tuple[Any, str]]:
         """What a subclass checks beyond the types: whether a value is wrong, and the message that refuses it."""
@@ -190,6 +196,11 @@ def _fitted(value: Any, hint: Any) -> Any:
     else:
         fits = hint is Any or isinstance(value, hint)
     return value if fits else _MISSING
+
+
+def _numbers(value: Any) -> list[int | float]:
+    """The number that a field holds, or those of its tuple."""
+    return [n for n in (value if isinstance(value, tuple) else (value,)) if isinstance(n, int | float)]
 
 
 def _spell(hint: Any) -> str:

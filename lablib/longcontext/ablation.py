@@ -24,7 +24,7 @@ def without_retrieval(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def reading(model: LanguageModel, window: int, top_k: int) -> Iterator[None]:
+def reading(model: nn.Module, window: int, top_k: int) -> Iterator[None]:
     """Inside the block a token reads a window of so many tokens and so many chunks."""
     before = model.window, model.top_k
     try:
@@ -34,12 +34,12 @@ def reading(model: LanguageModel, window: int, top_k: int) -> Iterator[None]:
         model.set_reading(*before)
 
 
-def windows_cut(model: LanguageModel, window: int) -> AbstractContextManager[None]:
+def windows_cut(model: nn.Module, window: int) -> AbstractContextManager[None]:
     """Inside the block no sliding window is wider than `window` tokens."""
     return reading(model, min(model.window, window), model.top_k)
 
 
-def each_alone(model: LanguageModel, answer: Callable[[], float]) -> dict[str, float]:
+def each_alone(model: nn.Module, answer: Callable[[], float]) -> dict[str, float]:
     """What a circuit answers alone: `window_alone` without retrieval, `hsa_alone` with windows cut to one chunk."""
     with without_retrieval(model):
         found = {"window_alone": answer()}

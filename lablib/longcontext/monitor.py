@@ -20,6 +20,7 @@ from lablib.longcontext.stages import ASKED, KINDS
 from lablib.nn.attention import Attention
 from lablib.nn.hsa import SparseAttention
 from lablib.nn.model import LanguageModel
+from lablib.nn.surgery import plain_module
 from lablib.train.hooks import Hook
 
 
@@ -39,12 +40,13 @@ def faded(recalls: Sequence[float], questions: int, drop: float = 0.1) -> bool:
 
 
 @contextmanager
-def watch_shares(model: LanguageModel) -> Iterator[list[float]]:
+def watch_shares(model: nn.Module) -> Iterator[list[float]]:
     """A list that receives, at every forward pass, the share of HSA in what the attentions of its layers put out.
 
     |HSA| / (|HSA| + |SWA|), Euclidean norms of the outputs at each position, averaged over positions and layers.
     """
-    layers = [{type(mixer.part): mixer.part for mixer in block.mixers} for block in model.upper]
+    parts = [[plain_module(mixer.part) for mixer in block.mixers] for block in model.upper]
+    layers = [{type(part): part for part in layer} for layer in parts]
     layers = [parts for parts in layers if parts.keys() >= {SparseAttention, Attention}]
     norms: dict[nn.Module, Tensor] = {}
     shares: list[float] = []

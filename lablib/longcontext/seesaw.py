@@ -22,7 +22,9 @@ from lablib.data.retrieval import RetrievalConfig
 from lablib.nn.hsa import Retriever
 from lablib.nn.model import LanguageModel
 from lablib.nn.streaming import edited, encode, read
+from lablib.nn.surgery import plain_module
 from lablib.ops.hsa import Selection, fusion_weights
+from lablib.ops.precision import wide
 from lablib.train.evaluate import mean_where
 from lablib.train.hooks import Hook
 
@@ -53,7 +55,7 @@ class RetrievalProbe(Hook):
     the whole HSA path (these, the chunk encoder and the read), `other_grad` on the rest. NaN without HSA.
     """
 
-    def after_backward(self, step: int, model: LanguageModel, batch: Batch, logits: Any, row: dict) -> None:
+    def after_backward(self, step: int, model: nn.Module, batch: Batch, logits: Any, row: dict) -> None:
         asked = batch.evidence >= 0
         distance = torch.arange(asked.shape[1]) - batch.evidence
         hit = (logits.argmax(-1) == batch.targets).float()
@@ -64,23 +66,23 @@ class RetrievalProbe(Hook):
         row["hsa_grad"], row["other_grad"] = path_gradients(model)
 
 
-def path_gradients(model: LanguageModel) -> tuple[float, float]:
+def path_gradients(model: nn.Module) -> tuple[float, float]:
     """Norms of the gradient on the whole HSA path (NaN without HSA) and on the rest."""
-    path = model.hsa_parameters()
-    rest = [parameter for name, parameter in model.named_parameters() if name not in path]
-    return gradient_norm(list(path.values())), gradient_norm(rest)
+    path = list(model.hsa_parameters().values())
+    inside = {id(parameter) for parameter in path}
+    return gradient_norm(path), gradient_norm([p for p in model.parameters() if id(p) not in inside])
 
 
 def gradient_norm(parameters: list[nn.Parameter]) -> float:
     """Euclidean norm of the gradients together; NaN without parameters."""
     if not parameters:
         return math.nan
-    return math.sqrt(sum(float(p.grad.square().sum()) for p in parameters if p.grad is not None))
+    return math.sqrt(sum(float(wide(p.grad).square().sum()) for p in parameters if p.grad is not None))
 
 
 @torch.no_grad()
 def answer_questions(
-    model: LanguageModel, cfg: RetrievalConfig, length: int, number: int, generator: Generator,
+    model: nn.Module, cfg: RetrievalConfig, length: int, number: int, generator: Generator,
     text: Tensor | None = None, **harder: Any,
 ) -> dict[str, list[float]]:  # fmt: skip
     """Ask `number` questions on one haystack of `length` tokens; a value a question for each measure.
@@ -93,7 +95,7 @@ def answer_questions(
     near_share    share of the fusion weights on chunks inside the reach of the stacked sliding windows
     lured         1 if the largest logit is another value that the question planted
     """
-    questions = draw_questions(cfg, length, number, generator, text, **harder)
+    questions, model = draw_questions(cfg, length, number, generator, text, **harder), plain_module(model)
     rows, streamed = [], "full" not in model.cfg.plan
     places = questions.answer_at - questions.tails.shape[1]  # where answers are due, counted from the end: -1 the last
     end = questions.haystack.shape[1] + questions.tails.shape[1]
@@ -117,7 +119,7 @@ def answer_questions(
 
 
 def ask(
-    model: LanguageModel, cfg: RetrievalConfig, length: int, haystacks: int, *given: Any, **harder: Any
+    model: nn.Module, cfg: RetrievalConfig, length: int, haystacks: int, *given: Any, **harder: Any
 ) -> dict[str, np.ndarray]:
     """`answer_questions` on several haystacks: a value a question for each measure."""
     at_least(1, haystacks=haystacks)

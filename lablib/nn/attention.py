@@ -52,7 +52,8 @@ class FullCache(NamedTuple):
         seen, buffer = self.seen + keys.shape[2], self.buffer
         if torch.is_grad_enabled():
             return FullCache(Buffer(torch.cat([self.keys, keys], 2), torch.cat([self.values, values], 2), seen), seen)
-        if buffer.used != self.seen or seen > buffer.keys.shape[2]:
+        other = buffer.keys.is_inference() != torch.is_inference_mode_enabled()  # torch writes across in one way only
+        if other or buffer.used != self.seen or seen > buffer.keys.shape[2]:
             room = (0, 0, 0, max(seen, 2 * self.seen) - self.seen)
             buffer = Buffer(F.pad(self.keys, room), F.pad(self.values, room), self.seen)
         buffer.keys[:, :, self.seen : seen], buffer.values[:, :, self.seen : seen] = keys, values

@@ -15,6 +15,7 @@ from lablib.nn.init import initialise
 from lablib.nn.layers import Hidden, Linear, RMSNorm, SquaredReLU, SwiGLU
 from lablib.nn.plan import Layer, ModelConfig
 from lablib.nn.recurrent import GatedDeltaNet, KeyValueBinding, Mamba2
+from lablib.nn.surgery import plain_module, plain_name
 
 Waiting = Float[Tensor, "batch waiting width"]
 Tokens = Int[Tensor, "batch time"]
@@ -55,7 +56,7 @@ class Block(nn.Module):
             at_least(1, keep=keep)
         after, aside = [], None
         for mixer, state in zip(self.mixers, states or [None] * len(self.mixers), strict=True):
-            sparse = isinstance(mixer.part, SparseAttention)
+            sparse = isinstance(plain_module(mixer.part), SparseAttention)
             if sparse and keep is not None:
                 x, context = x[:, -keep:], context.last(keep)
             mixed, state = mixer(x, state, context)
@@ -167,7 +168,7 @@ class LanguageModel(nn.Module):
 
     def reach_of(self, blocks: Iterable[Block]) -> int:
         """The reach of some of the layers."""
-        parts = [mixer.part for block in blocks for mixer in block.mixers]
+        parts = [plain_module(mixer.part) for block in blocks for mixer in block.mixers]
         return sum(isinstance(part, Attention) and not part.full for part in parts) * (self.window - 1)
 
     def set_reading(self, window: int, top_k: int) -> None:
@@ -188,9 +189,11 @@ class LanguageModel(nn.Module):
 
     def hsa_parameters(self) -> dict[str, nn.Parameter]:
         """All parameters of the HSA path by name: its layers with their norms, and the chunk encoder."""
-        residuals = [(name, module) for name, module in self.named_modules() if isinstance(module, Residual)]
-        paths = [f"{name}." for name, module in residuals if isinstance(module.part, SparseAttention)]
-        return {name: p for name, p in self.named_parameters() if name.startswith((*paths, "encoder."))}
+        residuals = [module for module in self.modules() if isinstance(module, Residual)]
+        path = [module for module in residuals if isinstance(plain_module(module.part), SparseAttention)]
+        path += [module for module in self.modules() if isinstance(module, ChunkEncoder)]
+        inside = {id(parameter) for module in path for parameter in module.parameters()}
+        return {plain_name(name): p for name, p in self.named_parameters() if id(p) in inside}
 
     def embed(self, tokens: Tokens) -> Hidden:
         """The embedded tokens. ValueError for what is no (batch, time) of ids below `vocab`."""

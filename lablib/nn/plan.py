@@ -21,7 +21,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from lablib.core.config import Config, later
 from lablib.core.refusals import at_least
@@ -131,6 +131,8 @@ class ModelConfig(Config):
     bind_clip: float = later(1.0)
     bias: bool = later(False)  # in the maps of attention and MLPs
 
+    endless: ClassVar = ("bind_clip",)
+
     def faults(self) -> Iterator[tuple[Any, str]]:
         sizes = ("width", "num_heads", "num_kv_heads", "window", "chunk", "top_k", "vocab", "prime", "state", "groups")
         small = [name for name in sizes if getattr(self, name) < 1] + ["hidden"] * (self.mlp_width < 1)
@@ -145,9 +147,9 @@ class ModelConfig(Config):
         unread = self.retrieval_init == "identity-read" and kv_heads != heads
         yield unread, f"an identity read needs as many key-value heads as heads; got {kv_heads} and {heads}"
         yield (
-            not (math.isfinite(self.bind_rate) and self.bind_rate >= 0 and self.bind_clip > 0 and self.theta > 1),
+            not (0 <= self.bind_rate < math.inf and self.bind_clip > 0 and 1 < self.theta < math.inf),
             f"bind_rate={self.bind_rate}, bind_clip={self.bind_clip}, theta={self.theta}: expected a finite rate "
-            ">= 0, a clip above 0 and theta above 1",
+            ">= 0, a clip above 0 and a finite theta above 1",
         )
 
     @cached_property

@@ -16,6 +16,8 @@ from lablib.nn.context import Context
 from lablib.nn.layers import Hidden, Linear, RMSNorm
 from lablib.ops.delta import delta_chunked
 from lablib.ops.fast_weights import Fast, inner_step, per_sequence
+from lablib.ops.grad_mode import outside_inference_mode
+from lablib.ops.precision import wide
 from lablib.ops.ssd import ssd_chunked
 
 Tail = Float[Tensor, "batch past width"]
@@ -99,7 +101,7 @@ class GatedDeltaNet(nn.Module):
         memory, tail = state or (None, None)
         mixed, tail = self.convolution(self.into(x), tail)
         q, k, v = rearrange(mixed, "b t (three h d) -> three b h t d", three=3, h=self.num_heads)
-        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+        q, k = (F.normalize(wide(part), dim=-1).to(part.dtype) for part in (q, k))
         beta = self.to_beta(x).sigmoid().mT
         log_decay = -F.softplus(self.to_step(x) + self.step_bias).mT * self.log_rate.exp()[:, None]
         read, memory = delta_chunked(q, k, v, beta, log_decay, memory, chunk=self.chunk)
@@ -152,11 +154,12 @@ class KeyValueBinding(nn.Module):
         mixed = self.norm(torch.cat(read, dim=2) if read else q)
         return self.out(rearrange(mixed, "b h t d -> b t (h d)")), state
 
+    @outside_inference_mode
     def _bind(self, state: Bound) -> Fast:
         """One step on the mean over the chunk of |g(k) - v|^2, summed over heads and dimensions."""
 
         def loss(fast: Fast) -> tuple[Tensor, None]:
-            missing = gated(fast, state.keys) - state.values
+            missing = wide(gated(fast, state.keys) - state.values)
             return missing.square().sum((1, 3)).mean(1), None
 
         order = "exact" if torch.is_grad_enabled() else "none"

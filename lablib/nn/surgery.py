@@ -1,9 +1,21 @@
-"""Act on parts of a model by name: select with globs, freeze, replace."""
+"""Act on parts of a model by name: select with globs, freeze, replace. Compiled parts keep their plain names."""
 
 import fnmatch
 from collections.abc import Callable
 
 from torch import nn
+
+_INSIDE = "_orig_mod"  # what torch.compile calls the module that it wraps
+
+
+def plain_name(name: str) -> str:
+    """The dotted name of a module, parameter or tensor as if nothing were compiled."""
+    return ".".join(part for part in name.split(".") if part != _INSIDE)
+
+
+def plain_module(module: nn.Module) -> nn.Module:
+    """The module itself, also where torch.compile has wrapped it."""
+    return getattr(module, _INSIDE, module)
 
 
 def select(model: nn.Module, pattern: str, *, count: int) -> dict[str, nn.Module]:
@@ -11,7 +23,10 @@ def select(model: nn.Module, pattern: str, *, count: int) -> dict[str, nn.Module
 
     `count` is how many there must be: a pattern that silently matches nothing is the usual mistake. Raises ValueError.
     """
-    found = {name: module for name, module in model.named_modules() if name and fnmatch.fnmatchcase(name, pattern)}
+    named: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        named.setdefault(plain_name(name), module)  # of a compiled module the wrapper, which is what is called
+    found = {name: module for name, module in named.items() if name and fnmatch.fnmatchcase(name, pattern)}
     if len(found) != count:
         raise ValueError(f"{pattern!r} matches {len(found)} modules, expected {count}: {', '.join(found) or 'none'}")
     return found
@@ -24,7 +39,13 @@ def freeze(model: nn.Module, pattern: str, *, count: int) -> None:
 
 
 def replace(model: nn.Module, pattern: str, build: Callable[[nn.Module], nn.Module], *, count: int) -> None:
-    """Put `build(old)` in the place of each selected submodule."""
-    for name, module in select(model, pattern, count=count).items():
+    """Put `build(old)` in the place of each selected submodule: in all its places, where layers share it."""
+    places = []
+    for name, module in model.named_modules(remove_duplicate=False):
         parent, _, leaf = name.rpartition(".")
-        setattr(model.get_submodule(parent), leaf, build(module))
+        places.append((module, model.get_submodule(parent), leaf))
+    for old in select(model, pattern, count=count).values():
+        new = build(old)
+        for module, parent, leaf in places:
+            if module is old:
+                setattr(parent, leaf, new)

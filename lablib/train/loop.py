@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -11,8 +12,11 @@ from torch import Generator, Tensor, nn
 
 from lablib.core.config import Config
 from lablib.data.batch import Batch
-from lablib.train.checkpoint import load_checkpoint, save_checkpoint
-from lablib.train.hooks import Hook
+from lablib.nn.surgery import plain_module
+from lablib.ops.grad_mode import outside_inference_mode
+from lablib.ops.precision import wide
+from lablib.train.checkpoint import check_finite, load_checkpoint, save_checkpoint
+from lablib.train.hooks import Hook, Settings
 from lablib.train.losses import next_token_loss
 from lablib.train.optim import OptimConfig, build_optimizer
 from lablib.train.schedule import ScheduleConfig, factor
@@ -34,6 +38,8 @@ class TrainConfig(Config):
         yield least < 1, "steps, batch, log_every and checkpoint_every must be at least 1"
 
 
+@outside_inference_mode
+@torch.enable_grad()
 def fit(
     model: nn.Module,
     draw: Callable[[int, Generator], Batch],
@@ -49,18 +55,17 @@ def fit(
     """Train `model` in place on `draw(batch, generator)`; returns a row a logged step (`step`, `loss`, hooks' columns).
 
     With `checkpoint`, the run is saved there and a later call goes on where it stopped, bitwise as if it never had;
-    `run` names it (default: by `cfg`), so that no other run takes it up.
-    `rate` is the share of the peak learning rate by step (default: `cfg.schedule`); `objective` gives loss and logits.
-    Raises FloatingPointError when the loss is no longer finite.
+    `run` names it (default: by `cfg`), so that no other run takes it up. `rate` is the share of the peak learning rate
+    by step (default: `cfg.schedule`); `objective` gives loss and logits. Hooks get the plain model of a compiled one.
+    Raises FloatingPointError when the loss, a gradient or a weight is no longer finite; that is never saved.
     """
     optimizer, run = build_optimizer(model, cfg.optim), run or cfg.digest()
     rate = rate or functools.partial(factor, cfg.schedule, num_steps=cfg.steps)
-    start, rows = 0, []
-    if checkpoint is not None and checkpoint.exists():
-        start, rows = load_checkpoint(checkpoint, model, optimizer, generator, run, hooks)
+    settings, plain, state = Settings(model, draw), plain_module(model), (model, optimizer, generator, run)
+    start, rows = resumed(checkpoint, *state, hooks, settings, cfg.steps)
     for step in range(start, cfg.steps):
         for hook in hooks:
-            hook.before_step(step, model)
+            hook.before_step(step, plain)
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * rate(step)
         batch = draw(cfg.batch, generator)
@@ -73,13 +78,53 @@ def fit(
         logged = done % cfg.log_every == 0 or done == cfg.steps
         row: dict[str, float] = {"step": done, "loss": loss.item()}
         for hook in hooks if logged else ():
-            hook.after_backward(step, model, batch, logits.detach(), row)
-        nn.utils.clip_grad_norm_(model.parameters(), cfg.optim.clip)
+            hook.after_backward(step, plain, batch, logits.detach(), row)
+        clip_gradients(model, cfg.optim.clip, step)
         optimizer.step()
         if logged:
+            check_update(model, optimizer, done)
             for hook in hooks:
-                hook.at_eval(step, model, row)
+                hook.at_eval(step, plain, row)
             rows.append(row)
         if checkpoint is not None and (done % cfg.checkpoint_every == 0 or done == cfg.steps):
-            save_checkpoint(checkpoint, model, optimizer, generator, run, done, rows, hooks)
+            save_checkpoint(checkpoint, *state, done, rows, hooks, settings)
+    optimizer.zero_grad()
     return pd.DataFrame(rows)
+
+
+def resumed(
+    checkpoint: Path | None,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    generator: Generator,
+    run: str,
+    hooks: Sequence[Hook],
+    settings: Settings,
+    steps: int,
+) -> tuple[int, list[dict[str, Any]]]:
+    """The steps done and the rows so far, with everything restored, where there is a checkpoint."""
+    if checkpoint is None or not checkpoint.exists():
+        return 0, []
+    start, rows = load_checkpoint(checkpoint, model, optimizer, generator, run, hooks, settings)
+    if start >= steps and not settings.restored:  # a finished run, written before settings were kept
+        for hook in hooks:
+            hook.before_step(start - 1, plain_module(model))
+    return start, rows
+
+
+def clip_gradients(model: nn.Module, clip: float, step: int) -> None:
+    """Cut the joint norm of the gradients to `clip`. FloatingPointError names those that are not finite."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm([wide(gradient) for gradient in gradients])
+    if not norm.isfinite():
+        check_finite({name: p.grad for name, p in model.named_parameters()}, f"at step {step} the gradient")
+        raise FloatingPointError(f"the norm of the gradient overflows at step {step}; lower the learning rate")
+    nn.utils.clip_grads_with_norm_(model.parameters(), clip, norm)
+
+
+def check_update(model: nn.Module, optimizer: torch.optim.Optimizer, done: int) -> None:
+    """After an update all weights are finite (FloatingPointError), and the optimiser has all of them (RuntimeError)."""
+    known = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    if new := [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in known]:
+        raise RuntimeError(f"{new[0]} is not trained: it was unfrozen or replaced during the run; do that before it")
+    check_finite(dict(model.named_parameters()), f"after {done} steps the weight")

@@ -1,26 +1,39 @@
 """AdamW with groups of parameters: matrices decay; gains, biases and embeddings do not."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
 
 from lablib.core.config import Config
+from lablib.nn.surgery import plain_name
+from lablib.ops.grad_mode import refuse_inference_weights
 
 EPS = 1e-8  # of AdamW, before multipliers
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig(Config):
-    """AdamW (arXiv 1711.05101) at peak learning rate `lr`; `clip` bounds the norm of the whole gradient."""
+    """AdamW (arXiv 1711.05101) at peak learning rate `lr`; `clip` bounds the norm of the whole gradient (inf: none)."""
 
     lr: float = 4e-3
     beta1: float = 0.9
     beta2: float = 0.95
     weight_decay: float = 0.01
     clip: float = 1.0
+
+    endless: ClassVar = ("clip",)
+
+    def faults(self) -> Iterator[tuple[Any, str]]:
+        rates = f"lr={self.lr} and weight_decay={self.weight_decay}"
+        wrong = not (0 <= self.lr < math.inf and 0 <= self.weight_decay < math.inf)
+        yield wrong, f"{rates}: expected finite numbers >= 0"
+        betas = f"beta1={self.beta1}, beta2={self.beta2}"
+        yield not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1), f"{betas}: expected both in [0, 1)"
+        yield not self.clip > 0, f"clip is {self.clip}; expected more than 0 (inf: no clipping)"
 
 
 class Multipliers(NamedTuple):
@@ -39,16 +52,18 @@ def build_optimizer(
     """AdamW over the trainable parameters; each group remembers its peak rate as `peak_lr`.
 
     A group is all parameters with the same multipliers that decay, or that do not: gains, biases and embeddings.
-    `multipliers` gives those of a parameter by its name (default: all 1). Raises ValueError for one below 0.
+    `multipliers` gives those of a parameter by its name (default: all 1). ValueError for a bad one.
     """
+    refuse_inference_weights(model)
     embedded = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     groups: dict[tuple[Multipliers, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
+        name = plain_name(name)
         factors = multipliers(name, parameter)
-        if min(factors) < 0:
-            raise ValueError(f"{name} has the multipliers {factors}; expected none below 0")
+        if not all(0 <= each < math.inf for each in factors):
+            raise ValueError(f"{name} has the multipliers {factors}; expected none below 0, all finite")
         for decays in (True, False):  # both groups, so that their order is always the same
             groups.setdefault((factors, decays), [])
         groups[factors, parameter.ndim >= 2 and id(parameter) not in embedded].append(parameter)

@@ -15,7 +15,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils._pytree import tree_map
 
+from lablib.ops.grad_mode import outside_inference_mode
 
+
+@outside_inference_mode
 def recomputed(function: Callable[..., Any], *arguments: Any) -> Any:
     """`function(*arguments)`, whose graph is not kept but made again for the gradient.
 

@@ -12,6 +12,8 @@ from torch import Generator, Tensor
 
 from lablib.core.refusals import at_least
 from lablib.nn.model import LayerStates, Logits, Tokens
+from lablib.ops.grad_mode import outside_inference_mode
+from lablib.ops.precision import wide
 from lablib.ttt.e2e import Carry, TTTModel
 
 
@@ -29,6 +31,7 @@ class Progress(NamedTuple):
     hidden: Float[Tensor, "batch pending width"]
 
 
+@outside_inference_mode
 def begin(model: TTTModel, batch: int) -> Progress:
     """Before the first token."""
     at_least(0, batch=batch)
@@ -38,6 +41,7 @@ def begin(model: TTTModel, batch: int) -> Progress:
     return Progress(None, None, carry, nothing, weight.new_zeros(batch, 0, weight.shape[1]))
 
 
+@outside_inference_mode
 @torch.no_grad()
 def feed(model: TTTModel, progress: Progress, tokens: Tokens) -> tuple[Logits, Progress]:
     """Read further tokens: the logits of what follows each, and where the text stands then.
@@ -75,6 +79,6 @@ def sample(
     logits, progress = feed(model, begin(model, len(prompt)), prompt)
     drawn = []
     for _ in range(number):
-        drawn.append(torch.multinomial((logits[:, -1] / temperature).softmax(-1), 1, generator=generator))
+        drawn.append(torch.multinomial((wide(logits[:, -1]) / temperature).softmax(-1), 1, generator=generator))
         logits, progress = feed(model, progress, drawn[-1])
     return torch.cat(drawn, 1) if drawn else prompt[:, :0]

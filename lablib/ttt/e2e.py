@@ -8,27 +8,33 @@ the lowest fast weight are run once over the whole text, those above chunk by ch
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from lablib.core.config import Config
 from lablib.core.refusals import known_ids
 from lablib.data.batch import Batch
-from lablib.nn.model import Hidden, LanguageModel, LayerStates, Logits, Tokens, run_blocks
+from lablib.nn.model import Hidden, LanguageModel, LayerStates, Logits, Tokens, Upper, run_blocks
 from lablib.nn.plan import ModelConfig
 from lablib.nn.surgery import select
 from lablib.ops import backend
 from lablib.ops.fast_weights import Fast, Order, inner_step, per_sequence
+from lablib.ops.grad_mode import outside_inference_mode, refuse_inference_weights
 from lablib.ttt.checkpointing import recomputed
-from lablib.ttt.second_order_check import check_own_weights, check_second_derivative, refuse_compiled
+from lablib.ttt.second_order_check import (
+    call_with,
+    check_own_weights,
+    check_second_derivative,
+    places_of,
+    refuse_compiled,
+)
 
 LOG_RATE = "log_rate"
 
@@ -53,14 +59,15 @@ class InnerConfig(Config):
     ascent: bool = False
     group: int = 0
 
-    def __post_init__(self):
-        super().__post_init__()
-        if not (math.isfinite(self.rate) and self.rate >= 0):
-            raise ValueError(f"rate is {self.rate}; expected a finite number >= 0 (0: the base model)")
-        if not self.clip > 0:
-            raise ValueError(f"clip is {self.clip}; expected more than 0 (inf: no clipping)")
-        if self.chunk < 1 or self.group < 0:
-            raise ValueError(f"chunk={self.chunk} and group={self.group}: expected chunk >= 1 and group >= 0")
+    endless: ClassVar = ("clip",)
+
+    def faults(self) -> Iterator[tuple[Any, str]]:
+        finite = "expected a finite number >= 0 (0: the base model)"
+        yield not 0 <= self.rate < math.inf, f"rate is {self.rate}; {finite}"
+        yield not self.clip > 0, f"clip is {self.clip}; expected more than 0 (inf: no clipping)"
+        sizes = f"count={self.count}, chunk={self.chunk} and group={self.group}"
+        few = self.count < 1 or self.chunk < 1 or self.group < 0
+        yield few, f"{sizes}: expected count and chunk >= 1, and group >= 0"
 
 
 class Reading(NamedTuple):
@@ -85,23 +92,43 @@ class Carry(NamedTuple):
 class TTTModel(nn.Module):
     """A model with an inner loop. Raises ValueError for an inner loop that the model cannot carry."""
 
+    @outside_inference_mode
     def __init__(self, model: LanguageModel, inner: InnerConfig):
         super().__init__()
         self.base, self.inner = model, inner
-        chosen = select(model, inner.fast, count=inner.count)
-        self.first, self.fast_names = _fast_parameters(model, chosen)
+        for name, part in select(model, inner.fast, count=inner.count).items():
+            if not all(parameter.requires_grad for parameter in part.parameters()):
+                raise ValueError(f"{name} is frozen; the outer loop must train what the inner loop begins with")
         _check_plan(model.cfg, inner.chunk)
-        self._upper = (model.upper_from(self.first),)  # in a tuple: its modules are the model's, not registered twice
         self.log_rate = nn.Parameter(torch.zeros(()), requires_grad=inner.learned)
         self.rate_factor = 1.0  # a warm-up of the inner rate may lower it
         refuse_compiled(model)
-        check_own_weights(self._upper[0], self.fast_names, model.context())
-        if inner.order == "exact":
-            check_second_derivative(self._upper[0], self.fast_names, model.context())
+        self._checked: list[nn.Module] = []
+        self.look_up()
+
+    @property
+    def upper(self) -> Upper:
+        """The blocks from the lowest fast weight on, with the output, as they stand in the model now."""
+        return self.base.upper_from(self.first)
+
+    def look_up(self) -> None:
+        """Find the fast weights. Where a module above them is a new one, check again that an inner loop can pass it."""
+        chosen = select(self.base, self.inner.fast, count=self.inner.count)
+        self.first, self.fast_names = _fast_parameters(self.base, chosen)
+        refuse_compiled(upper := self.upper)
+        refuse_inference_weights(self)
+        parts = [module for part in (*upper.blocks, upper.norm, upper.head) for module in part.modules()]
+        if len(parts) == len(self._checked) and all(a is b for a, b in zip(parts, self._checked, strict=True)):
+            return
+        check_own_weights(upper, self.fast_names, self.base.context())
+        if self.inner.order == "exact":
+            check_second_derivative(upper, self.fast_names, self.base.context())
+        self._checked, self._places = parts, places_of(upper)
 
     def fast_weights(self, batch: int) -> Fast:
         """W_0 for each sequence of a batch."""
-        upper = self._upper[0]
+        self.look_up()
+        upper = self.upper
         return per_sequence({name: upper.get_parameter(name) for name in self.fast_names}, batch)
 
     @property
@@ -119,18 +146,19 @@ class TTTModel(nn.Module):
         targets = F.pad(tokens[:, 1:], (0, 1))  # what follows the last token is never learnt from
         return self.read(tokens, targets).logits
 
+    @outside_inference_mode
     def read(self, tokens: Tokens, targets: Tokens) -> Reading:
         """Score a text chunk by chunk, learning from each chunk before the next. A last chunk may be shorter.
 
         With gradients on, the whole is differentiable, as `inner.order` says; without, no graph outlives a chunk.
         """
-        refuse_compiled(self._upper[0])
         if not tokens.shape[1]:
             raise ValueError("the text has no tokens; expected at least one")
-        (hidden, _), carry, parts = self.read_lower(tokens), Carry(self.fast_weights(len(tokens)), None), []
+        carry, parts = Carry(self.fast_weights(len(tokens)), None), []
+        hidden, _ = self.read_lower(tokens)
         if not (self.inner.group and torch.is_grad_enabled()):
             return self.read_chunks(carry, hidden, targets, False)[0]
-        weights = {**dict(self._upper[0].named_parameters()), LOG_RATE: self.log_rate}
+        weights = {**dict(self.upper.named_parameters()), LOG_RATE: self.log_rate}
         for start in range(0, tokens.shape[1], size := self.inner.chunk * self.inner.group):
             piece, more = slice(start, start + size), start + size < tokens.shape[1]
             part, carry = recomputed(self.read_chunks, carry, hidden[:, piece], targets[:, piece], more, weights)
@@ -162,6 +190,7 @@ class TTTModel(nn.Module):
             parts.append(part)
         return joined(parts), carry
 
+    @outside_inference_mode
     def read_chunk(
         self, carry: Carry, hidden: Hidden, targets: Tokens, learn: bool, weights: Mapping[str, Tensor] | None = None
     ) -> tuple[Reading, Carry]:
@@ -187,7 +216,7 @@ class TTTModel(nn.Module):
         self, weights: Mapping[str, Tensor], hidden: Hidden, states: LayerStates | None
     ) -> tuple[Logits, LayerStates]:
         """Logits of a piece with these weights, the fast ones at least, in the place of the model's own."""
-        return functional_call(self._upper[0], dict(weights), (hidden, states, self.base.context()))
+        return call_with(self.upper, weights, self._places, hidden, states, self.base.context())
 
 
 def meta_loss(model: TTTModel, batch: Batch) -> tuple[Float[Tensor, ""], Logits]:
@@ -200,8 +229,6 @@ def _fast_parameters(model: LanguageModel, chosen: dict[str, nn.Module]) -> tupl
     """The lowest block with a fast weight, and the names of the fast weights counted from it."""
     if outside := [name for name in chosen if not name.startswith("blocks.")]:
         raise ValueError(f"{', '.join(outside)} cannot be fast: only parts of blocks can; select within 'blocks.*'")
-    if frozen := [name for name, part in chosen.items() if not all(p.requires_grad for p in part.parameters())]:
-        raise ValueError(f"{', '.join(frozen)} is frozen; the outer loop must train what the inner loop begins with")
     if empty := [name for name, module in chosen.items() if not list(module.parameters())]:
         raise ValueError(f"{', '.join(empty)} has no parameters that could learn")
     first = min(int(name.split(".")[1]) for name in chosen)

@@ -5,6 +5,8 @@ inner gradient do not: they return the first-order gradient. So the second deriv
 """
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Generator, nn
@@ -27,13 +29,33 @@ def refuse_compiled(model: nn.Module) -> None:
         raise ValueError(f"{', '.join(parts)} is compiled: no second derivative; pass the module it was made of")
 
 
+def places_of(module: nn.Module) -> dict[str, list[str]]:
+    """By the name of each parameter, the names at which modules hold it: shared parameters have several.
+
+    A module that stands in several places counts once. (With `tie_weights` torch would leave other weights in it.)
+    """
+    found: dict[int, tuple[str, dict[tuple[int, str], str]]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        parent, _, leaf = name.rpartition(".")
+        _, places = found.setdefault(id(parameter), (name, {}))
+        places.setdefault((id(module.get_submodule(parent)), leaf), name)
+    return {name: list(places.values()) for name, places in found.values()}
+
+
+def call_with(module: nn.Module, weights: Mapping[str, torch.Tensor], places: dict[str, list[str]], *given: Any) -> Any:
+    """The module's result with some of its weights exchanged, wherever it holds them."""
+    everywhere = {place: weight for name, weight in weights.items() for place in places[name]}
+    return functional_call(module, everywhere, given, tie_weights=False)
+
+
 def check_own_weights(upper: nn.Module, fast: list[str], context: Context) -> None:
     """ValueError unless `upper` can be read with other fast weights for each sequence: not every module can."""
     own = dict(upper.named_parameters())
     hidden = torch.zeros(2, 3, upper.norm.gain.shape[0]).to(own["norm.gain"])
     try:
         with torch.no_grad():
-            functional_call(upper, per_sequence({name: own[name] for name in fast}, 2), (hidden, None, context))
+            weights = per_sequence({name: own[name] for name in fast}, 2)
+            call_with(upper, weights, places_of(upper), hidden, None, context)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"{', '.join(fast)} cannot be fast: with weights of its own for each sequence the model does not run "
@@ -47,7 +69,7 @@ def check_second_derivative(upper: nn.Module, fast: list[str], context: Context)
     On a copy in double precision, two sequences of three tokens and a random direction of the fast weights.
     """
     upper, generator, step = copy.deepcopy(upper).double(), Generator().manual_seed(0), 1e-5
-    gain = upper.norm.gain
+    gain, places = upper.norm.gain, places_of(upper)
     normal = lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=generator).to(gain)  # noqa: E731
     weights = {name: p.detach() for name, p in upper.named_parameters() if name in fast}
     hidden = normal(2, 3, len(gain))
@@ -56,7 +78,7 @@ def check_second_derivative(upper: nn.Module, fast: list[str], context: Context)
 
     def slope(at: dict[str, torch.Tensor], create_graph: bool) -> torch.Tensor:
         with backend.using("plain"):
-            logits, _ = functional_call(upper, at, (hidden, None, context))
+            logits, _ = call_with(upper, at, places, hidden, None, context)
         loss = logits.logsumexp(-1).sum() + logits.square().mean()
         gradients = torch.autograd.grad(loss, list(at.values()), create_graph=create_graph)
         return sum((g * across[name]).sum() for g, name in zip(gradients, at, strict=True))

@@ -5,7 +5,7 @@ in the seed alone.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -25,6 +25,7 @@ from lablib.data.mixture import text_batch
 from lablib.data.text import standard_library
 from lablib.nn.model import LanguageModel, state_bytes
 from lablib.nn.plan import ModelConfig
+from lablib.ops.grad_mode import outside_inference_mode
 from lablib.train.evaluate import budget, by_position, by_sequences
 from lablib.train.hooks import Hook
 from lablib.train.loop import TrainConfig, fit
@@ -73,16 +74,15 @@ class RunConfig(Config):
         "full": {},
     }
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.model.vocab != self.text_vocab:
-            raise ValueError(f"model.vocab is {self.model.vocab}, but the text has {self.text_vocab} tokens")
-        if bad := [rate for rate in self.naive_rates if not (math.isfinite(rate) and rate >= 0)]:
-            raise ValueError(f"naive_rates holds {bad}; expected finite numbers >= 0")
-        if min(self.length, self.read_length, self.texts) < 1 or not 0 <= self.rate_warmup <= 1:
-            raise ValueError("length, read_length and texts must be at least 1, rate_warmup in [0, 1]")
-        if self.resolution not in (0, 1):
-            raise ValueError(f"resolution is {self.resolution}; expected 1 (each position) or 0 (doubling stretches)")
+    def faults(self) -> Iterator[tuple[Any, str]]:
+        own, text, resolution = self.model.vocab, self.text_vocab, self.resolution
+        yield own != text, f"model.vocab is {own}, but the text has {text} tokens"
+        bad = [rate for rate in self.naive_rates if not 0 <= rate < math.inf]
+        yield bad, f"naive_rates holds {bad}; expected finite numbers >= 0"
+        few = min(self.length, self.read_length, self.texts) < 1 or not 0 <= self.rate_warmup <= 1
+        yield few, "length, read_length and texts must be at least 1, rate_warmup in [0, 1]"
+        stretches = "expected 1 (each position) or 0 (doubling stretches)"
+        yield resolution not in (0, 1), f"resolution is {resolution}; {stretches}"
 
     @property
     def text_vocab(self) -> int:
@@ -190,6 +190,7 @@ def check_leak(losses: Tensor, best: Tensor, name: str) -> None:
         )
 
 
+@outside_inference_mode
 def spent(cfg: RunConfig, model: LanguageModel | TTTModel) -> dict[str, float | int]:
     """The budget columns of a training; an outer step, forward and backward, is counted on two texts."""
     batch = every_next(torch.zeros(2, cfg.length + 1, dtype=torch.long))

@@ -1,5 +1,7 @@
 """Acting on parts of a model by name never silently does nothing."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -71,3 +73,47 @@ def test_replacing_by_itself_leaves_the_model_alone(model):
     before = model(tokens)
     replace(model, "*.mlp", lambda old: old, count=4)
     assert torch.equal(model(tokens), before)
+
+
+@pytest.mark.parametrize("pattern", ["blocks.0", "blocks.0.mlp", "blocks.0.mlp.part"])
+def test_a_module_that_layers_share_is_replaced_in_all_of_them(pattern):
+    model = LanguageModel(ModelConfig(plan="3*swa swa", width=8, vocab=10))
+    old, other = model.get_submodule(pattern), model.blocks[3].get_submodule(pattern[len("blocks.0.") :])
+    built = []
+    replace(model, pattern, lambda module: built.append(copy.deepcopy(module)) or built[-1], count=1)
+    everywhere = dict(model.named_modules(remove_duplicate=False))
+    assert all(everywhere[pattern.replace("0", str(i))] is built[0] for i in range(3))
+    assert not any(module is old for module in everywhere.values())
+    assert everywhere[pattern.replace("0", "3")] is other
+    assert len(built) == 1
+    assert model(torch.zeros(1, 20, dtype=torch.long)).shape == (1, 20, 10)
+
+
+def test_a_wrapper_may_hold_what_it_replaces_and_a_part_of_it_is_replaced_too(model):
+    head, tokens = model.head, torch.arange(10)[None]
+    before = model(tokens)
+    replace(model, "head", lambda old: nn.Sequential(old, nn.Identity()), count=1)
+    assert model.head[0] is head
+    assert torch.equal(model(tokens), before)
+    replace(model, "blocks.0.mlp*", lambda old: nn.Sequential(old) if "Residual" in str(type(old)) else nn.Identity(),
+            count=7)  # fmt: skip
+    assert isinstance(model.blocks[0].mlp[0].part, nn.Identity), "the part inside of what was wrapped"
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")  # torch.compile imports what torch calls deprecated
+@pytest.mark.parametrize("place", ["", "blocks.1", "blocks.2.mlp", "encoder"])
+def test_a_compiled_part_keeps_its_plain_name(model, place):
+    patterns = {"blocks.*.mlp": 3, "*.mlp": 4, "blocks.1": 1, "*.retriever": 1, "head": 1}
+    expected = {pattern: list(select(model, pattern, count=count)) for pattern, count in patterns.items()}
+    parent, _, leaf = place.rpartition(".")
+    if place:
+        setattr(model.get_submodule(parent), leaf, torch.compile(model.get_submodule(place)))
+    compiled = model if place else torch.compile(model)
+    for pattern, count in patterns.items():
+        assert list(select(compiled, pattern, count=count)) == expected[pattern]
+    replace(compiled, "blocks.1", lambda old: nn.Identity(), count=1)
+    replace(compiled, "blocks.2.mlp", lambda old: nn.Identity(), count=1)
+    assert type(model.blocks[1]) is nn.Identity
+    assert type(model.blocks[2].mlp) is nn.Identity
+    freeze(compiled, "encoder", count=1)
+    assert not any(parameter.requires_grad for parameter in model.encoder.parameters())

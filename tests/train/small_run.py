@@ -26,7 +26,7 @@ def make_model(seed: int = 0, **changes) -> LanguageModel:
 
 def run(model=None, cfg=TRAIN, seed: int = 7, **options):
     """Train, with all that is random settled by `seed`; the model and the table."""
-    model = model or make_model()
+    model = make_model() if model is None else model
     torch.manual_seed(seed)
     table = fit(model, options.pop("draw", draw), cfg, Generator().manual_seed(seed), **options)
     return model, table

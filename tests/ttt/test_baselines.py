@@ -77,6 +77,14 @@ def test_an_interrupted_training_goes_on_bitwise(own_store, monkeypatch):
     pd.testing.assert_frame_equal(whole, again)
 
 
+def test_a_training_that_is_read_again_reads_at_the_rate_it_was_trained_to(own_store):
+    cfg = RunConfig.at("smoke", rate_warmup=1.0)
+    first, second = train_and_read(cfg), train_and_read(cfg)
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+    risen = 0.1 + 0.9 * (cfg.train.steps - 1) / cfg.train.steps  # of the last step; the learned part is all but 1
+    assert second["trained_rate"].iloc[0] == pytest.approx(risen * cfg.inner.rate, rel=0.02)
+
+
 def test_a_model_better_than_the_language_allows_is_caught():
     best = torch.rand(50, 8, generator=Generator().manual_seed(0))
     check_leak(best - 0.001 * torch.randn(50, 8, generator=Generator().manual_seed(1)), best, "honest")

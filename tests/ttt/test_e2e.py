@@ -123,7 +123,7 @@ def test_the_outer_gradient_is_that_of_torch_func():
     """The same loop once more with torch.func.grad inside torch.func.grad, for a single sequence."""
     model = build(clip=float("inf"), learned=False)
     names = model.fast_names
-    (upper,) = model._upper
+    upper = model.upper
     start = {name: dict(upper.named_parameters())[name].detach() for name in names}
     hidden = model.read_lower(TOKENS[:1])[0].detach()
 

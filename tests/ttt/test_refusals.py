@@ -139,7 +139,7 @@ def test_what_is_compiled_in_place_or_later_is_refused_above_the_fast_weights():
     tokens, plain = torch.zeros(1, 9, dtype=torch.long), base()
     model = TTTModel(plain, INNER)
     plain.blocks[0].compile()  # compiled by its first call, which does not come
-    refuse_compiled(model._upper[0])
+    refuse_compiled(model.upper)
     plain.blocks[1].mlp.compile()
     with pytest.raises(ValueError, match=r"blocks.0.mlp is compiled"):
         model.read(tokens, tokens)

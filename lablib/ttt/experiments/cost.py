@@ -7,9 +7,9 @@
 """
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 import torch
@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 from lablib.core.config import Config, by_scale, grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import count_flops, forget_peak_memory, in_fresh_process, peak_memory, timed
+from lablib.core.refusals import at_least
 from lablib.core.seeds import generator
 from lablib.data.batch import Batch, every_next
 from lablib.nn.attention import Attention, Buffer, FullCache, WindowCache
@@ -48,6 +49,10 @@ class CostConfig(Config):
 
     scales: ClassVar = {"smoke": {"repeats": 2}, "lab": {"repeats": 5}}
 
+    def faults(self) -> Iterator[tuple[Any, str]]:
+        at_least(1, length=self.length, repeats=self.repeats)
+        yield from super().faults()
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepConfig(Config):
@@ -63,6 +68,10 @@ class StepConfig(Config):
 
     scales: ClassVar = {"smoke": {"batch": 2, "length": 32, "repeats": 1}, "lab": {"repeats": 3}}
 
+    def faults(self) -> Iterator[tuple[Any, str]]:
+        at_least(1, chunk=self.chunk, batch=self.batch, length=self.length, repeats=self.repeats)
+        yield from super().faults()
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryConfig(Config):
@@ -75,6 +84,11 @@ class MemoryConfig(Config):
     batch: int = 4
 
     scales: ClassVar = {"smoke": {"batch": 1}}
+
+    def faults(self) -> Iterator[tuple[Any, str]]:
+        at_least(1, chunks=self.chunks, batch=self.batch)
+        at_least(0, group=self.group)
+        yield from super().faults()
 
 
 def cost_arms(scale: str) -> list[CostConfig]:

@@ -6,6 +6,7 @@
 `ttt/capacity`   how many facts fit, by the number of fast weights (exploratory)
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -41,10 +42,10 @@ class RecallConfig(RunConfig):
 
     scales: ClassVar = RunConfig.scales | {"smoke": {**RunConfig.scales["smoke"], "length": 64, "asked": 4}}
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.asked < 1 or any(count < 1 for count in self.counts):
-            raise ValueError(f"asked={self.asked}, counts={self.counts}: expected at least 1 text and 1 fact")
+    def faults(self) -> Iterator[tuple[Any, str]]:
+        yield from super().faults()
+        few = min(self.asked, *self.counts, 1) < 1
+        yield few, f"asked={self.asked}, counts={self.counts}: expected at least 1 text and 1 fact"
 
     @property
     def text_vocab(self) -> int:
