@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lablib.app.checks import existing
+from lablib.core.cores import core_count
 from lablib.core.provenance import package_version, provenance
 from lablib.core.store import PROJECT, lab_home
 
@@ -79,8 +80,7 @@ def _packages() -> Iterable[Finding]:
 
 
 def _cores() -> Iterable[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    mend = "the lab scale takes twice as long; begin with --scale smoke"
+    cores, mend = core_count(), "the lab scale takes twice as long; begin with --scale smoke"
     yield Finding(GREEN if cores > 1 else YELLOW, "cores", str(cores), mend)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from lablib.core.cores import core_count
 from lablib.core.store import PROJECT
 
 PACKAGES = ("torch", "triton", "numpy", "pandas")
@@ -69,7 +70,7 @@ def _fixed_facts() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _cpuinfo("model name") or platform.processor() or "unknown",
         "device": "cpu",
-        "cores": os.cpu_count(),
+        "cores": core_count(),
     }
 
 
