@@ -44,7 +44,7 @@ def hanging(lab: Lab):
 def test_a_kernel_listens_on_this_machine_only_and_its_run_cannot_be_resumed_while_it_lives(lab, hanging):
     process = hanging("hangs")
     addresses = {name: listens_on(one) for one, name in lab.processes()}
-    kernel = next(found for name, found in addresses.items() if "ipykernel_launcher" in name)
+    kernel = next(found for name, found in addresses.items() if "lablib.app.kernel" in name)
     assert kernel
     assert set().union(*addresses.values()) <= {"127.0.0.1", "::1"}
     code, text = lab.run("run", "--resume", "last", "--out", str(lab.out))
