@@ -137,6 +137,7 @@ def test_a_process_that_hides_ends_with_its_notebook_and_a_stranger_lives(own_la
     finally:
         for one in [*strangers, *hidden(own_lab.folder)]:
             one.kill()
+        for one in strangers:
             one.wait()
 
 
