@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lablib.app.errors import BadInput
-from lablib.app.notebook import NOTEBOOKS, Notebook, load, question, source, tags
+from lablib.app.notebook import NOTEBOOKS, Notebook, lab_notebooks, load, question, source, tags
 from lablib.app.parameters import EXAMPLE, Parameter, declared
 from lablib.app.run_state import NotebookRun, RunState
 from lablib.core.checkout import misplaced
@@ -21,7 +21,7 @@ DEADLINES = {"smoke": 900.0, "lab": 3600.0, "full": 12 * 3600.0}  # seconds a no
 
 def all_notebooks() -> list[Path]:
     """The lab's notebooks, in their order."""
-    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    return lab_notebooks(NOTEBOOKS)
 
 
 def find_notebooks(names: Sequence[str]) -> list[Path]:
@@ -42,10 +42,15 @@ def _find_notebook(name: str) -> Path:
     path = Path(name)
     if path.suffix == ".ipynb" and os.path.isfile(path):  # which a name that is too long does not upset
         return path
+    beside = NOTEBOOKS / f"{name.removesuffix('.ipynb')}.ipynb"
+    if beside.parent == NOTEBOOKS and os.path.isfile(beside):
+        return beside
     known = {one.stem: one for one in all_notebooks()}
-    for stem, one in known.items():
-        if name.removesuffix(".ipynb") == stem or (name.isdigit() and stem.startswith(f"{name:0>2}_")):
-            return one
+    numbered = [stem for stem in known if name.isdigit() and stem.startswith(f"{name:0>2}_")]
+    if len(numbered) > 1:
+        raise BadInput(f"{name} is the number of {' and of '.join(numbered)}; give the name of one of them")
+    if numbered:
+        return known[numbered[0]]
     if os.path.exists(path):
         raise BadInput(f"{name or 'an empty name'} is not a notebook; expected a file that ends in .ipynb")
     among = ", ".join(known) or "none"

@@ -9,6 +9,7 @@ import click
 
 import lablib.app.quick_imports  # noqa: F401
 from lablib.app.errors import BadInput
+from lablib.app.streams import steady_streams
 from lablib.core.checkout import PROJECT, misplaced
 
 RUNS = PROJECT / "runs"
@@ -18,6 +19,7 @@ class OneLine(click.Group):
     """A group whose every complaint is one line on standard error, with exit code 2."""
 
     def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+        steady_streams()
         try:
             code = super().main(*args, standalone_mode=False, **kwargs)
         except click.exceptions.NoArgsIsHelpError as error:

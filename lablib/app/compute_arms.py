@@ -6,7 +6,9 @@ The job comes as JSON on standard input: `answer`, the file for the names of the
 experiment, a place in `arms("full")` and the file for what came of it.
 """
 
+import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -26,7 +28,8 @@ def main() -> None:
         arm = known[name].compute(known[name].arms("full")[place])
         table = None if arm.table is None else arm.table.to_dict(orient="list")
         write_atomically(Path(file), json.dumps({"error": arm.error, "table": table}))
-        print(f"    {name}, arm {place}: {arm.cpu_seconds:.0f} CPU-s", flush=True)
+        with contextlib.suppress(OSError):  # standard output that goes away stops nothing
+            os.write(1, f"    {name}, arm {place}: {arm.cpu_seconds:.0f} CPU-s\n".encode())
 
 
 if __name__ == "__main__":

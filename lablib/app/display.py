@@ -1,5 +1,6 @@
 """A live progress line a notebook: rewritten in place on a terminal, whole plain lines otherwise."""
 
+import sys
 import time
 from collections.abc import Sequence
 
@@ -33,9 +34,11 @@ class Display:
     """Shows the notebooks of a run; use as a context manager and call `show` often."""
 
     def __init__(self, runs: Sequence[NotebookRun], console: Console | None = None):
-        self.console = console or Console(highlight=False)
+        # told here, for rich takes any output for a terminal where FORCE_COLOR is set
+        self.console = console or Console(highlight=False, force_terminal=sys.stdout.isatty())
+        plain = not self.console.is_terminal or self.console.is_dumb_terminal
         words = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
-        how = {"console": self.console, "auto_refresh": False, "disable": not self.console.is_terminal}
+        how = {"console": self.console, "auto_refresh": False, "disable": plain}
         self.live = Progress(BarColumn(12), words, **how)
         for _ in runs:
             self.live.add_task("", start=False, total=1)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lablib.app.checks import existing
 from lablib.core.checkout import PROJECT, Unknown, misplaced, own_commit
+from lablib.core.cores import core_count
 from lablib.core.pool import fresh_processes
 from lablib.core.provenance import package_version
 from lablib.core.store import lab_home
@@ -81,8 +82,7 @@ def _packages() -> Iterable[Finding]:
 
 
 def _cores() -> Iterable[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    mend = "the lab scale takes twice as long; begin with --scale smoke"
+    cores, mend = core_count(), "the lab scale takes twice as long; begin with --scale smoke"
     yield Finding(GREEN if cores > 1 else YELLOW, "cores", str(cores), mend)
 
 

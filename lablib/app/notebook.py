@@ -1,5 +1,6 @@
 """A notebook as plain JSON: its title, question, tagged cells, the form to hand out; and the map of all notebooks."""
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -22,6 +23,15 @@ PLANNED = {
 }
 
 
+def lab_notebooks(folder: Path) -> list[Path]:
+    """The lab's notebooks, in their order: files named by two digits, `_`, then letters, digits and more of `_`.
+
+    So a copy that JupyterLab or a file manager makes (`01_seesaw-Copy1`, `01_seesaw (2)`) is none of them.
+    """
+    named = [path for path in folder.glob("*.ipynb") if re.fullmatch(r"[0-9]{2}_\w+", path.stem)]
+    return sorted(path for path in named if path.is_file())
+
+
 def load(path: Path) -> Notebook:
     """The notebook in a file; BadInput where there is none or it is not a notebook of format 4."""
     try:
@@ -41,8 +51,12 @@ def load(path: Path) -> Notebook:
 
 
 def source(cell: Cell) -> str:
-    """A cell's text, which JSON may hold as one string or as a list of lines."""
-    text = cell.get("source", "")
+    """A cell's text."""
+    return _whole(cell.get("source", ""))
+
+
+def _whole(text: str | list[str]) -> str:
+    """A text of a notebook, which JSON may hold as one string or as a list of lines."""
     return "".join(text) if isinstance(text, list) else text
 
 
@@ -70,7 +84,7 @@ def question(notebook: Notebook) -> str:
 def lab_map() -> list[tuple[str, str, str]]:
     """Name, question and state (`here` or `to come`) of every notebook of the lab, in their order."""
     rows = {name: (asked, "to come") for name, asked in PLANNED.items()}
-    rows |= {path.stem: (question(load(path)), "here") for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")}
+    rows |= {path.stem: (question(load(path)), "here") for path in lab_notebooks(NOTEBOOKS)}
     return [(name, *rows[name]) for name in sorted(rows)]
 
 
@@ -83,12 +97,25 @@ def map_table(folder: str = "") -> str:
     return "\n".join(lines)
 
 
+def joined(outputs: list[Cell]) -> list[Cell]:
+    """The outputs of a cell with neighbouring pieces of one stream as one."""
+    found: list[Cell] = []
+    for (kind, _), group in itertools.groupby(outputs, lambda one: (one.get("output_type"), one.get("name"))):
+        pieces = list(group)
+        if kind == "stream":
+            pieces = [type(pieces[0])(pieces[0], text="".join(_whole(piece["text"]) for piece in pieces))]
+        found += pieces
+    return found
+
+
 def redact_notebook(notebook: Notebook, clean: Callable[[str], str]) -> Notebook:
     """A copy of an executed notebook that can be handed out.
 
-    Papermill's metadata goes whole: it holds paths, and calls a killed notebook `completed`.
+    Papermill's metadata goes whole: it holds paths, and calls a killed notebook `completed`. Streams are joined first:
+    a path may be printed in pieces.
     """
-    copy = redact(notebook, clean)
+    cells = [{**cell, "outputs": joined(cell["outputs"])} if "outputs" in cell else cell for cell in notebook["cells"]]
+    copy = redact({**notebook, "cells": cells}, clean)
     for holder in [copy, *copy["cells"]]:
         holder["metadata"] = {key: value for key, value in holder["metadata"].items() if key != "papermill"}
     copy["metadata"].pop("widgets", None)

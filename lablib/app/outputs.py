@@ -9,10 +9,9 @@ from typing import Any
 
 import nbformat
 from markupsafe import Markup
-from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from nbformat.v4.rwbase import rejoin_lines
 
-from lablib.app.notebook import Cell, Notebook
+from lablib.app.notebook import Cell, Notebook, joined
 from lablib.app.prose import inline
 from lablib.core.redact import strip_ansi
 
@@ -34,12 +33,13 @@ def prepared(notebook: Notebook, numbers: Iterator[int], still: Still | None = N
     """
     cells = rejoin_lines(nbformat.from_dict(notebook)).cells
     for cell in cells:
-        CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
-        shown: list[Cell] = []
-        for output in cell.get("outputs", []):
+        cell.outputs, shown = joined(cell.get("outputs", [])), []
+        for output in cell.outputs:
             data = output.get("data", {})
             if output.output_type == "stream":
-                output.text = "\n".join(line.rstrip() for line in strip_ansi(output.text).rstrip().split("\n"))
+                lines = strip_ansi(output.text).rstrip().split("\n")
+                # a carriage return begins the line anew
+                output.text = "\n".join(line.rstrip().rpartition("\r")[2] for line in lines)
             if PLOTLY in data:
                 output.figure = {"number": next(numbers)} | _figure(data[PLOTLY])
                 if still and not any(kind in data for kind in PICTURES):
@@ -89,4 +89,4 @@ def picture(data: dict[str, Any]) -> str:
 def exercise_states(cells: list[Cell]) -> list[tuple[str, str]]:
     """Title and state (`not attempted`, `not yet` or `correct`) of each exercise that the cells have checked."""
     printed = itertools.chain.from_iterable(cell.get("outputs", []) for cell in cells)
-    return _EXERCISE.findall("\n".join(strip_ansi("".join(output.get("text", ""))) for output in printed))
+    return _EXERCISE.findall("\n".join(strip_ansi(output.get("text", "")) for output in printed))

@@ -103,9 +103,13 @@ def execute(state: RunState) -> int:
 
 @contextlib.contextmanager
 def caught_signals() -> Iterator[list[int]]:
-    """A list that the first of Ctrl-C, SIGTERM and SIGHUP is put into, instead of ending this process."""
+    """A list that the first of Ctrl-C, SIGTERM and SIGHUP is put into, instead of ending this process.
+
+    A signal that this process was started to ignore (`nohup`, a job in the background) stays ignored.
+    """
     caught: list[int] = []
-    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    every = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    wanted = [number for number in every if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in wanted}
     try:
         yield caught

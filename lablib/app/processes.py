@@ -2,7 +2,9 @@
 
 A Jupyter kernel starts in a session of its own, and a killed kernel leaves its pool of workers behind, so neither
 a process group nor the tree of parents finds them all. Two things do, on Linux and macOS alike: a mark in the
-environment that all of them inherit, and a pipe that ends when the process above is gone, however it went.
+environment that all of them inherit, and a pipe that ends when the process above is gone, however it went. A process
+with a cleared environment is found below its parent; on Linux that is the child of `lab` where its own has ended. On
+macOS it is then found no more.
 """
 
 import contextlib
@@ -24,26 +26,51 @@ from typing import Any
 import psutil
 
 from lablib.app.errors import BadInput
+from lablib.app.streams import steady_streams
 from lablib.core.store import PROJECT
 
 MARK = "LAB_PROCESS_MARK"
+# what a person sets for a terminal, a Python or charts of their own, and would change what a notebook does or shows
+_PERSONAL = {"COLUMNS", "LINES", "JUPYTER_COLUMNS", "JUPYTER_LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"}
+_PERSONAL |= {"MPLBACKEND", "IPYKERNEL_CELL_NAME", "PYTHON_COLORS", "PYTHONBREAKPOINT", "PYTHONCOERCECLOCALE"}
+_PERSONAL |= {"PYTHONDEBUG", "PYTHONDEVMODE", "PYTHONINSPECT", "PYTHONIOENCODING", "PYTHONOPTIMIZE", "PYTHONSAFEPATH"}
+_PERSONAL |= {"PYTHONPROFILEIMPORTTIME", "PYTHONSTARTUP", "PYTHONUTF8", "PYTHONVERBOSE", "PYTHONWARNINGS"}
+# figures as the report reads them, whatever program `lab` was started from; sets in the same order every time
+_SETTINGS = {"PLOTLY_RENDERER": "plotly_mimetype", "PYTHONHASHSEED": "0"}
 
 
 def kill_marked(mark: str, *, patience: float = 5.0) -> float:
-    """SIGKILL all processes that inherited the mark but this one; the CPU seconds they had used."""
+    """SIGKILL all processes that inherited the mark, and all below them, but this one; the CPU seconds they had used.
+
+    The uppermost go last: as long as `serve` lives, what is orphaned below it stays below it (Linux).
+    """
     spent: dict[int, float] = {}
-    deadline, found = time.monotonic() + patience, True
+    deadline = time.monotonic() + patience
     # past the deadline they are in the kernel's hands (a hung disk): nothing more can be done from here
-    while found and time.monotonic() < deadline:
-        found = False
-        for process in psutil.process_iter():
+    while (found := _family(mark)) and time.monotonic() < deadline:
+        for process in [one for one, above in found if above] or [one for one, _ in found]:
             with contextlib.suppress(psutil.Error, OSError):
-                if process.pid != os.getpid() and process.environ().get(MARK) == mark:
-                    found = True
-                    spent.setdefault(process.pid, sum(process.cpu_times()[:4]))
-                    process.kill()
-        time.sleep(0.02 * found)
+                spent.setdefault(process.pid, sum(process.cpu_times()[:4]))
+                process.kill()
+        time.sleep(0.02)
     return sum(spent.values())
+
+
+def _family(mark: str) -> list[tuple[psutil.Process, bool]]:
+    """The living processes that inherited the mark or are below one, but this one; whether the one above is one too."""
+    parents, family, processes = {}, set(), {process.pid: process for process in psutil.process_iter()}
+    for pid, process in processes.items():
+        with contextlib.suppress(psutil.Error, OSError):
+            parents[pid] = process.ppid()
+            if process.environ().get(MARK) == mark:
+                family.add(pid)
+    while below := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= below
+    return [
+        (processes[pid], parents[pid] in family)
+        for pid in family - {os.getpid()}
+        if started_at(pid)  # one that has ended is listed until its parent has taken note
+    ]
 
 
 def started_at(pid: int) -> str | None:
@@ -124,11 +151,12 @@ def start(
     os.set_blocking(reading, False)
     path = os.pathsep.join(filter(None, [str(code), environ.get("PYTHONPATH")]))
     own = {MARK: mark, "PYTHONPATH": path, "JUPYTER_RUNTIME_DIR": str(folder / "jupyter")}
-    own |= {"IPYTHONDIR": str(folder / "ipython"), "LAB_MESSAGES": str(writing)}
+    own |= {"IPYTHONDIR": str(folder / "ipython"), "LAB_MESSAGES": str(writing)} | _SETTINGS
+    kept = {name: value for name, value in environ.items() if name not in _PERSONAL}
     with (folder / "terminal.txt").open("wb") as terminal:
         output = terminal if quiet else None
         streams = {"stdin": subprocess.PIPE, "stdout": output, "stderr": output, "pass_fds": [writing]}
-        place = {"cwd": code, "env": {**environ, **own}, "start_new_session": True}
+        place = {"cwd": code, "env": kept | own, "start_new_session": True}
         process = subprocess.Popen([sys.executable, "-m", module], **streams, **place)
     os.close(writing)
     with contextlib.suppress(BrokenPipeError):  # it died at once: `ended` will say so
@@ -141,15 +169,17 @@ def serve(work: Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], int
     """In the child: do the job by `work(job, tell)`, and end with the exit code that it returns.
 
     `tell` sends a message up. What is refused as BadInput is told as `refused`, with exit code 2. From the start of
-    the job on the child dies with its parent.
+    the job on the child dies with its parent, and all below it dies with the child.
     """
+    steady_streams()
     job = json.loads(sys.stdin.buffer.readline())
     descriptor = int(os.environ.pop("LAB_MESSAGES"))
     os.set_inheritable(descriptor, False)
     if sys.platform == "linux":  # a killed kernel's workers become children of this process: their CPU time is not lost
         pr_set_child_subreaper = 36
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
-    signal.signal(signal.SIGTERM, lambda *_: _end_whole())
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, lambda *_: _end_whole())
     threading.Thread(target=_watch_parent, daemon=True).start()
 
     def tell(message: dict[str, Any]) -> None:
@@ -161,7 +191,11 @@ def serve(work: Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], int
         tell({"refused": str(error)})
         code = 2
     sys.stdout.flush()
-    os._exit(code)  # no waiting for threads: all is written, and the parent clears up what is left
+    kill_marked(os.environ[MARK])
+    with contextlib.suppress(ChildProcessError):  # taken note of, they count in this process's CPU time
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    os._exit(code)  # no waiting for threads: all is written
 
 
 def _watch_parent() -> None:

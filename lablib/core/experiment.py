@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from lablib.core.config import Config
+from lablib.core.cores import core_count
 from lablib.core.pool import fresh_processes
 from lablib.core.provenance import provenance
 from lablib.core.redact import redact, redactor
@@ -170,8 +171,8 @@ def run_all(
 
 
 def worker_count() -> int:
-    """How many processes a sweep may use: LAB_WORKERS, else the cores of this machine."""
-    text = os.environ.get("LAB_WORKERS") or str(os.cpu_count() or 1)
+    """How many processes a sweep may use: LAB_WORKERS, else the cores that this process may use."""
+    text = os.environ.get("LAB_WORKERS") or str(core_count())
     if not text.isdigit() or int(text) < 1:
         raise ValueError(f"LAB_WORKERS is {text!r}; expected a whole number of at least 1")
     return int(text)

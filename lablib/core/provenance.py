@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lablib.core.checkout import Unknown, changes, own_commit
+from lablib.core.cores import core_count
 
 PACKAGES = ("torch", "triton", "numpy", "pandas")
 # Sums are added up in an order that depends on the width of the registers. These settings hold torch's own kernels,
@@ -74,7 +75,7 @@ def _fixed_facts() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _cpuinfo("model name") or platform.processor() or "unknown",
         "device": "cpu",
-        "cores": os.cpu_count(),
+        "cores": core_count(),
     }
 
 

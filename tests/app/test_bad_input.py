@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from lablib.app import checks
 from lablib.app.cli import main
 from lablib.app.errors import BadInput
+from lablib.app.notebook import lab_map
 from lablib.app.run_state import NotebookRun, RunState
 
 from .conftest import PARAMETERS, write_notebook
@@ -175,6 +176,33 @@ def test_notebooks_are_found_by_number_name_and_path(tmp_path, monkeypatch):
     assert [path.stem for path in checks.find_notebooks([])] == ["01_seesaw_effect", "02_swa_warmup"]
     with pytest.raises(BadInput, match="01_seesaw_effect, 02_swa_warmup"):
         checks.find_notebooks(["001"])
+
+
+def test_a_copy_is_run_only_where_it_is_named_whole(tmp_path, monkeypatch):
+    first = write_notebook(tmp_path, "00_start_here", "1")
+    copies = ["00_start_here-Copy1", "00_start_here (1)", "00_start here", "00_start_here.nbconvert", "Untitled"]
+    for name in copies:
+        write_notebook(tmp_path, name, "1")
+    write_notebook(tmp_path / ".ipynb_checkpoints", "00_start_here-checkpoint", "1")
+    (tmp_path / "01_folder.ipynb").mkdir()
+    monkeypatch.setattr(checks, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr("lablib.app.notebook.NOTEBOOKS", tmp_path)
+    assert checks.find_notebooks([]) == checks.find_notebooks(["00"]) == checks.find_notebooks(["0"]) == [first]
+    for name in copies:
+        assert checks.find_notebooks([name]) == checks.find_notebooks([f"{name}.ipynb"]) == [tmp_path / f"{name}.ipynb"]
+    for name in ("00_start_here-checkpoint", "01", "01_folder", ".ipynb_checkpoints/00_start_here-checkpoint"):
+        with pytest.raises(BadInput, match=f"there is no notebook '{name}'"):
+            checks.find_notebooks([name])
+    assert [name for name, _, state in lab_map() if state == "here"] == ["00_start_here"]
+
+
+def test_a_number_of_two_notebooks_is_refused_and_their_names_are_not(tmp_path, monkeypatch):
+    paths = [write_notebook(tmp_path, f"00_{name}", "1") for name in ("start_here", "start_here_old")]
+    monkeypatch.setattr(checks, "NOTEBOOKS", tmp_path)
+    both = "0 is the number of 00_start_here and of 00_start_here_old; give the name of one of them"
+    with pytest.raises(BadInput, match=both):
+        checks.find_notebooks(["0"])
+    assert checks.find_notebooks(["00_start_here", "00_start_here_old"]) == checks.find_notebooks([]) == paths
 
 
 def test_a_parameter_of_some_notebooks_goes_to_those_and_is_noted(tmp_path):

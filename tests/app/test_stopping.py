@@ -1,7 +1,12 @@
 """Stopping `lab run`: by Ctrl-C, SIGTERM and SIGKILL, nothing lives on and the record says so."""
 
+import contextlib
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
+import psutil
 import pytest
 
 from lablib.app import report, run_state
@@ -21,6 +26,16 @@ if not pathlib.Path("go").exists():
     subprocess.Popen(["sleep", "3600"], start_new_session=True)
     pathlib.Path("up").touch()
     time.sleep(3600)"""
+
+# processes that nothing but their descent tells: of another session, without this environment, one without its parent
+HIDES = """\
+import os, pathlib, signal, subprocess, time
+alone = {"env": {}, "start_new_session": True}
+first = subprocess.Popen(["sleep", "3600"], **alone).pid
+second = subprocess.check_output(["sh", "-c", "sleep 3600 >/dev/null 2>&1 & echo $!"], **alone)
+pathlib.Path(f"NAME-pids").write_text(f"{first} {int(second)}")
+"""
+ENDS = {"ok": "", "failed": "1 / 0", "killed": "os.kill(os.getpid(), signal.SIGKILL)", "hangs": "time.sleep(3600)"}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +59,7 @@ def hanging(lab: Lab):
 def test_a_kernel_listens_on_this_machine_only_and_its_run_cannot_be_resumed_while_it_lives(lab, hanging):
     process = hanging("hangs")
     addresses = {name: listens_on(one) for one, name in lab.processes()}
-    kernel = next(found for name, found in addresses.items() if "ipykernel_launcher" in name)
+    kernel = next(found for name, found in addresses.items() if "lablib.app.kernel" in name)
     assert kernel
     assert set().union(*addresses.values()) <= {"127.0.0.1", "::1"}
     code, text = lab.run("run", "--resume", "last", "--out", str(lab.out))
@@ -85,6 +100,45 @@ def test_a_killed_lab_leaves_nothing_and_is_seen_as_interrupted(lab, hanging):
     assert code == 0, text
     assert set(lab.statuses().values()) == {"ok"}
     assert "first  starting" not in text
+
+
+def hidden(folder: Path) -> list[psutil.Process]:
+    """The processes that the notebooks there have hidden and that live."""
+    found = []
+    for path in folder.glob("*-pids"):
+        for pid in path.read_text().split():
+            with contextlib.suppress(psutil.Error):
+                process = psutil.Process(int(pid))
+                if process.status() != psutil.STATUS_ZOMBIE and process.name() == "sleep":
+                    found.append(process)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps an orphan below who started its parent")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_process_that_hides_ends_with_its_notebook_and_a_stranger_lives(own_lab, number):
+    """Side by side; the one that hangs is stopped with `lab`, and then `lab` is killed."""
+    names = ["ok", "failed", "killed", "hangs"] if number == signal.SIGTERM else ["hangs"]
+    for name in names:
+        write_notebook(own_lab.folder, name, HIDES.replace("NAME", name) + ENDS[name])
+    strangers = [subprocess.Popen(["sleep", "3600"], env={"LAB_PROCESS_MARK": mark}) for mark in ("", "another")]
+    files = [f"{name}.ipynb" for name in names]
+    process = own_lab.start("run", *files, "--scale", "smoke", "--workers", "4", "--out", str(own_lab.out))
+    try:
+        own_lab.wait_until((own_lab.folder / "hangs-pids").exists, process)
+        quick = [name for name in names if name != "hangs"]
+        own_lab.wait_until(lambda: all(own_lab.statuses()[name] == name for name in quick), process)
+        assert len(hidden(own_lab.folder)) == 2  # those of the one that hangs
+        process.send_signal(number)
+        own_lab.finish(process)
+        assert own_lab.left_over(within=100) == []
+        assert hidden(own_lab.folder) == []
+        assert [one.poll() for one in strangers] == [None, None]
+    finally:
+        for one in [*strangers, *hidden(own_lab.folder)]:
+            one.kill()
+        for one in strangers:
+            one.wait()
 
 
 def test_a_run_that_lives_cannot_be_resumed(tmp_path):

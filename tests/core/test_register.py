@@ -1,7 +1,6 @@
 """The register of experiments, and how many workers a sweep may take."""
 
 import functools
-import os
 from dataclasses import dataclass
 
 import pandas as pd
@@ -9,6 +8,7 @@ import pytest
 
 import lablib.core.experiment as core
 from lablib.core.config import Config
+from lablib.core.cores import core_count
 from lablib.core.experiment import all_experiments, experiment, worker_count
 
 
@@ -43,7 +43,7 @@ def test_the_lab_knows_its_experiments_by_name():
 
 
 def test_the_workers_are_the_cores_unless_the_environment_says_otherwise(monkeypatch):
-    assert worker_count() == os.cpu_count()
+    assert worker_count() == core_count()
     monkeypatch.setenv("LAB_WORKERS", "3")
     assert worker_count() == 3
 
