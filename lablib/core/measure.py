@@ -4,19 +4,17 @@ import contextlib
 import os
 import resource
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lablib.core.cpu_time import timed as timed
 from lablib.core.flops import formulas
-
-T = TypeVar("T")
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 # the limit and the use of memory in the two versions of control groups
@@ -45,12 +43,6 @@ def count_flops(call: Callable[[], Any]) -> int:
 def num_bytes(*tensors: Tensor) -> int:
     """Bytes that tensors hold, such as the chunk store of a stream."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def timed(call: Callable[..., T], *arguments: Any, **options: Any) -> tuple[T, float]:
-    """What a call gives, and the CPU seconds that this process spent in it (not wall time)."""
-    start = time.process_time()
-    return call(*arguments, **options), time.process_time() - start
 
 
 def peak_memory() -> int:

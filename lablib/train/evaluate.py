@@ -66,7 +66,7 @@ def by_position(
 
 
 def forward_flops(model: nn.Module, rows: int, length: int) -> int:
-    """FLOPs of one forward pass over `rows` rows, as `count_flops` counts. A training step takes three times as many."""
+    """FLOPs of one forward pass over `rows` rows, by `count_flops`. A training step takes three times as many."""
     tokens = torch.zeros(rows, length, dtype=torch.long)
     with torch.no_grad():
         return count_flops(lambda: model(tokens))

@@ -114,7 +114,7 @@ def train_and_read(cfg: RunConfig) -> pd.DataFrame:
     with torch.no_grad():
         _, states = base.read(torch.zeros(1, cfg.read_length, dtype=torch.long))
     return pd.concat(parts, ignore_index=True).assign(
-        fast_weights=fast, trained_rate=rate, state_bytes=state_bytes(states) + 4 * fast, **spent(cfg, model)
+        fast_weights=fast, trained_rate=rate, state_bytes=state_bytes(states) + 4 * fast
     )
 
 
@@ -185,11 +185,9 @@ def check_leak(losses: Tensor, best: Tensor, name: str) -> None:
         )
 
 
-def spent(cfg: RunConfig, model: LanguageModel | TTTModel) -> dict[str, float | int]:
+def spent(cfg: RunConfig) -> dict[str, float | int]:
     """The budget columns of a training; an outer step, forward and backward, is counted on two texts."""
-    batch = every_next(torch.zeros(2, cfg.length + 1, dtype=torch.long))
+    model, batch = build(cfg), every_next(torch.zeros(2, cfg.length + 1, dtype=torch.long))
     objective = meta_loss if cfg.learns else next_token_loss
-    with torch.enable_grad():
-        flops = count_flops(lambda: objective(model, batch)[0].backward()) * cfg.train.batch / 2
-    model.zero_grad()
+    flops = count_flops(lambda: objective(model, batch)[0].backward()) * cfg.train.batch / 2
     return budget(model, tokens=cfg.train.steps * cfg.train.batch * cfg.length, flops=cfg.train.steps * flops)
