@@ -28,7 +28,7 @@ from lablib.nn.plan import ModelConfig
 from lablib.train.evaluate import budget, by_position, by_sequences
 from lablib.train.hooks import Hook
 from lablib.train.loop import TrainConfig, fit
-from lablib.train.losses import next_token_loss
+from lablib.train.losses import in_vocabulary, next_token_loss
 from lablib.train.optim import OptimConfig
 from lablib.ttt.e2e import InnerConfig, Reading, TTTModel, meta_loss
 
@@ -171,7 +171,8 @@ def read(model: LanguageModel | TTTModel, batch: Batch) -> Reading:
     if isinstance(model, TTTModel):
         return model.read(batch.tokens, batch.targets)
     logits = model(batch.tokens)
-    return Reading(F.cross_entropy(logits.mT, batch.targets, reduction="none"), logits)
+    targets = in_vocabulary(batch.targets, logits.shape[-1])
+    return Reading(F.cross_entropy(logits.mT, targets, reduction="none"), logits)
 
 
 def check_leak(losses: Tensor, best: Tensor, name: str) -> None:
