@@ -19,35 +19,39 @@ def recount(experiment: Experiment, record: Record) -> None:
     if experiment.counted is None:
         print(f"{experiment.name}: no column is counted from the configuration alone", flush=True)
         return
-    arms, today = record.load(experiment.name), {experiment.digest(cfg): cfg for cfg in experiment.arms("full")}
-    known = {arm.digest for arm in experiment.current(arms)} & today.keys()
-    again = [counted_again(arm, experiment.counted(today[arm.digest])) if arm.digest in known else arm for arm in arms]
-    pairs = list(zip(arms, again, strict=True))
-    if changed := sum(new is not old for old, new in pairs):
-        # what is said of the arms before their numbers: a call that is stopped in between is made good by the next
-        record.save(experiment.name, [dataclasses.replace(new, table=old.table) for old, new in pairs])
-        record.save(experiment.name, again)
-    print(f"{experiment.name}: {len(known)} arms counted again, {changed} of them changed", flush=True)
+    today = {experiment.digest(cfg): cfg for cfg in experiment.arms("full")}
+    arms = [arm for arm in experiment.current(record.load(experiment.name)) if arm.digest in today]
+    changed = {}
+    for arm in arms:
+        counted = experiment.counted(today[arm.digest])
+        if before := no_longer_right(arm, counted):
+            changed[arm.digest] = counted_again(arm, counted, before), list(before)
+    if changed:
+        record.rewrite(experiment.name, changed)
+    print(f"{experiment.name}: {len(arms)} arms counted again, {len(changed)} of them changed", flush=True)
 
 
-def counted_again(arm: Arm, counted: dict[str, int | float]) -> Arm:
-    """The arm with the columns as they are counted now; the arm itself where they are recorded so.
+def no_longer_right(arm: Arm, counted: dict[str, int | float]) -> dict[str, int | float]:
+    """What is recorded of the columns that are counted otherwise now; the record has six digits of a broken number.
 
     Raises BadInput for a column that is not recorded, or that has more than one value in the arm.
     """
-    before = {}
+    found = {}
     for name, value in counted.items():
         kept = arm.table[name].drop_duplicates().tolist() if name in arm.table else []
         if len(kept) != 1 and len(arm.table):
             words = f"{len(kept)} values of {name}; what the configuration alone decides has one"
             raise BadInput(f"arm {arm.digest} of {arm.experiment} has {words}: record it again")
-        if kept and kept[0] != value and kept[0] != float(f"{value:.6g}" if value % 1 else value):
-            before[name] = kept[0]
-    if not before:
-        return arm
+        if kept and kept[0] not in (value, float(f"{value:.6g}") if value % 1 else value):
+            found[name] = type(value)(kept[0])  # the record of old knows a whole float as an integer
+    return found
+
+
+def counted_again(arm: Arm, counted: dict[str, int | float], before: dict[str, int | float]) -> Arm:
+    """The arm with the columns of `before` as they are counted now."""
     first = before | arm.facts.get("recounted", {}).get("before", {})
     facts = arm.facts | {"recounted": {"commit": provenance()["commit"], "before": first}}
-    if any(value % 1 for value in first.values()):  # recorded with six digits, of which no fingerprint can be taken
+    if any(value % 1 for value in first.values()):  # of six digits no fingerprint can be taken
         facts.pop("fingerprint", None)
     return dataclasses.replace(arm, table=arm.table.assign(**{name: counted[name] for name in before}), facts=facts)
 

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import importlib
 import importlib.util
-import json
 import os
 import pkgutil
 import traceback
@@ -15,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from lablib.core.columns import column_types
 from lablib.core.config import Config
 from lablib.core.cpu_time import timed
 from lablib.core.provenance import provenance
@@ -103,8 +103,8 @@ class Experiment:
                 table = self.function(cfg)
             if self.counted is not None:
                 table = table.assign(**self.counted(cfg))
-            json.dumps(table.to_dict(orient="list"))  # what cannot be kept is an error of this arm
-            table = table.reset_index(drop=True)
+            table = table.reset_index(drop=True).rename_axis(columns=None)
+            column_types(table)  # what cannot be kept is an error of this arm
             if clash := set(table.columns) & {*cfg.flat(), "arm", "cpu_seconds", "store"}:
                 raise ValueError(f"measurement columns {sorted(clash)} have the names of fields; rename them")
         except Exception as caught:

@@ -47,7 +47,7 @@ def test_a_recount_that_is_stopped_half_way_is_made_good_by_the_next(tmp_path, m
         left.pop()
         write(path, content)
 
-    for writes in range(4):
+    for writes in range(2):
         kept.save("longcontext/tiny", [record.sealed(with_counts(3.0))])
         left[:] = [None] * writes
         with monkeypatch.context() as patch:
