@@ -2,7 +2,8 @@
 
 `python -m labkernels.compiled [NAME]...` prints the facts of the production configurations (by default all; with
 `--corners` those of the smallest and largest operands that are taken) as JSON, in a process without the interpreter:
-tensor-core instructions, registers, bytes of stack (spills) and of shared memory.
+instructions, those of tensor cores, registers, bytes of stack (spills) and of shared memory. They are facts of the
+program: no path, clock or debug information plays a part.
 """
 
 import json
@@ -53,18 +54,24 @@ def facts(build: Build) -> dict[str, Any]:
     source = ASTSource(fn=build.kernel, signature=signature, constexprs=constants, attrs=aligned)
     options = {"num_warps": build.tiles.warps, "num_stages": build.tiles.stages}
     made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
-    ptx = made.asm["ptx"]
+    code = instructions(made.asm["ptx"])
     return {
         "kernel": build.name,
         "tiles": f"{build.tiles.queries} x {build.tiles.keys}",
         "warps": build.tiles.warps,
         "stages": build.tiles.stages,
-        "wgmma": len(re.findall(r"wgmma\.mma_async", ptx)),
-        "mma": len(re.findall(r"\bmma\.sync", ptx)),
+        "wgmma": sum("wgmma.mma_async" in line for line in code),
+        "mma": sum(re.search(r"\bmma\.sync", line) is not None for line in code),
         **_resources(made.asm["cubin"]),
         "shared": made.metadata.shared,
-        "ptx_lines": ptx.count("\n"),
+        "instructions": len(code),
     }
+
+
+def instructions(ptx: str) -> list[str]:
+    """The instructions of a program: without directives, labels, comments, and what a debugger is told of its files."""
+    lines = (line.partition("//")[0].strip() for line in ptx.splitlines())
+    return [line for line in lines if line.endswith(";") and not line.startswith(".")]
 
 
 def _type(build: Build, name: str) -> str:
@@ -83,7 +90,7 @@ def _resources(cubin: bytes) -> dict[str, int]:
         file.flush()
         shown = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
     return {
-        name: int(re.search(rf"{label}:(\d+)", shown).group(1))
+        name: int(re.search(rf"{label}:(\d+)", shown.rpartition("Function")[2]).group(1))
         for name, label in (("registers", "REG"), ("stack", "STACK"))
     }
 

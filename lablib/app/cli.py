@@ -162,12 +162,14 @@ def list_(subject: str | None, out: Path) -> int:
 @click.argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
 @click.option("--images", is_flag=True, help="Draw the figures of the recorded tables too.")
 @click.option("--partial", is_flag=True, help="Write what is already computed, compute nothing.")
+@click.option("--recount", is_flag=True, help="Count recorded parameters and FLOPs again; run and train nothing.")
 @click.option("--workers", type=int, metavar="N", help="Budget of CPU processes [the cores].")
-def record_(experiments, images, partial, workers) -> int:
+def record_(experiments, images, partial, recount, workers) -> int:
     """Compute what notebooks/results/ lacks, from the committed code."""
     from lablib.app import checks, record
 
-    return record.record(experiments, images=images, partial=partial, workers=checks.checked_workers(workers))
+    workers = checks.checked_workers(workers)
+    return record.record(experiments, images=images, partial=partial, workers=workers, recount=recount)
 
 
 @main.command("bench")

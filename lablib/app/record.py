@@ -22,6 +22,7 @@ import lablib
 from lablib.app import processes
 from lablib.app.errors import BadInput
 from lablib.app.pipeline import TICK, caught_signals
+from lablib.app.recount import recount
 from lablib.core.checkout import PROJECT, Unknown, changes, git, own_commit
 from lablib.core.experiment import ArmsFailed, Experiment, all_experiments, run_all
 from lablib.core.progress import progress_line
@@ -33,11 +34,17 @@ RESULTS = "notebooks/results"
 LARGEST_CHECKPOINT = 1_000_000  # bytes
 
 
-def record(experiments: Sequence[str], *, images: bool, partial: bool, workers: int) -> int:
-    """Record the experiments (all by default); the exit code: 0 all recorded, 1 not, 128 + n stopped by signal n."""
+def record(experiments: Sequence[str], *, images: bool, partial: bool, workers: int, recount: bool = False) -> int:
+    """Record the experiments (all by default); the exit code: 0 all recorded, 1 not, 128 + n stopped by signal n.
+
+    `recount`: only count again what the configurations alone decide, in what is recorded.
+    """
+    if recount and partial:
+        raise BadInput("--recount writes only what is recorded already; leave --partial out")
     refuse_unless_clean(PROJECT)
     with caught_signals() as caught, worktree(PROJECT) as tree:
         job = {"tree": str(tree), "experiments": list(experiments), "images": images, "partial": partial}
+        job |= {"recount": recount}
         where = {"home": PROJECT / ".lab" / "record", "code": tree}
         code = in_child("lablib.app.record", job, caught, workers=workers, **where)
         if caught:
@@ -119,6 +126,9 @@ def record_all(job: dict[str, Any]) -> int:
     record, whole = Record(Path(job["results"])), True
     chosen = choose(all_experiments(), job["experiments"])
     for experiment in chosen:
+        if job.get("recount"):
+            recount(experiment, record)
+            continue
         if experiment.needs_gpu and not has_gpu():
             words = "needs a GPU, and there is none here; what is recorded stays as it is"
             print(f"{experiment.name}: {words}", flush=True)

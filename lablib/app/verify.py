@@ -17,6 +17,7 @@ from lablib.app.compare import OUTSIDE, differences, share_outside
 from lablib.app.errors import BadInput
 from lablib.app.pipeline import caught_signals
 from lablib.app.record import RESULTS, choose, fingerprint, in_child, is_of_the_machine
+from lablib.app.recount import as_first_recorded
 from lablib.core.experiment import ArmsFailed, Experiment, all_experiments, run_all
 from lablib.core.progress import progress_line
 from lablib.core.provenance import same_instructions
@@ -103,7 +104,7 @@ def judge(arm: Arm, again: Arm | None, seeds: Sequence[Arm]) -> tuple[str, str]:
         return DIFFERENT, f"different: could not be computed: {reason}"
     found = differences(arm.table, again.table, exact=False)
     sealed = arm.facts.get("fingerprint")
-    if not found and sealed in (None, fingerprint(again.table)):
+    if not found and sealed in (None, fingerprint(as_first_recorded(again.table, arm))):
         return EQUAL, "equal, bit for bit" if sealed else "equal in every recorded digit"
     words = ", ".join(f"{name} ({how})" for name, how in found.items()) or "only below the recorded digits"
     same = same_instructions(arm.provenance, again.provenance)

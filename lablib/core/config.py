@@ -52,12 +52,23 @@ class Config:
     scales: ClassVar[dict[str, dict[str, Any]]] = {}
     endless: ClassVar[tuple[str, ...]] = ()  # the fields that may be infinite
 
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        cls.__eq__, cls.__hash__ = Config.__eq__, Config.__hash__  # before each dataclass gets those of a tuple
+
+    def __eq__(self, other: object) -> bool:
+        """Values of one class that are spelt the same are equal: True is not 1, as it is in tuples, and NaN is NaN."""
+        return type(self) is type(other) and _spelt(self) == _spelt(other)
+
+    def __hash__(self) -> int:
+        return hash(_spelt(self))
+
     def __post_init__(self):
         for name, hint, _ in _fields(type(self)):
             value = getattr(self, name)
             if (same := _fitted(value, hint)) is _MISSING:
                 raise TypeError(f"{type(self).__name__}.{name} is {value!r}; expected {_spell(hint)}")
-            if same is not value:  # 1 == 1.0, so both must have one digest
+            if same is not value:  # 1 == 1.0 and 0.0 == -0.0, so both must have one digest
                 object.__setattr__(self, name, same)
         for wrong, message in self.faults():
             if wrong:
@@ -103,10 +114,10 @@ class Config:
         row: dict[str, Any] = {}
         for field, _, neutral in _fields(type(self)):
             value = getattr(self, field)
-            if identity and type(value) is type(neutral) and value == neutral:
+            if identity and type(value) is type(neutral) and _spelt(value) == _spelt(neutral):
                 continue
             parts = {field: value}
-            if isinstance(value, tuple) and value and all(isinstance(item, Config) for item in value):
+            if isinstance(value, tuple) and any(isinstance(item, Config) for item in value):
                 parts = {f"{field}.{i}": item for i, item in enumerate(value)}
             for name, part in parts.items():
                 if not isinstance(part, Config):
@@ -175,27 +186,67 @@ def _fields(kind: type[Config]) -> tuple[tuple[str, Any, Any], ...]:
     return tuple(found)
 
 
+def _spelt(value: Any) -> str:
+    """What a value holds, as text, in which types count."""
+    return json.dumps(
+        value, sort_keys=True, default=lambda part: part.flat() if isinstance(part, Config) else repr(part)
+    )
+
+
 def _fitted(value: Any, hint: Any) -> Any:
-    """The value, with whole numbers made floats where the hint says float, or `MISSING` where it does not fit."""
+    """The value in the one form that its equals have under the hint, or `MISSING` where it does not fit.
+
+    Whole numbers are floats where the hint says float alone, whole floats are integers where it says both.
+    """
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
+        if {int, float} <= {*args} and isinstance(value, int | float) and not isinstance(value, bool):
+            return _number(value)
         return next((same for arg in args if (same := _fitted(value, arg)) is not _MISSING), _MISSING)
     if origin is tuple:
         items = args[:1] * len(value) if isinstance(value, tuple) and args[-1] is Ellipsis else args
         if not isinstance(value, tuple) or len(value) != len(items):
             return _MISSING
         same = tuple(map(_fitted, value, items))
-        if any(item is _MISSING for item in same):
-            return _MISSING
-        return same if any(a is not b for a, b in zip(same, value, strict=True)) else value
-    if hint in (int, float):
-        fits = isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
-        return _MISSING if not fits else float(value) if hint is float else value
+        return _MISSING if any(item is _MISSING for item in same) else same
     if origin is Literal:
-        fits = any(value == arg and type(value) is type(arg) for arg in args)
-    else:
-        fits = hint is Any or isinstance(value, hint)
-    return value if fits else _MISSING
+        return next((arg for arg in args if value == arg and type(value) is type(arg)), _MISSING)
+    return _plain(value) if hint is Any else _of_type(value, hint)
+
+
+def _of_type(value: Any, kind: type) -> Any:
+    """The value as Python's own number or text, also where numpy or an enumeration derives from them."""
+    if kind in (int, float) and isinstance(value, bool):
+        return _MISSING
+    if kind is float and isinstance(value, int | float):
+        return _float(value)
+    if not isinstance(value, kind):
+        return _MISSING
+    return int(value) if kind is int else str.__str__(value) if kind is str else value
+
+
+def _float(value: int | float) -> Any:
+    """0.0 also for -0.0; `MISSING` for a whole number that no float is equal to."""
+    try:
+        same = float(value) + 0.0
+    except OverflowError:
+        return _MISSING
+    return same if same == value or same != same else _MISSING
+
+
+def _number(value: int | float) -> int | float:
+    """An integer where one is equal to it."""
+    return int(value) if isinstance(value, int) or value.is_integer() else float(value)
+
+
+def _plain(value: Any) -> Any:
+    """What any field may hold: numbers, text, True, False, None, configs, tuples (lists become such); or `MISSING`."""
+    if isinstance(value, list | tuple):
+        same = tuple(map(_plain, value))
+        return _MISSING if any(item is _MISSING for item in same) else same
+    if value is None or isinstance(value, bool | Config):
+        return value
+    return _number(value) if isinstance(value, int | float) else _of_type(value, str)
 
 
 def _numbers(value: Any) -> list[int | float]:
@@ -208,6 +259,6 @@ def _spell(hint: Any) -> str:
         return "one of " + ", ".join(map(repr, get_args(hint)))
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(_spell(arg) for arg in get_args(hint))
-    if hint is NoneType:
-        return "None"
+    if hint in (NoneType, Any):
+        return "None" if hint is NoneType else "numbers, text, True, False, None, or tuples of these"
     return str(hint) if get_origin(hint) else getattr(hint, "__name__", str(hint))

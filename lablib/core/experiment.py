@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import pkgutil
-import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
@@ -15,13 +14,17 @@ from typing import Any
 
 import pandas as pd
 
+from lablib.core.columns import column_types
 from lablib.core.config import Config
 from lablib.core.cores import core_count
+from lablib.core.cpu_time import timed
 from lablib.core.pool import fresh_processes
 from lablib.core.provenance import provenance
 from lablib.core.redact import redact, redactor
 from lablib.core.store import Arm, Record, Store, joined, lab_home
 from lablib.core.weights_cache import training_anew
+
+Counted = Callable[[Any], dict[str, int | float]]
 
 _registry: dict[str, "Experiment"] = {}
 
@@ -35,12 +38,23 @@ class Experiment:
 
     `name` is `subject/experiment`; `version` is raised by hand when the meaning of the code changes;
     `arms(scale)` lists the configurations that a scale asks for. Those of full scale may need a GPU (`needs_gpu`).
+    `counted(cfg)` gives the columns that the configuration alone decides, such as parameters and FLOPs: of one value
+    each, joined to what the function measured. In the record they can be counted again without running the arm.
     The module of `arms` holds the experiment, under the second part of its name: there another process finds it.
     """
 
-    def __init__(self, function: Callable[[Any], pd.DataFrame], name: str, version: int, arms, needs_gpu: bool = False):
+    def __init__(
+        self,
+        function: Callable[[Any], pd.DataFrame],
+        name: str,
+        version: int,
+        arms,
+        needs_gpu: bool = False,
+        counted: Counted | None = None,
+    ):
         functools.update_wrapper(self, function)
         self.function, self.name, self.version, self.arms, self.needs_gpu = function, name, version, arms, needs_gpu
+        self.counted = counted
 
     def __reduce__(self):
         return _find, (self.arms.__module__, self.name.rpartition("/")[2])
@@ -68,18 +82,7 @@ class Experiment:
 
         `fresh`: train again, too, instead of reading weights that are kept.
         """
-        start, table, error, facts = time.process_time(), None, None, {}
-        try:
-            with training_anew(fresh):
-                table = self.function(cfg)
-            json.dumps(table.to_dict(orient="list"))  # what cannot be kept is an error of this arm
-            facts = redact(json.loads(json.dumps(table.attrs)), redactor())
-            table = table.reset_index(drop=True)
-            if clash := set(table.columns) & {*cfg.flat(), "arm", "cpu_seconds", "store"}:
-                raise ValueError(f"measurement columns {sorted(clash)} have the names of fields; rename them")
-        except Exception as caught:
-            table = None
-            error = redactor()("".join(traceback.format_exception_only(caught)).strip())
+        (table, error, facts), seconds = timed(self._attempt, cfg, fresh)
         arm = Arm(
             experiment=self.name,
             version=self.version,
@@ -87,13 +90,29 @@ class Experiment:
             config=cfg.flat(),
             status="ok" if error is None else "failed",
             error=error,
-            cpu_seconds=round(time.process_time() - start, 2),
+            cpu_seconds=round(seconds, 2),
             provenance=provenance() | {"device": "cuda" if self.needs_gpu else "cpu"},
-            facts=facts if table is not None else {},
+            facts=facts,
             table=table,
         )
         Store(lab_home()).save(arm)
         return arm
+
+    def _attempt(self, cfg: Config, fresh: bool) -> tuple[pd.DataFrame | None, str | None, dict]:
+        """The table, or the error; and the facts that the run says of its inputs."""
+        try:
+            with training_anew(fresh):
+                table = self.function(cfg)
+            if self.counted is not None:
+                table = table.assign(**self.counted(cfg))
+            table = table.reset_index(drop=True).rename_axis(columns=None)
+            column_types(table)  # what cannot be kept is an error of this arm
+            facts = redact(json.loads(json.dumps(table.attrs)), redactor())
+            if clash := set(table.columns) & {*cfg.flat(), "arm", "cpu_seconds", "store"}:
+                raise ValueError(f"measurement columns {sorted(clash)} have the names of fields; rename them")
+        except Exception as caught:
+            return None, redactor()("".join(traceback.format_exception_only(caught)).strip()), {}
+        return table, None, facts
 
     def recorded(self, record: Record | None = None) -> pd.DataFrame:
         """The committed full-scale arms of this version, as one table in the order of `arms`; empty where none is."""
@@ -108,14 +127,19 @@ class Experiment:
 
 
 def experiment(
-    name: str, *, version: int, arms: Callable[[str], list[Config]], needs_gpu: bool = False
+    name: str,
+    *,
+    version: int,
+    arms: Callable[[str], list[Config]],
+    needs_gpu: bool = False,
+    counted: Counted | None = None,
 ) -> Callable[..., Experiment]:
     """Decorator: make a function `config -> table of measurement columns` an `Experiment`; several may share one."""
 
     def wrap(function: Callable[[Any], pd.DataFrame]) -> Experiment:
         if name in _registry and _registry[name].arms.__module__ != arms.__module__:
             raise ValueError(f"two experiments are called {name!r}")
-        _registry[name] = Experiment(function, name, version, arms, needs_gpu)
+        _registry[name] = Experiment(function, name, version, arms, needs_gpu, counted)
         return _registry[name]
 
     return wrap

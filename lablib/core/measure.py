@@ -4,27 +4,16 @@ import contextlib
 import os
 import resource
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
+from lablib.core.cpu_time import timed as timed
+from lablib.core.flops import formulas
 from lablib.core.pool import fresh_processes
-
-T = TypeVar("T")
-# torch's counter knows the attention kernels of GPUs only; without these, attention on a CPU counts as nothing
-_CPU_ATTENTION = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
-        lambda q, k, v, *rest, out_shape=None, **options: sdpa_flop_count(q, k, v)
-    ),
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
-        lambda grad, q, k, v, *rest, out_shape=None, **options: sdpa_backward_flop_count(grad, q, k, v)
-    ),
-}
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 # the limit and the use of memory in the two versions of control groups
@@ -37,8 +26,15 @@ def num_parameters(model: nn.Module) -> int:
 
 
 def count_flops(call: Callable[[], Any]) -> int:
-    """Floating-point operations of the matrix products in one call (a multiply-add is two), by torch's counter."""
-    with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+    """Floating-point operations of the matrix products, convolutions and triangular systems in one call.
+
+    A multiply-add is two. What an operation needs as it is written counts: attention two products forward and four
+    backward, whether a fused kernel computes it or not; what a mask hides or a padding adds is not taken off; what a
+    kernel computes again is not added. A convolution takes 2 * (places) * (weights) forward and twice that backward; a
+    system of n equations n^2 a right-hand side, and backward as much again and a product. Elementwise work counts as
+    nothing. Raises ValueError for an operation whose count is not known, such as a Fourier transform.
+    """
+    with FlopCounterMode(display=False, custom_mapping=formulas()) as counter:
         call()
     return counter.get_total_flops()
 
@@ -46,12 +42,6 @@ def count_flops(call: Callable[[], Any]) -> int:
 def num_bytes(*tensors: Tensor) -> int:
     """Bytes that tensors hold, such as the chunk store of a stream."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def timed(call: Callable[..., T], *arguments: Any, **options: Any) -> tuple[T, float]:
-    """What a call gives, and the CPU seconds that this process spent in it (not wall time)."""
-    start = time.process_time()
-    return call(*arguments, **options), time.process_time() - start
 
 
 def peak_memory() -> int:

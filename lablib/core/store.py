@@ -1,6 +1,7 @@
 """Where runs are kept: one JSON file an arm in the own store, one CSV and one JSONL an experiment in the record."""
 
 import contextlib
+import csv
 import dataclasses
 import errno
 import json
@@ -14,9 +15,8 @@ import numpy as np
 import pandas as pd
 
 from lablib.core.checkout import PROJECT
+from lablib.core.columns import as_json, column_types, restored, typed, written
 
-# the types of a column that a CSV can hold; one of any other type is written as JSON, cell by cell
-KINDS = {"int": "int64", "float": "float64", "bool": "bool", "text": "str"}
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a person's share of it, or the size of a file
 
 
@@ -107,16 +107,27 @@ class Store:
         return self.root / experiment / f"{digest}.json"
 
     def save(self, arm: Arm) -> None:
-        table = None if arm.table is None else arm.table.to_dict(orient="list")
-        text = json.dumps(arm.header()).removesuffix("}") + f',\n"table": {json.dumps(table)}}}'
-        write_atomically(self.path(arm.experiment, arm.digest), text)
+        """Keep an arm. ValueError for a table that would not come back as it is, see `column_types`."""
+        table, types = None, {}
+        if arm.table is not None:
+            types = column_types(arm.table)
+            table = {name: as_json(column, types[name]) for name, column in arm.table.items()}
+        rest = f'"columns": {json.dumps(types)}, "table": {json.dumps(table)}'
+        write_atomically(
+            self.path(arm.experiment, arm.digest), json.dumps(arm.header()).removesuffix("}") + f",\n{rest}}}"
+        )
 
     def load(self, experiment: str, digest: str) -> Arm | None:
         """The arm, or None where there is none or its file is damaged (it is then computed again)."""
         try:
             fields = json.loads(self.path(experiment, digest).read_text())
-            table = fields.pop("table")
-            return Arm(table=None if table is None else pd.DataFrame(table), **fields)
+            table, types = fields.pop("table"), fields.pop("columns", {})  # without: from before the types were kept
+            if table is not None:
+                if len({len(values) for values in table.values()}) > 1:
+                    return None
+                columns = {name: restored(values, types.get(name, "json")) for name, values in table.items()}
+                table = pd.DataFrame(columns, columns=pd.Index(list(columns), dtype=str))
+            return Arm(table=table, **fields)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -162,51 +173,51 @@ class Record:
             alike.setdefault(tuple(line["columns"].items()), []).append(line)
         if not headers:
             return []
-        path, tables = self.root / f"{experiment}.csv", {}
-        cells = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+        tables, cells = {}, self._cells(experiment)
         for columns, lines in alike.items():
             rows = cells[cells["arm"].isin([line["digest"] for line in lines])]
-            table = pd.DataFrame({name: _typed(rows[name], kind) for name, kind in columns})
+            table = pd.DataFrame({name: typed(rows[name], kind) for name, kind in columns}, index=rows.index)
             places = table.groupby(rows["arm"].array).indices
             tables |= {line["digest"]: table.iloc[places.get(line["digest"], [])] for line in lines}
         kept = [{name: value for name, value in line.items() if name != "columns"} for line in headers]
         return [Arm(table=tables[line["digest"]].reset_index(drop=True), **line) for line in kept]
 
+    def _cells(self, experiment: str) -> pd.DataFrame:
+        """The CSV as text; a gap is NaN."""
+        with (self.root / f"{experiment}.csv").open(encoding="utf-8", newline="") as file:
+            names = next(csv.reader(file))
+            return pd.read_csv(file, header=None, names=names, dtype=str, keep_default_na=False, na_values=[""])
+
     def save(self, experiment: str, arms: Iterable[Arm]) -> None:
         """Write the arms, sorted by configuration, so that a recording changes only the lines it must."""
         tables, lines = [], []
         for arm in sorted(arms, key=lambda arm: json.dumps(arm.config, sort_keys=True)):
-            kinds = {name: _kind(column) for name, column in arm.table.items()}
-            cells = {name: _written(column, kinds[name]) for name, column in arm.table.items()}
+            kinds = column_types(arm.table)
+            cells = {name: written(column, kinds[name]) for name, column in arm.table.items()}
             tables.append(pd.DataFrame({"arm": arm.digest, **cells}, index=arm.table.index, dtype=object))
-            header = json.dumps(arm.header(), sort_keys=True).removesuffix("}")
-            lines.append(f'{header}, "columns": {json.dumps(kinds)}}}\n')
+            lines.append(_line(arm, kinds))
         write_atomically(self.root / f"{experiment}.csv", pd.concat(tables).to_csv(index=False))
         write_atomically(self.root / f"{experiment}.jsonl", "".join(lines))
 
+    def rewrite(self, experiment: str, arms: dict[str, tuple[Arm, list[str]]]) -> None:
+        """By digest recorded arms and the columns of theirs that have changed: all else stays to the byte.
 
-def _kind(column: pd.Series) -> str:
-    """The type of a column: `json` where only that tells its values apart."""
-    kind = next((kind for kind, dtype in KINDS.items() if dtype == str(column.dtype)), "json")
-    return "json" if kind == "text" and (column == "").any() else kind
-
-
-def _written(column: pd.Series, kind: str) -> list[Any]:
-    """The cells of a column in the CSV: floats with six digits, whole numbers with all of them, a gap as None."""
-    if kind == "json":
-        return [json.dumps(value) for value in column]
-    if kind != "float":
-        return column.astype(object).where(column.notna(), None).tolist()
-    whole = (column.dropna() % 1 == 0).all() and column.abs().max() < 2**53
-    spell = ".0f" if whole else ".6g"
-    return [None if np.isnan(value) else format(value, spell) for value in column]
+        What is said of the arms is written first: a call that is stopped in between is made good by the next.
+        """
+        path, cells = self.root / f"{experiment}.jsonl", self._cells(experiment)
+        lines = {json.loads(line)["digest"]: line for line in path.read_text().splitlines(keepends=True)}
+        for digest, (arm, columns) in arms.items():
+            kinds = column_types(arm.table)
+            lines[digest] = _line(arm, kinds)
+            for name in columns:
+                cells.loc[cells["arm"] == digest, name] = [str(cell) for cell in written(arm.table[name], kinds[name])]
+        write_atomically(path, "".join(lines.values()))
+        write_atomically(path.with_suffix(".csv"), cells.to_csv(index=False))
 
 
-def _typed(cells: pd.Series, kind: str) -> Any:
-    """Cells of one type as the array that was saved."""
-    if kind == "json":
-        return [json.loads(cell) for cell in cells]
-    return (cells == "True" if kind == "bool" else cells.astype(KINDS[kind])).array
+def _line(arm: Arm, kinds: dict[str, str]) -> str:
+    header = json.dumps(arm.header(), sort_keys=True).removesuffix("}")
+    return f'{header}, "columns": {json.dumps(kinds)}}}\n'
 
 
 def _plain(value: Any) -> Any:

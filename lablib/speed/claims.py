@@ -78,7 +78,7 @@ def _right(table: pd.DataFrame) -> Iterator[Check]:
 
 
 def _compiled(table: pd.DataFrame) -> Iterator[Check]:
-    facts, seeds = ["wgmma", "mma", "registers", "shared", "ptx_lines"], table["seed"].nunique()
+    facts, seeds = ["wgmma", "mma", "registers", "shared", "instructions"], table["seed"].nunique()
     same = table.groupby(["kernel", "dim"])[facts].nunique().eq(1).all(axis=None)
     yield Check(same and (table["wgmma"] + table["mma"] > 0).all(), f"{table['kernel'].nunique()} kernels", seeds)
     said = f"most registers {table['registers'].max():g} of 255, largest spill {table['stack'].max():g} bytes"

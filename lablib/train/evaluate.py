@@ -72,7 +72,7 @@ def by_position(
 
 
 def forward_flops(model: nn.Module, rows: int, length: int) -> int:
-    """FLOPs of one forward pass over `rows` rows, in matrix products. A training step takes three times as many."""
+    """FLOPs of one forward pass over `rows` rows, by `count_flops`. A training step takes three times as many."""
     at_least(1, rows=rows, length=length)
     tokens = torch.zeros(rows, length, dtype=torch.long)
     with torch.no_grad():

@@ -17,7 +17,7 @@ from lablib.ops.grad_mode import outside_inference_mode
 from lablib.ops.precision import wide
 from lablib.train.checkpoint import check_finite, load_checkpoint, save_checkpoint
 from lablib.train.hooks import Hook, Settings
-from lablib.train.losses import next_token_loss
+from lablib.train.losses import next_token_loss, why_not_finite
 from lablib.train.optim import OptimConfig, build_optimizer
 from lablib.train.schedule import ScheduleConfig, factor
 
@@ -71,7 +71,7 @@ def fit(
         batch = draw(cfg.batch, generator)
         loss, logits = objective(model, batch)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {step}; lower the learning rate or the clip")
+            raise FloatingPointError(f"the loss is {loss.item()} at step {step}{why_not_finite(batch, logits)}")
         optimizer.zero_grad()
         loss.backward()
         done = step + 1

@@ -27,6 +27,7 @@ from lablib.nn.surgery import select
 from lablib.ops import backend
 from lablib.ops.fast_weights import Fast, Order, inner_step, per_sequence
 from lablib.ops.grad_mode import outside_inference_mode, refuse_inference_weights
+from lablib.train.losses import in_vocabulary, weighted_mean
 from lablib.ttt.checkpointing import recomputed
 from lablib.ttt.second_order_check import (
     call_with,
@@ -154,6 +155,7 @@ class TTTModel(nn.Module):
         """
         if not tokens.shape[1]:
             raise ValueError("the text has no tokens; expected at least one")
+        in_vocabulary(targets, self.base.cfg.vocab)  # each is learnt from, whatever its weight in the outer loss
         carry, parts = Carry(self.fast_weights(len(tokens)), None), []
         hidden, _ = self.read_lower(tokens)
         if not (self.inner.group and torch.is_grad_enabled()):
@@ -222,7 +224,7 @@ class TTTModel(nn.Module):
 def meta_loss(model: TTTModel, batch: Batch) -> tuple[Float[Tensor, ""], Logits]:
     """The outer loss: the mean loss of the texts as they are read (arXiv 2512.23675, equation 6)."""
     reading = model.read(batch.tokens, batch.targets)
-    return (reading.losses * batch.weight).sum() / batch.weight.sum(), reading.logits
+    return weighted_mean(reading.losses, batch.weight), reading.logits
 
 
 def _fast_parameters(model: LanguageModel, chosen: dict[str, nn.Module]) -> tuple[int, list[str]]:

@@ -29,7 +29,7 @@ from lablib.ops.grad_mode import outside_inference_mode
 from lablib.train.evaluate import budget, by_position, by_sequences
 from lablib.train.hooks import Hook
 from lablib.train.loop import TrainConfig, fit
-from lablib.train.losses import next_token_loss
+from lablib.train.losses import in_vocabulary, next_token_loss
 from lablib.train.optim import OptimConfig
 from lablib.ttt.e2e import InnerConfig, Reading, TTTModel, meta_loss
 
@@ -117,7 +117,7 @@ def train_and_read(cfg: RunConfig) -> pd.DataFrame:
     with torch.no_grad():
         _, states = base.read(torch.zeros(1, cfg.read_length, dtype=torch.long))
     return pd.concat(parts, ignore_index=True).assign(
-        fast_weights=fast, trained_rate=rate, state_bytes=state_bytes(states) + 4 * fast, **spent(cfg, model)
+        fast_weights=fast, trained_rate=rate, state_bytes=state_bytes(states) + 4 * fast
     )
 
 
@@ -176,7 +176,8 @@ def read(model: LanguageModel | TTTModel, batch: Batch) -> Reading:
     if isinstance(model, TTTModel):
         return model.read(batch.tokens, batch.targets)
     logits = model(batch.tokens)
-    return Reading(F.cross_entropy(logits.mT, batch.targets, reduction="none"), logits)
+    targets = in_vocabulary(batch.targets, logits.shape[-1])
+    return Reading(F.cross_entropy(logits.mT, targets, reduction="none"), logits)
 
 
 def check_leak(losses: Tensor, best: Tensor, name: str) -> None:
@@ -191,11 +192,10 @@ def check_leak(losses: Tensor, best: Tensor, name: str) -> None:
 
 
 @outside_inference_mode
-def spent(cfg: RunConfig, model: LanguageModel | TTTModel) -> dict[str, float | int]:
+def spent(cfg: RunConfig) -> dict[str, float | int]:
     """The budget columns of a training; an outer step, forward and backward, is counted on two texts."""
-    batch = every_next(torch.zeros(2, cfg.length + 1, dtype=torch.long))
+    model, batch = build(cfg), every_next(torch.zeros(2, cfg.length + 1, dtype=torch.long))
     objective = meta_loss if cfg.learns else next_token_loss
     with torch.enable_grad():
         flops = count_flops(lambda: objective(model, batch)[0].backward()) * cfg.train.batch / 2
-    model.zero_grad()
     return budget(model, tokens=cfg.train.steps * cfg.train.batch * cfg.length, flops=cfg.train.steps * flops)

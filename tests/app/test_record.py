@@ -12,7 +12,7 @@ from lablib.app.errors import BadInput
 from lablib.core.experiment import Experiment
 from lablib.core.store import PROJECT, Arm, Record
 
-from .tiny_lab import EXPERIMENTS, git, lab, make_checkout
+from .tiny_lab import experiments, git, lab, make_checkout
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +85,42 @@ def test_an_arm_of_uncommitted_code_is_not_recorded_but_computed_again(recorded)
 
 
 @pytest.mark.slow
+def test_columns_of_the_configuration_alone_are_counted_again_and_nothing_else_changes(recorded):
+    project, name = recorded[0], "longcontext/tiny"
+    results, path = project / "notebooks" / "results", project / "lablib" / "longcontext" / "experiments.py"
+    before, bytes_before = Record(results).load(name), (results / f"{name}.csv").read_bytes()
+    assert "3 arms counted again, 0 of them changed" in lab(project, "record", "--recount")[1]
+    path.write_text(experiments(factor=4).replace("2 * cfg.number", "5 * cfg.number"))
+    assert lab(project, "record", "--recount")[0] == 2, "of committed code only"
+    git(project, "commit", "--quiet", "-am", "counted otherwise")
+    assert (results / f"{name}.csv").read_bytes() == bytes_before
+    code, text = lab(project, "record", "--recount", name)
+    assert (code, "3 arms counted again, 2 of them changed" in text) == (0, True), text
+    head = git(project, "rev-parse", "--short=12", "HEAD").strip()
+    for old, new in zip(before, Record(results).load(name), strict=True):
+        number = old.config["number"]
+        assert new.table["work"].tolist() == [5 * number]
+        assert new.table["share"].tolist() == [float(f"{4 / 3 * number:.6g}")]
+        rest = old.table.columns.drop(["work", "share"])
+        pd.testing.assert_frame_equal(new.table[rest], old.table[rest], check_exact=True)
+        assert list(new.table.columns) == list(old.table.columns)
+        marked = {"recounted": {"commit": head, "before": {"work": 2 * number, "share": old.table["share"][0]}}}
+        assert new.facts == (old.facts if number == 0 else dropped_fingerprint(old.facts) | marked)
+        assert new.header() | {"facts": 0} == old.header() | {"facts": 0}
+    after = {file.name: file.read_bytes() for file in (results / "longcontext").iterdir()}
+    assert "3 arms counted again, 0 of them changed" in lab(project, "record", "--recount")[1]
+    assert {file.name: file.read_bytes() for file in (results / "longcontext").iterdir()} == after
+
+
+def dropped_fingerprint(facts: dict) -> dict:
+    return {key: value for key, value in facts.items() if key != "fingerprint"}
+
+
+@pytest.mark.slow
 def test_arms_no_longer_asked_for_are_dropped_and_uncommitted_code_is_refused(recorded):
     project = recorded[0]
     path = project / "lablib" / "longcontext" / "experiments.py"
-    path.write_text(EXPERIMENTS.replace("NUMBERS", "1"))
+    path.write_text(experiments(numbers=1))
     code, text = lab(project, "record")
     assert code == 2
     assert text.startswith("lab: `lab record` records committed code only; commit or stash first: lablib/longcontext/")

@@ -35,7 +35,11 @@ def arms(scale):
     return grid(TinyConfig(), number=range(NUMBERS))
 
 
-@experiment("longcontext/tiny", version=1, arms=arms)
+def counted(cfg):
+    return {"work": 2 * cfg.number, "share": FACTOR / 3 * cfg.number}
+
+
+@experiment("longcontext/tiny", version=1, arms=arms, counted=counted)
 def tiny(cfg: TinyConfig) -> pd.DataFrame:
     if cfg.number == int(os.environ.get("BREAK", -1)):
         raise ValueError("as asked")
@@ -60,6 +64,11 @@ def tiny_figure(table):
 '''
 
 
+def experiments(numbers: int = 3, factor: int = 1) -> str:
+    """The source of the subject's experiment."""
+    return EXPERIMENTS.replace("NUMBERS", str(numbers)).replace("FACTOR", str(factor))
+
+
 def git(folder: Path, *arguments: str) -> str:
     identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
     return subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
@@ -73,7 +82,7 @@ def make_checkout(root: Path) -> Path:
     subject.mkdir()
     for path in (root / "lablib" / "__init__.py", subject / "__init__.py"):
         path.touch()
-    (subject / "experiments.py").write_text(EXPERIMENTS.replace("NUMBERS", "3"))
+    (subject / "experiments.py").write_text(experiments())
     (subject / "figures").mkdir()
     (subject / "figures" / "tiny.py").write_text(FIGURES)
     (root / ".gitignore").write_text(".lab/\n__pycache__/\n")

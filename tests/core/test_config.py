@@ -267,11 +267,6 @@ def test_a_neutral_value_of_a_wrong_type_is_refused(neutral):
         Wrong()
 
 
-def test_equal_configs_have_equal_digests():
-    assert Inner(rate=1) == Inner(rate=1.0)
-    assert Inner(rate=1).digest() == Inner(rate=1.0).digest()
-
-
 def test_a_scale_changes_what_it_names_and_the_caller_has_the_last_word():
     assert Outer.at("full") == Outer()
     assert Outer.at("lab") == Outer()

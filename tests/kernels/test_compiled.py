@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from labkernels.compiled import SHARED_LIMIT
+from labkernels.compiled import SHARED_LIMIT, instructions
 from labkernels.runtime import MOST_SHARED
 from lablib.core.store import PROJECT
 
 
-def compiled(*arguments: str, folder=None) -> list[dict]:
+def compiled(*arguments: str, folder=None, **settings: str) -> list[dict]:
     """The facts of `python -m labkernels.compiled`, in a process without the interpreter; of another copy if given."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"} | settings
     if folder is not None:
         environment["PYTHONPATH"] = str(folder)
     command = [sys.executable, "-m", "labkernels.compiled", *arguments]
@@ -72,3 +72,49 @@ def test_a_kernel_that_multiplies_outside_tensor_cores_is_seen(tmp_path):
     path.write_text(source.replace(product, exact))
     slow = {fact["kernel"]: broken_rules(fact) for fact in compiled(folder=tmp_path)}
     assert all("tensor cores" in broken for kernel, broken in slow.items() if "selection" in kernel)
+
+
+PTX = """
+//
+.version 8.7
+.file 1 "/home/mma.sync;/wgmma.mma_async;.py"
+.visible .entry kernel(
+\t.param .u64 kernel_param_0
+)
+{
+\t.reg .b32 \t%r<9>;
+\t.loc\t1 39 0                          // backward.py:39:0; mma.sync
+$L__func_begin0:
+// %bb.0:
+\tld.param.b32 \t%r1, [kernel_param_0];
+\t@%p1 bra \t$L__BB0_2; // mma.sync;
+\t// begin inline asm
+\tmma.sync.aligned.m16n8k16 {%r1}, {%r2};
+\t// end inline asm
+\tret;
+}
+\t.section\t.debug_info
+\t{
+.b8 47 // /
+.b64 $L__tmp33;
+\t}
+"""
+
+
+def test_only_instructions_are_counted():
+    found = instructions(PTX)
+    assert [line.split()[0] for line in found] == ["ld.param.b32", "@%p1", "mma.sync.aligned.m16n8k16", "ret;"]
+    assert instructions("") == instructions(PTX.replace(";", "")) == []
+
+
+def test_the_facts_of_a_program_depend_on_no_folder_clock_or_debug_information(facts, tmp_path):
+    name = "swa forward, dim 64"
+    here = [fact for fact in facts if fact["kernel"] == name]
+    folder = tmp_path / ("a folder with a long name; mma.sync; REG 7 " + "x" * 80)
+    shutil.copytree(PROJECT / "kernels", folder / "labkernels")
+    fresh = {"TRITON_ALWAYS_COMPILE": "1", "TRITON_CACHE_DIR": str(folder / "cache")}
+    assert compiled(name, folder=folder, TMPDIR=str(folder), **fresh) == here
+    assert compiled(name, TRITON_DISABLE_LINE_INFO="1", **fresh) == here
+    moved = folder / "labkernels" / "swa" / "forward.py"
+    moved.write_text("# another line\n" * 300 + moved.read_text())
+    assert compiled(name, folder=folder, **fresh) == here

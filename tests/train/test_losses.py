@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from lablib.data.batch import Batch
-from lablib.train.losses import cross_entropy, with_auxiliary
+from lablib.train.losses import cross_entropy, weighted_mean, why_not_finite, with_auxiliary
 
 
 def draw(generator, batch: int = 3, time: int = 7, vocab: int = 11):
@@ -48,6 +48,78 @@ def test_uniform_logits_cost_the_logarithm_of_the_vocabulary(vocab):
     assert float(loss) == pytest.approx(math.log(vocab))
 
 
+IGNORED = -100  # what torch's own cross-entropy takes for a loss of 0
+
+
+@pytest.mark.parametrize("target", [IGNORED, -1, 11, 2**40])
+def test_a_target_outside_the_vocabulary_is_refused_where_it_counts_and_plays_no_part_elsewhere(target, generator):
+    logits, targets = draw(generator)
+    weight = torch.ones(3, 7, dtype=torch.float64)
+    expected = F.cross_entropy(logits[:, 1:].flatten(0, 1), targets[:, 1:].flatten())
+    targets[:, 0] = target
+    with pytest.raises(ValueError, match=rf"a target that counts is {target}; expected a token id from 0 to 10"):
+        cross_entropy(logits, targets, weight)
+    weight[:, 0] = 0.0
+    loss = cross_entropy(logits, targets, weight)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(torch.autograd.grad(loss, logits), torch.autograd.grad(expected, logits))
+    assert targets[0, 0] == target, "the batch is left as it was"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_logits_that_do_not_count_may_be_anything(value, generator):
+    logits, targets = draw(generator)
+    weight = (torch.rand(3, 7, generator=generator) < 0.4).double()
+    poisoned = logits.detach().masked_fill((weight == 0)[..., None], value).requires_grad_()
+    clean, loss = cross_entropy(logits, targets, weight), cross_entropy(poisoned, targets, weight)
+    assert torch.equal(loss, clean)
+    assert torch.equal(*(torch.autograd.grad(x, y)[0] for x, y in ((loss, poisoned), (clean, logits))))
+    assert not cross_entropy(poisoned, targets, torch.ones_like(weight)).isfinite(), "where they count they are seen"
+    losses = torch.where(weight == 0, value, targets.double())
+    assert weighted_mean(losses, weight) == (targets * weight).sum() / weight.sum()
+
+
+def test_an_ordinary_batch_costs_bit_for_bit_what_torch_says(generator):
+    logits, targets = (x.float() if x.is_floating_point() else x for x in draw(generator, 4, 33, 64))
+    weight = torch.rand(4, 33, generator=generator) * (torch.rand(4, 33, generator=generator) < 0.5)
+    each = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    assert torch.equal(cross_entropy(logits, targets, weight), (each * weight.flatten()).sum() / weight.sum())
+
+
+WEIGHTS = {
+    "zero": (torch.zeros(3, 7), "no prediction of the batch counts: all its weights are 0"),
+    "negative": (torch.ones(3, 7).index_fill(1, torch.tensor([2]), -0.5), "a weight of the batch is -0.5"),
+    "NaN": (torch.ones(3, 7).index_fill(1, torch.tensor([2]), math.nan), "a weight of the batch is nan"),
+    "infinite": (torch.ones(3, 7).index_fill(1, torch.tensor([2]), math.inf), "a weight of the batch is inf"),
+    "cancelled": (torch.tensor([1.0, -1.0, 0, 0, 0, 0, 0]).expand(3, 7), r"a weight of the batch is -1\.0"),
+}
+
+
+@pytest.mark.parametrize(("weight", "words"), WEIGHTS.values(), ids=WEIGHTS)
+def test_weights_without_a_mean_are_refused(weight, words, generator):
+    logits, targets = draw(generator)
+    with pytest.raises(ValueError, match=words):
+        cross_entropy(logits, targets, weight.double())
+    batch = Batch(targets, targets, weight, targets)
+    assert words.replace("\\", "") in why_not_finite(batch, torch.full((3, 7, 11), math.nan)), "the batch comes first"
+
+
+def test_a_batch_without_rows_is_refused():
+    with pytest.raises(ValueError, match="no prediction of the batch counts"):
+        cross_entropy(torch.zeros(0, 7, 11), torch.zeros(0, 7, dtype=torch.long), torch.zeros(0, 7))
+
+
+def test_the_learning_rate_is_blamed_for_logits_alone(generator):
+    logits, targets = draw(generator)
+    batch = Batch(targets, targets, torch.ones(3, 7), targets)
+    assert "lower the learning rate" not in why_not_finite(batch, logits)
+    assert "look at what else the objective adds" in why_not_finite(batch, logits)
+    logits = logits.detach().index_fill(2, torch.tensor([3]), math.nan)
+    assert why_not_finite(batch, logits).endswith(
+        "lower the learning rate or the clip: 21 of 231 logits are not finite"
+    )
+
+
 class WithLosses(torch.nn.Module):
     """A model of one table of logits whose two layers return auxiliary losses."""
 
@@ -66,5 +138,6 @@ def test_auxiliary_losses_are_added_with_their_weight(generator):
         loss, logits = with_auxiliary(weight)(model, batch)
         assert loss.item() == pytest.approx(math.log(5) + 3.0 * weight)
         assert logits.shape == (2, 4, 5)
-    with pytest.raises(ValueError, match="the weight of the auxiliary losses is -1"):
-        with_auxiliary(-1.0)
+    for weight in (-1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match=f"the weight of the auxiliary losses is {weight}"):
+            with_auxiliary(weight)

@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import Generator, nn
 
+from lablib.data.batch import Batch
 from lablib.nn.model import LanguageModel
 from lablib.nn.surgery import freeze
 from lablib.ttt.decode import begin, feed
-from lablib.ttt.e2e import InnerConfig, TTTModel
+from lablib.ttt.e2e import InnerConfig, TTTModel, meta_loss
 from lablib.ttt.second_order_check import refuse_compiled
-from lablib.ttt.train_and_evaluate import SANDWICH
+from lablib.ttt.train_and_evaluate import SANDWICH, read
 
 SMALL = SANDWICH.replace(plan="swa swa+prime", vocab=7, width=8, hidden=8, prime=8, window=6)
 INNER = InnerConfig(chunk=4)
@@ -152,3 +153,21 @@ def test_reading_inside_torch_compile_is_refused(monkeypatch):
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     with pytest.raises(RuntimeError, match="drops its second derivative"):
         model.read(tokens, tokens)
+
+
+@pytest.mark.parametrize("target", [-100, 7])
+def test_a_target_outside_the_vocabulary_is_refused_as_it_would_be_learnt_from(target):
+    model, tokens = TTTModel(base(), INNER), torch.zeros(2, 8, dtype=torch.long)
+    targets = tokens.clone()
+    targets[1, 3] = target
+    batch = Batch(tokens, targets, (targets == 0).float(), targets)
+    for call in (lambda: model.read(tokens, targets), lambda: meta_loss(model, batch), lambda: read(base(), batch)):
+        with pytest.raises(ValueError, match=f"a target that counts is {target}; expected a token id from 0 to 6"):
+            call()
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan")])
+def test_weights_without_a_mean_are_refused(weight):
+    tokens = torch.zeros(2, 8, dtype=torch.long)
+    with pytest.raises(ValueError, match="of the batch"):
+        meta_loss(TTTModel(base(), INNER), Batch(tokens, tokens, torch.full((2, 8), weight), tokens))

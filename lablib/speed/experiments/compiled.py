@@ -40,11 +40,16 @@ def compiled_arms(scale: str) -> list[CompiledConfig]:
     return grid(cfg, kernel=KERNELS, dim=(64, 128), seed=range(3)) if scale == "full" else [cfg]
 
 
-@experiment("speed/compiled", version=1, arms=compiled_arms)
+# settings of a person that change what the compiler makes, but for those that say where its cache lies
+SETTINGS = ("TRITON_", "MLIR_", "LLVM_", "PTXAS_", "DISABLE_PTXAS_OPT", "NVPTX_", "USE_IR_LOC")
+KEPT = ("TRITON_HOME", "TRITON_CACHE_DIR")
+
+
+@experiment("speed/compiled", version=2, arms=compiled_arms)
 def compiled(cfg: CompiledConfig) -> pd.DataFrame:
     """One row. RuntimeError where there is no Triton, or the compiler fails."""
     name = f"{cfg.kernel}, dim {cfg.dim}"
-    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    environment = {key: value for key, value in os.environ.items() if key in KEPT or not key.startswith(SETTINGS)}
     environment["TRITON_ALWAYS_COMPILE"] = "1"  # not read from a cache
     command = [sys.executable, "-m", "labkernels.compiled", name]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

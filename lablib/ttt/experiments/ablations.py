@@ -9,7 +9,7 @@ import math
 from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
 from lablib.ttt.baselines import BASE, at_size, baseline, size_of
-from lablib.ttt.train_and_evaluate import RunConfig, train_and_read
+from lablib.ttt.train_and_evaluate import RunConfig, spent, train_and_read
 
 STEPS = 300
 CHANGES = {
@@ -35,4 +35,4 @@ def ablations_arms(scale: str) -> list[RunConfig]:
     return by_scale(scale, arms, lab=1, seeds=3)
 
 
-ablations = experiment("ttt/ablations", version=1, arms=ablations_arms)(train_and_read)
+ablations = experiment("ttt/ablations", version=1, arms=ablations_arms, counted=spent)(train_and_read)

@@ -9,7 +9,7 @@
 from lablib.core.config import by_scale
 from lablib.core.experiment import experiment
 from lablib.ttt.baselines import BASELINES, LADDER, baseline
-from lablib.ttt.train_and_evaluate import BYTES, RunConfig, train_and_read
+from lablib.ttt.train_and_evaluate import BYTES, RunConfig, spent, train_and_read
 
 STEPS = 600
 LONGER = dict.fromkeys(("full attention", "hybrid 5:1"), 3 * STEPS)  # attention to all is slow to learn to copy
@@ -53,7 +53,7 @@ def at_scale(scale: str, arms: list[RunConfig], lab: tuple[str, ...]) -> list[Ru
     return by_scale(scale, arms, lab=shorter, smoke=[arms[-1], arms[0]])
 
 
-context = experiment("ttt/context", version=1, arms=context_arms)(train_and_read)
-ladder = experiment("ttt/ladder", version=1, arms=ladder_arms)(train_and_read)
-rates = experiment("ttt/rates", version=1, arms=rates_arms)(train_and_read)  # to choose a rate by
-sources = experiment("ttt/sources", version=1, arms=sources_arms)(train_and_read)  # the best loss is not known
+context = experiment("ttt/context", version=1, arms=context_arms, counted=spent)(train_and_read)
+ladder = experiment("ttt/ladder", version=1, arms=ladder_arms, counted=spent)(train_and_read)
+rates = experiment("ttt/rates", version=1, arms=rates_arms, counted=spent)(train_and_read)
+sources = experiment("ttt/sources", version=1, arms=sources_arms, counted=spent)(train_and_read)

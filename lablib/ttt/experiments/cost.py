@@ -182,16 +182,25 @@ def median_seconds(call: Callable[[], object], repeats: int) -> float:
     return statistics.median(timed(call)[1] for _ in range(repeats))
 
 
-@experiment("ttt/steps", version=1, arms=steps_arms)
-def steps(cfg: StepConfig) -> pd.DataFrame:
-    """One row: median CPU seconds of a step, forward and backward, and its FLOPs."""
+def training_step(cfg: StepConfig) -> Callable[[], None]:
+    """A step, forward and backward, of the model with its initial values on random texts."""
     model: LanguageModel | TTTModel = LanguageModel(cfg.model, generator("weights", cfg.seed))
     objective = next_token_loss
     if cfg.order != "none":
         model, objective = TTTModel(model, InnerConfig(chunk=cfg.chunk, order=cfg.order)), meta_loss
     rows = random_rows(cfg.batch, cfg.length, cfg.model.vocab, generator("training", cfg.seed))
-    step = lambda: objective(model, rows)[0].backward()  # noqa: E731
-    return pd.DataFrame([{"step_seconds": median_seconds(step, cfg.repeats), "step_flops": float(count_flops(step))}])
+    return lambda: objective(model, rows)[0].backward()
+
+
+def step_flops(cfg: StepConfig) -> dict[str, float]:
+    """FLOPs of a step."""
+    return {"step_flops": float(count_flops(training_step(cfg)))}
+
+
+@experiment("ttt/steps", version=1, arms=steps_arms, counted=step_flops)
+def steps(cfg: StepConfig) -> pd.DataFrame:
+    """One row: median CPU seconds of a step, forward and backward; its FLOPs are counted."""
+    return pd.DataFrame([{"step_seconds": median_seconds(training_step(cfg), cfg.repeats)}])
 
 
 def random_rows(batch: int, length: int, vocab: int, generator: Generator) -> Batch:

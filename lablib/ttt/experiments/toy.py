@@ -15,7 +15,7 @@ from lablib.data.languages import LanguageConfig
 from lablib.train.loop import TrainConfig
 from lablib.train.optim import OptimConfig
 from lablib.ttt.e2e import InnerConfig
-from lablib.ttt.train_and_evaluate import BYTES, SANDWICH, RunConfig, train_and_read
+from lablib.ttt.train_and_evaluate import BYTES, SANDWICH, RunConfig, spent, train_and_read
 
 TOPICS = LanguageConfig(kind="topics", num_tables=16)
 BIGRAM = SANDWICH.replace(plan="mlp mlp", width=24, hidden=48)
@@ -66,6 +66,6 @@ def controls_arms(scale: str) -> list[RunConfig]:
     return by_scale(scale, arms, lab=1, seeds=3)
 
 
-toy = experiment("ttt/toy", version=1, arms=toy_arms)(train_and_read)
-on_bytes = experiment("ttt/on_bytes", version=1, arms=on_bytes_arms)(train_and_read)  # the best loss is not known
-controls = experiment("ttt/controls", version=1, arms=controls_arms)(train_and_read)
+toy = experiment("ttt/toy", version=1, arms=toy_arms, counted=spent)(train_and_read)
+on_bytes = experiment("ttt/on_bytes", version=1, arms=on_bytes_arms, counted=spent)(train_and_read)
+controls = experiment("ttt/controls", version=1, arms=controls_arms, counted=spent)(train_and_read)
