@@ -53,7 +53,7 @@ class TrackingConfig(SeesawConfig):
     def faults(self) -> Iterator[tuple[bool, str]]:
         yield from super().faults()
         one, other = self.restated, self.needles
-        wrong = min(one, other) < 0 or one + other >= 1
+        wrong = not (one >= 0 and other >= 0 and one + other < 1)
         yield wrong, f"shares restated={one} and needles={other}: expected >= 0, together < 1"
         task, hops = self.data.task, self.data.hops
         yield task != "tracking" or hops < 1, f"data is {task} with hops={hops}; expected chains of at least one hop"
