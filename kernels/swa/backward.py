@@ -17,7 +17,7 @@ from labkernels.swa.forward import LOG2_E, band, visible
 @triton.jit
 def dq_tiles(
     b_dq, b_q, b_do, b_lse, b_delta, k, v, stride_kt, stride_vt, o_m, first, last, time, window, sinks, scale,
-    N: tl.constexpr, D: tl.constexpr, ACC: tl.constexpr, MASKED: tl.constexpr,
+    N: tl.constexpr, D: tl.constexpr, ACC: tl.constexpr, MASKED: tl.constexpr, SINKS: tl.constexpr,
 ):  # fmt: skip
     """dQ / scale of a query tile from keys [first, last)."""
     o_d = tl.arange(0, D)
@@ -28,7 +28,7 @@ def dq_tiles(
         b_v = tl.load(v + row * stride_vt + o_d[None, :], mask=inside, other=0.0)  # (N, D)
         b_s = tl.dot(b_q, tl.trans(b_k), out_dtype=ACC, input_precision="ieee") * (scale * LOG2_E)
         if MASKED:
-            seen = visible(o_m[:, None], o_n[None, :], time, window, sinks)
+            seen = visible(o_m[:, None], o_n[None, :], o_n[None, :] < time, window, sinks, SINKS)
             b_s = tl.where(seen, b_s, float("-inf"))
         b_p = tl.exp2(b_s - b_lse[:, None] * LOG2_E)
         b_dp = tl.dot(b_do, tl.trans(b_v), out_dtype=ACC, input_precision="ieee")
@@ -42,7 +42,7 @@ def swa_bwd_dq_kernel(
     q, k, v, o, do, lse, dlse, delta, dq, time, window, sinks, heads, group,
     stride_qb, stride_qh, stride_qt, stride_kb, stride_kh, stride_kt, stride_vb, stride_vh, stride_vt,
     stride_ob, stride_oh, stride_ot, stride_dob, stride_doh, stride_dot, scale,
-    M: tl.constexpr, N: tl.constexpr, D: tl.constexpr, ACC: tl.constexpr,
+    M: tl.constexpr, N: tl.constexpr, D: tl.constexpr, ACC: tl.constexpr, SINKS: tl.constexpr,
 ):  # fmt: skip
     """Grid (tiles of queries, batch * heads); dq has the strides of o. Leaves delta (batch, heads, time) behind."""
     m0, bh = tl.program_id(0) * M, tl.program_id(1).to(tl.int64)
@@ -62,21 +62,22 @@ def swa_bwd_dq_kernel(
     tl.store(delta + bh * time + o_m, b_delta, mask=o_m < time)
     b_dq = tl.full((M, D), 0.0, ACC)
     low, full, diagonal, high = band(m0, time, window, M, N)
-    b_dq = dq_tiles(
-        b_dq, b_q, b_do, b_lse, b_delta, k, v, stride_kt, stride_vt, o_m, 0, tl.minimum(sinks, low), time, window,
-        sinks, scale, N, D, ACC, True,
-    )  # fmt: skip
+    if SINKS:
+        b_dq = dq_tiles(
+            b_dq, b_q, b_do, b_lse, b_delta, k, v, stride_kt, stride_vt, o_m, 0, tl.minimum(sinks, low), time, window,
+            sinks, scale, N, D, ACC, True, SINKS,
+        )  # fmt: skip
     b_dq = dq_tiles(
         b_dq, b_q, b_do, b_lse, b_delta, k, v, stride_kt, stride_vt, o_m, low, full, time, window, sinks, scale,
-        N, D, ACC, True,
+        N, D, ACC, True, SINKS,
     )  # fmt: skip
     b_dq = dq_tiles(
         b_dq, b_q, b_do, b_lse, b_delta, k, v, stride_kt, stride_vt, o_m, full, diagonal, time, window, sinks, scale,
-        N, D, ACC, False,
+        N, D, ACC, False, SINKS,
     )  # fmt: skip
     b_dq = dq_tiles(
         b_dq, b_q, b_do, b_lse, b_delta, k, v, stride_kt, stride_vt, o_m, diagonal, high, time, window, sinks, scale,
-        N, D, ACC, True,
+        N, D, ACC, True, SINKS,
     )  # fmt: skip
     tl.store(dq + place, (b_dq * scale).to(dq.dtype.element_ty), mask=inside)
 
@@ -86,7 +87,7 @@ def swa_bwd_dkv_kernel(
     q, k, v, do, lse, delta, dk, dv, time, window, sinks, heads, group,
     stride_qb, stride_qh, stride_qt, stride_kb, stride_kh, stride_kt, stride_vb, stride_vh, stride_vt,
     stride_dob, stride_doh, stride_dot, stride_dkb, stride_dkh, stride_dkt, scale,
-    M: tl.constexpr, N: tl.constexpr, D: tl.constexpr, ACC: tl.constexpr,
+    M: tl.constexpr, N: tl.constexpr, D: tl.constexpr, ACC: tl.constexpr, SINKS: tl.constexpr,
 ):  # fmt: skip
     """Grid (tiles of keys, batch * kv_heads); dk and dv have the same strides."""
     n0, bh = tl.program_id(0) * N, tl.program_id(1).to(tl.int64)
@@ -97,7 +98,9 @@ def swa_bwd_dkv_kernel(
     b_k = tl.load(k + batch * stride_kb + kv_head * stride_kh + row * stride_kt + o_d[None, :], mask=inside, other=0.0)
     b_v = tl.load(v + batch * stride_vb + kv_head * stride_vh + row * stride_vt + o_d[None, :], mask=inside, other=0.0)
     b_dk, b_dv = tl.full((N, D), 0.0, ACC), tl.full((N, D), 0.0, ACC)
-    last = tl.where(n0 < sinks, time, tl.minimum(n0 + N - 1 + window, time))
+    last = tl.minimum(n0 + N - 1 + window, time)
+    if SINKS:
+        last = tl.where(n0 < sinks, time, last)
     for head in range(kv_head * group, (kv_head + 1) * group):
         q_head = q + batch * stride_qb + head * stride_qh
         do_head = do + batch * stride_dob + head * stride_doh
@@ -111,7 +114,8 @@ def swa_bwd_dkv_kernel(
             b_delta = tl.load(delta + numbers + o_m, mask=seen, other=0.0)
             # keys come first, (N, M): no tile is transposed after a product, which Hopper compilers got wrong
             b_s = tl.dot(b_k, tl.trans(b_q), out_dtype=ACC, input_precision="ieee") * (scale * LOG2_E)
-            b_s = tl.where(visible(o_m[None, :], o_n[:, None], time, window, sinks), b_s, float("-inf"))
+            seen_pairs = visible(o_m[None, :], o_n[:, None], o_m[None, :] < time, window, sinks, SINKS)
+            b_s = tl.where(seen_pairs, b_s, float("-inf"))
             b_p = tl.exp2(b_s - b_lse[None, :] * LOG2_E)
             b_dv += tl.dot(b_p.to(b_do.dtype), b_do, out_dtype=ACC, input_precision="ieee")
             b_dp = tl.dot(b_v, tl.trans(b_do), out_dtype=ACC, input_precision="ieee")

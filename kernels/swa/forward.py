@@ -23,15 +23,17 @@ def band(m0, time, window, M: tl.constexpr, N: tl.constexpr):
 
 
 @triton.jit
-def visible(i, j, time, window, sinks):
-    """Query i reads key j where i - window < j <= i, or j <= i is one of the first `sinks`."""
-    return (j <= i) & ((j > i - window) | (j < sinks)) & (i < time)
+def visible(i, j, inside, window, sinks, SINKS: tl.constexpr):
+    """Query i reads key j, inside of the text, where i - window < j <= i, or j <= i is one of the first `sinks`."""
+    if SINKS:
+        return (j <= i) & ((j > i - window) | (j < sinks)) & inside
+    return (j <= i) & (j > i - window) & inside
 
 
 @triton.jit
 def attend_tiles(
     b_o, b_max, b_sum, b_q, k, v, stride_kt, stride_vt, o_m, first, last, time, window, sinks, scale,
-    N: tl.constexpr, D: tl.constexpr, ACC: tl.constexpr, MASKED: tl.constexpr,
+    N: tl.constexpr, D: tl.constexpr, ACC: tl.constexpr, MASKED: tl.constexpr, SINKS: tl.constexpr,
 ):  # fmt: skip
     """The online softmax over keys [first, last), N at a time; logits are in base 2."""
     o_d = tl.arange(0, D)
@@ -41,7 +43,7 @@ def attend_tiles(
         b_k = tl.load(k + row * stride_kt + o_d[None, :], mask=inside, other=0.0)  # (N, D)
         b_s = tl.dot(b_q, tl.trans(b_k), out_dtype=ACC, input_precision="ieee") * (scale * LOG2_E)  # (M, N)
         if MASKED:
-            seen = visible(o_m[:, None], o_n[None, :], time, window, sinks)
+            seen = visible(o_m[:, None], o_n[None, :], o_n[None, :] < time, window, sinks, SINKS)
             b_s = tl.where(seen, b_s, float("-inf"))
         new_max = tl.maximum(b_max, tl.max(b_s, 1))
         b_p = tl.exp2(b_s - new_max[:, None])
@@ -58,7 +60,7 @@ def swa_fwd_kernel(
     q, k, v, o, lse, time, window, sinks, heads, group,
     stride_qb, stride_qh, stride_qt, stride_kb, stride_kh, stride_kt, stride_vb, stride_vh, stride_vt,
     stride_ob, stride_oh, stride_ot, scale,
-    M: tl.constexpr, N: tl.constexpr, D: tl.constexpr, ACC: tl.constexpr,
+    M: tl.constexpr, N: tl.constexpr, D: tl.constexpr, ACC: tl.constexpr, SINKS: tl.constexpr,
 ):  # fmt: skip
     """Grid (tiles of queries, batch * heads). `lse` is (batch, heads, time), in nats."""
     m0, bh = tl.program_id(0) * M, tl.program_id(1).to(tl.int64)
@@ -73,21 +75,22 @@ def swa_fwd_kernel(
     b_max = tl.full((M,), -1e30, ACC)  # finite: a row whose first tiles are all masked must not meet inf - inf
     b_sum = tl.full((M,), 0.0, ACC)
     low, full, diagonal, high = band(m0, time, window, M, N)
-    b_o, b_max, b_sum = attend_tiles(
-        b_o, b_max, b_sum, b_q, k, v, stride_kt, stride_vt, o_m, 0, tl.minimum(sinks, low), time, window, sinks, scale,
-        N, D, ACC, True,
-    )  # fmt: skip
+    if SINKS:
+        b_o, b_max, b_sum = attend_tiles(
+            b_o, b_max, b_sum, b_q, k, v, stride_kt, stride_vt, o_m, 0, tl.minimum(sinks, low), time, window, sinks,
+            scale, N, D, ACC, True, SINKS,
+        )  # fmt: skip
     b_o, b_max, b_sum = attend_tiles(
         b_o, b_max, b_sum, b_q, k, v, stride_kt, stride_vt, o_m, low, full, time, window, sinks, scale,
-        N, D, ACC, True,
+        N, D, ACC, True, SINKS,
     )  # fmt: skip
     b_o, b_max, b_sum = attend_tiles(
         b_o, b_max, b_sum, b_q, k, v, stride_kt, stride_vt, o_m, full, diagonal, time, window, sinks, scale,
-        N, D, ACC, False,
+        N, D, ACC, False, SINKS,
     )  # fmt: skip
     b_o, b_max, b_sum = attend_tiles(
         b_o, b_max, b_sum, b_q, k, v, stride_kt, stride_vt, o_m, diagonal, high, time, window, sinks, scale,
-        N, D, ACC, True,
+        N, D, ACC, True, SINKS,
     )  # fmt: skip
     o += batch * stride_ob + head * stride_oh
     b_sum = tl.where(o_m < time, b_sum, 1.0)  # rows behind the end have seen nothing

@@ -108,10 +108,11 @@ def forward(
     batch, heads, time, dim = q.shape
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
     lse = torch.empty(batch, heads, time, device=q.device, dtype=wide(q.dtype))
-    tiles = tiles or fitting(FORWARD, time, dim)
+    tiles = tiles or fitting(FORWARD, time, dim, sinks > 0)
     swa_fwd_kernel[(programs(time, tiles.queries), batch * heads)](
         q, k, v, out, lse, time, window, sinks, heads, heads // k.shape[1], *_strides(q, k, v, out), scale,
-        M=tiles.queries, N=tiles.keys, D=dim, ACC=acc, num_warps=tiles.warps, num_stages=tiles.stages,
+        M=tiles.queries, N=tiles.keys, D=dim, ACC=acc, SINKS=sinks > 0, num_warps=tiles.warps,
+        num_stages=tiles.stages,
     )  # fmt: skip
     return out, lse
 
@@ -126,21 +127,27 @@ def backward(
     kv_heads = k.shape[1]
     group, delta = heads // kv_heads, torch.empty_like(lse)
     dq, dk, dv = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
-    for_dq, for_dkv = tiles or (fitting(FOR_DQ, time, dim), fitting(FOR_DKV, time, dim))
+    for_dq, for_dkv = tiles or (fitting(FOR_DQ, time, dim, sinks > 0), fitting(FOR_DKV, time, dim))
     swa_bwd_dq_kernel[(programs(time, for_dq.queries), batch * heads)](
         q, k, v, o, do, lse, dlse, delta, dq, time, window, sinks, heads, group, *_strides(q, k, v, o, do), scale,
-        M=for_dq.queries, N=for_dq.keys, D=dim, ACC=acc, num_warps=for_dq.warps, num_stages=for_dq.stages,
+        M=for_dq.queries, N=for_dq.keys, D=dim, ACC=acc, SINKS=sinks > 0, num_warps=for_dq.warps,
+        num_stages=for_dq.stages,
     )  # fmt: skip
     swa_bwd_dkv_kernel[(programs(time, for_dkv.keys), batch * kv_heads)](
         q, k, v, do, lse, delta, dk, dv, time, window, sinks, heads, group, *_strides(q, k, v, do, dk), scale,
-        M=for_dkv.queries, N=for_dkv.keys, D=dim, ACC=acc, num_warps=for_dkv.warps, num_stages=for_dkv.stages,
+        M=for_dkv.queries, N=for_dkv.keys, D=dim, ACC=acc, SINKS=sinks > 0, num_warps=for_dkv.warps,
+        num_stages=for_dkv.stages,
     )  # fmt: skip
     return dq, dk, dv
 
 
-def fitting(choices: dict[int, Tiles], time: int, dim: int) -> Tiles:
-    """The tiles for a width of the heads, cut down where the text is shorter."""
+def fitting(choices: dict[int, Tiles], time: int, dim: int, sinks: bool = False) -> Tiles:
+    """The tiles for a width of the heads, cut down where the text is shorter; smaller where sinks would not fit."""
     tiles = choices[max(dim, 64)]
+    if sinks and choices is FORWARD:
+        tiles = tiles._replace(warps=8)
+    elif sinks and choices is FOR_DQ and dim > 128:
+        tiles = tiles._replace(queries=32, warps=4)
     most = max(16, 1 << (time - 1).bit_length())
     return tiles._replace(queries=min(tiles.queries, most), keys=min(tiles.keys, most))
 

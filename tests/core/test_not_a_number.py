@@ -10,7 +10,6 @@ from lablib.core.config import Config
 from lablib.core.experiment import all_experiments
 from lablib.train.optim import OptimConfig
 
-
 NAMES = ("seed", "table_seed")  # numbers that are no sizes
 
 

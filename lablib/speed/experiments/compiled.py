@@ -45,7 +45,7 @@ SETTINGS = ("TRITON_", "MLIR_", "LLVM_", "PTXAS_", "DISABLE_PTXAS_OPT", "NVPTX_"
 KEPT = ("TRITON_HOME", "TRITON_CACHE_DIR")
 
 
-@experiment("speed/compiled", version=2, arms=compiled_arms)
+@experiment("speed/compiled", version=3, arms=compiled_arms)
 def compiled(cfg: CompiledConfig) -> pd.DataFrame:
     """One row. RuntimeError where there is no Triton, or the compiler fails."""
     name = f"{cfg.kernel}, dim {cfg.dim}"

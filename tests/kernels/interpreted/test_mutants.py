@@ -21,7 +21,7 @@ KERNELS = Path(window_op.__file__).parents[1]
 WINDOW, CHUNKS, CHOICE = "swa", "hsa", "selection"
 
 MUTANTS = {
-    "a mask off by one": (WINDOW, "forward", "(j > i - window)", "(j >= i - window)"),
+    "a mask off by one": (WINDOW, "forward", "j > i - window", "j >= i - window"),
     "no mask on the diagonal": (WINDOW, "forward", "(j <= i) & ", ""),
     "a left edge taken for full": (WINDOW, "forward", "window, 0) + N - 1) // N", "window, 0)) // N"),
     "a dropped tail block": (WINDOW, "forward", "tl.minimum(m0 + M, time)", "tl.minimum(m0 + M, time) // N * N"),
@@ -37,13 +37,23 @@ MUTANTS = {
     "a gradient without its scale": (WINDOW, "backward", "(b_dq * scale)", "b_dq"),
     "a gradient of the wrong sign": (WINDOW, "backward", "(b_dp - b_delta[:, None])", "(b_delta[:, None] - b_dp)"),
     "readers of a key forgotten": (WINDOW, "backward", "n0 + N - 1 + window, time)", "n0 + window, time) // M * M"),
-    "keys beyond the window": (WINDOW, "backward", "None], time, window, sinks)", "None], time, time, sinks)"),
-    "a key's mask off by one": (WINDOW, "backward", "None], time, window, sinks)", "None], time, window + 1, sinks)"),
+    "keys beyond the window": (
+        WINDOW,
+        "backward",
+        "None], time, window, sinks, SINKS)",
+        "None], time, time, sinks, SINKS)",
+    ),
+    "a key's mask off by one": (
+        WINDOW,
+        "backward",
+        "None], time, window, sinks, SINKS)",
+        "None], time, window + 1, sinks, SINKS)",
+    ),
     "sinks before the band forgotten": (WINDOW, "forward", "0, tl.minimum(sinks, low)", "0, 0"),
     "sinks in the band forgotten": (WINDOW, "forward", " | (j < sinks)", ""),
     "a sink too many": (WINDOW, "forward", "(j < sinks)", "(j <= sinks)"),
     "dq without the sinks before the band": (WINDOW, "backward", "0, tl.minimum(sinks, low)", "0, 0"),
-    "readers of a sink forgotten": (WINDOW, "backward", "tl.where(n0 < sinks, time,", "tl.where(n0 < 0, time,"),
+    "readers of a sink forgotten": (WINDOW, "backward", "tl.where(n0 < sinks, time, last)", "last"),
     "one head of a group": (WINDOW, "backward", "(kv_head + 1) * group)", "kv_head * group + 1)"),
     "the log-sum-exp's gradient forgotten": (
         WINDOW,
