@@ -57,7 +57,7 @@ class Config:
         cls.__eq__, cls.__hash__ = Config.__eq__, Config.__hash__  # before each dataclass gets those of a tuple
 
     def __eq__(self, other: object) -> bool:
-        """Values of one class that are spelt the same are equal: True is not 1, as it is in tuples, and NaN is NaN."""
+        """Values of one class that are spelt the same are equal: True is not 1, as it is in tuples."""
         return type(self) is type(other) and _spelt(self) == _spelt(other)
 
     def __hash__(self) -> int:
