@@ -1,6 +1,7 @@
 """What every test gets: one thread, a store of its own, a seeded generator, and the notebooks, run once for all."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,10 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     # before torch is imported: the bitwise laws are stated for one thread, and child processes inherit it
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # a suite started in the background ignores these, and so would each process that a test starts and then signals
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     subject = config.getoption("--subject")
     if subject and subject not in subjects.SUBJECTS:
         raise pytest.UsageError(f"there is no subject {subject!r}; expected one of: {', '.join(subjects.SUBJECTS)}")

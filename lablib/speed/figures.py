@@ -41,9 +41,10 @@ def roofline_figure(table: pd.DataFrame) -> Chart:
 
 
 @figure
-def bench_figure(table: pd.DataFrame) -> Chart:
+def bench_figure(table: pd.DataFrame) -> Chart | None:
     """Seconds over those of causal attention by tokens, a line a provider; below 1 skipping pays."""
-    rows = over_causal(table)
+    if (rows := over_causal(table)).empty:
+        return None
     panels, said = [], []
     for (operator, mode), of in rows.groupby(["operator", "mode"], sort=False):
         panels.append(
