@@ -40,14 +40,14 @@ MUTANTS = {
     "keys beyond the window": (
         WINDOW,
         "backward",
-        "None], time, window, sinks, SINKS)",
-        "None], time, time, sinks, SINKS)",
+        "o_m[None, :] < time, window,",
+        "o_m[None, :] < time, time,",
     ),
     "a key's mask off by one": (
         WINDOW,
         "backward",
-        "None], time, window, sinks, SINKS)",
-        "None], time, window + 1, sinks, SINKS)",
+        "o_m[None, :] < time, window,",
+        "o_m[None, :] < time, window + 1,",
     ),
     "sinks before the band forgotten": (WINDOW, "forward", "0, tl.minimum(sinks, low)", "0, 0"),
     "sinks in the band forgotten": (WINDOW, "forward", " | (j < sinks)", ""),
