@@ -44,7 +44,7 @@ def cost_arms(scale: str) -> list[CostConfig]:
     return attention + grid(base.replace(work="whole model, one question"), length=[*lengths, longest], seed=seeds)
 
 
-@experiment("longcontext/cost", version=1, arms=cost_arms)
+@experiment("longcontext/cost", version=2, arms=cost_arms)
 def cost(cfg: CostConfig) -> pd.DataFrame:
     """CPU seconds and memory of one forward pass, measured in a process of its own."""
     arguments = (cfg.work, cfg.length, cfg.window, cfg.seed)

@@ -208,7 +208,7 @@ def random_rows(batch: int, length: int, vocab: int, generator: Generator) -> Ba
     return every_next(torch.randint(vocab, (batch, length + 1), generator=generator))
 
 
-@experiment("ttt/memory", version=1, arms=memory_arms)
+@experiment("ttt/memory", version=2, arms=memory_arms)
 def memory(cfg: MemoryConfig) -> pd.DataFrame:
     """One row: peak MiB of an outer step above what stood before it, and its CPU seconds; in a fresh process."""
     return pd.DataFrame([in_fresh_process(outer_step, cfg)])
