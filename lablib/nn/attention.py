@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lablib.nn.context import Context
 from lablib.nn.layers import Hidden, Linear, RMSNorm
+from lablib.nn.plan import HeadShape
 from lablib.ops.attention import full_attention, sliding_window_attention
 from lablib.ops.rope import rotary
 
@@ -67,11 +68,13 @@ class Attention(nn.Module):
     RoPE with base `theta`, or no positions (NoPE) if that is None. A state is the cache of what was read before.
     """
 
-    def __init__(self, width: int, num_heads: int, *, full: bool, theta: float | None, bias: bool = False):
+    def __init__(self, width: int, heads: HeadShape, *, full: bool, theta: float | None, bias: bool = False):
         super().__init__()
-        self.num_heads, self.full, self.theta = num_heads, full, theta
-        self.query, self.key, self.value, self.out = (Linear(width, width, bias) for _ in range(4))
-        self.query_norm, self.key_norm = RMSNorm(width // num_heads), RMSNorm(width // num_heads)
+        self.num_heads, self.full, self.theta = heads.number, full, theta
+        inner = heads.number * heads.dim
+        self.query, self.key, self.value = (Linear(width, inner, bias) for _ in range(3))
+        self.out = Linear(inner, width, bias)
+        self.query_norm, self.key_norm = RMSNorm(heads.dim), RMSNorm(heads.dim)
 
     def forward(
         self, x: Hidden, state: WindowCache | FullCache | None, context: Context

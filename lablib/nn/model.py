@@ -13,7 +13,7 @@ from lablib.nn.context import Context, Memory
 from lablib.nn.hsa import ChunkEncoder, SparseAttention
 from lablib.nn.init import initialise
 from lablib.nn.layers import Hidden, Linear, RMSNorm, SquaredReLU, SwiGLU
-from lablib.nn.plan import Layer, ModelConfig
+from lablib.nn.plan import ATTENTION, HeadShape, Layer, ModelConfig
 from lablib.nn.recurrent import GatedDeltaNet, KeyValueBinding, Mamba2
 from lablib.nn.surgery import plain_module, plain_name
 
@@ -42,7 +42,8 @@ class Block(nn.Module):
 
     def __init__(self, cfg: ModelConfig, layer: Layer):
         super().__init__()
-        self.mixers = nn.ModuleList(Residual(_mixer(cfg, name), cfg) for name in layer.mixers)
+        mixers = zip(layer.mixers, layer.heads, strict=True)
+        self.mixers = nn.ModuleList(Residual(_mixer(cfg, name, heads), cfg) for name, heads in mixers)
         self.prime = None if layer.prime is None else Residual(SwiGLU(cfg.width, layer.prime, cfg.bias), cfg)
         kind, hidden = layer.mlp or (None, 0)
         mlp = SquaredReLU if kind == "relu2" else SwiGLU
@@ -77,14 +78,18 @@ class Block(nn.Module):
         return x, after
 
 
-def _mixer(cfg: ModelConfig, name: str) -> nn.Module:
-    if name in ("swa", "full", "full-nope"):
-        theta = None if name == "full-nope" else cfg.theta
-        return Attention(cfg.width, cfg.num_heads, full=name != "swa", theta=theta, bias=cfg.bias)
+def _mixer(cfg: ModelConfig, name: str, heads: HeadShape | None) -> nn.Module:
+    if name in ATTENTION:
+        theta, heads = (
+            None if name == "full-nope" else cfg.theta,
+            heads or HeadShape(cfg.num_heads, cfg.width // cfg.num_heads),
+        )
+        return Attention(cfg.width, heads, full=name != "swa", theta=theta, bias=cfg.bias)
     if name == "hsa":
         return SparseAttention(cfg)
     if name == "mamba2":
-        return Mamba2(cfg.width, cfg.num_heads, cfg.state, cfg.chunk, cfg.groups)
+        heads = heads or HeadShape(cfg.num_heads, 2 * cfg.width // cfg.num_heads)
+        return Mamba2(cfg.width, heads, cfg.state, cfg.chunk, cfg.groups)
     if name == "delta":
         return GatedDeltaNet(cfg.width, cfg.num_heads, cfg.chunk)
     simple = name == "kvb-simple"

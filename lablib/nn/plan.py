@@ -12,9 +12,10 @@ A word is parts joined by `+`: mixers, then at most one `prime`, then at most on
     mlp       gated MLP, also where a word names none     relu2       MLP without a gate, squared ReLU
     no-mlp    the layer is its mixers alone
 
-`mlp` as a whole word is an MLP alone. `mlp:96`, `relu2:96` and `prime:96` give a width. `3*swa` is three layers that
-share their weights. The word `memory` (once, below the first hsa) is no layer: the hidden states there are encoded in
-chunks, and all hsa layers above read them.
+`mlp` as a whole word is an MLP alone. `mlp:96`, `relu2:96` and `prime:96` give a width, `full:3x16` gives three heads
+of 16 channels (of swa, full, full-nope, mamba2). `3*swa` is three layers that share their weights. The word `memory`
+(once, below the first hsa) is no layer: the hidden states there are encoded in chunks, and all hsa layers above read
+them.
 """
 
 import math
@@ -30,8 +31,16 @@ from lablib.ops.hsa import Fusion
 ATTENTION = ("swa", "full", "full-nope")
 RECURRENCES = ("mamba2", "delta", "kvb", "kvb-simple")
 MIXERS = (*ATTENTION, "hsa", *RECURRENCES)
+SIZED = (*ATTENTION, "mamba2")  # mixers whose heads a word may give
 MLPS = ("mlp", "relu2")
 PARTS = (*MIXERS, "prime", *MLPS, "no-mlp")
+
+
+class HeadShape(NamedTuple):
+    """How many heads a mixer has, and channels of each."""
+
+    number: int
+    dim: int
 
 
 class Layer(NamedTuple):
@@ -41,6 +50,7 @@ class Layer(NamedTuple):
     prime: int | None
     mlp: tuple[str, int] | None
     times: int = 1  # layers in a row with these weights
+    heads: tuple[HeadShape | None, ...] = ()  # one a mixer; None: as the model has them
 
 
 class Plan(NamedTuple):
@@ -73,27 +83,33 @@ def parse(plan: str, hidden: int, prime: int) -> Plan:
 
 
 def _layer(plan: str, word: str, hidden: int, prime: int) -> Layer:
-    times, _, rest = word.rpartition("*")
+    times, star, rest = word.rpartition("*")
     parts = [part.partition(":") for part in rest.split("+")]
     names = [name for name, _, _ in parts]
     if unknown := [name for name in names if name not in PARTS]:
         raise ValueError(f"plan {plan!r} has the unknown parts {unknown}; expected {', '.join(PARTS)}, memory")
     mixers = tuple(name for name in names if name in MIXERS)
-    last = [part for part in parts if part[0] not in MIXERS]
-    kinds = [name for name, _, _ in last if name != "prime"]
+    kinds = [name for name in names if name not in (*MIXERS, "prime")]
     order = [*mixers, *(["prime"] if "prime" in names else []), *kinds]
-    widths = {name: width for name, colon, width in parts if colon}
-    numbers = [*widths.values(), *([times] if "*" in word else [])]
-    sized = all(number.isdecimal() and int(number) > 0 for number in numbers)
-    if names != order or len(kinds) > 1 or names == ["no-mlp"] or not sized or set(widths) - {"prime", *MLPS}:
+    sizes = {name: _numbers(size) for name, colon, size in parts if colon}
+    numbers = {1: ("prime", *MLPS), 2: SIZED}  # how many make a size
+    fit = all(name in numbers.get(len(size), ()) for name, size in sizes.items())
+    if names != order or len(kinds) > 1 or names == ["no-mlp"] or not fit or (star and len(_numbers(times)) != 1):
         raise ValueError(
             f"plan {plan!r}: {word!r} is no layer; expected mixers, then prime, then one of {', '.join(MLPS)}, no-mlp, "
-            "widths as in mlp:96, and repeats as in 3*swa"
+            f"widths as in mlp:96, heads and channels as in full:3x16 ({', '.join(SIZED)}), and repeats as in 3*swa"
         )
     kind = kinds[0] if kinds else "mlp"
-    mlp = None if kind == "no-mlp" else (kind, int(widths.get(kind, hidden)))
-    second = int(widths.get("prime", prime)) if "prime" in names else None
-    return Layer(mixers, second, mlp, int(times or 1))
+    mlp = None if kind == "no-mlp" else (kind, *sizes.get(kind, (hidden,)))
+    second = sizes.get("prime", (prime,))[0] if "prime" in names else None
+    heads = tuple(HeadShape(*sizes[name]) if name in sizes else None for name in mixers)
+    return Layer(mixers, second, mlp, int(times or 1), heads)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """The whole numbers above 0 of `3x16`; nothing where one is none."""
+    parts = text.split("x")
+    return tuple(map(int, parts)) if all(part.isdecimal() and int(part) for part in parts) else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,11 +155,20 @@ class ModelConfig(Config):
         yield small, f"{', '.join(small)} must be at least 1; got {[getattr(self, name) for name in small]}"
         _ = self.layers  # a bad plan is refused now
         width, heads, kv_heads, groups = self.width, self.num_heads, self.num_kv_heads, self.groups
-        yield (
-            width % heads or heads % kv_heads or heads % groups or width // heads % 2,
-            f"width {width} must be a multiple of num_heads {heads} with an even quotient, and num_heads a "
-            f"multiple of num_kv_heads {kv_heads} and of groups {groups}",
-        )
+        told = [
+            (name, size) for layer in self.layers.layers for name, size in zip(layer.mixers, layer.heads, strict=True)
+        ]
+        if not told or any(size is None for _, size in told):
+            yield (
+                width % heads or heads % kv_heads or heads % groups or width // heads % 2,
+                f"width {width} must be a multiple of num_heads {heads} with an even quotient, and num_heads a "
+                f"multiple of num_kv_heads {kv_heads} and of groups {groups}",
+            )
+        for name, size in told:
+            if size is not None and name == "mamba2":
+                yield size.number % groups, f"mamba2 has {size.number} heads; expected a multiple of groups {groups}"
+            elif size is not None and name != "full-nope":
+                yield size.dim % 2, f"{name} has heads of {size.dim} channels; expected an even number, to be rotated"
         unread = self.retrieval_init == "identity-read" and kv_heads != heads
         yield unread, f"an identity read needs as many key-value heads as heads; got {kv_heads} and {heads}"
         yield (
@@ -170,8 +195,12 @@ class ModelConfig(Config):
         at_least(0, length=length)
         if self.layers.count(*RECURRENCES):
             raise ValueError(f"plan {self.plan!r} has a recurrence; expected attention and HSA alone")
-        tokens = self.layers.count("swa") * min(self.window, length) + self.layers.count("full", "full-nope") * length
-        return 4 * tokens * 2 * self.width + self.store_bytes(length)
+        caches = 0
+        for layer in self.layers.layers:
+            for name, size in zip(layer.mixers, layer.heads, strict=True):
+                tokens = {"swa": min(self.window, length), "hsa": 0}.get(name, length)
+                caches += layer.times * tokens * (self.width if size is None else size.number * size.dim)
+        return 4 * 2 * caches + self.store_bytes(length)
 
     def store_bytes(self, length: int) -> int:
         """Bytes (float32) of the chunk store of `length` tokens: landmarks, keys and values; 0 without a memory."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lablib.nn.context import Context
 from lablib.nn.layers import Hidden, Linear, RMSNorm
+from lablib.nn.plan import HeadShape
 from lablib.ops.delta import delta_chunked
 from lablib.ops.fast_weights import Fast, inner_step, per_sequence
 from lablib.ops.grad_mode import outside_inference_mode
@@ -54,9 +55,10 @@ class Mamba2(nn.Module):
     `state` is the size N of the state. The heads of a group share B and C, and the gated norm is over each group.
     """
 
-    def __init__(self, width: int, num_heads: int, state: int, chunk: int, groups: int = 1, expand: int = 2):
+    def __init__(self, width: int, heads: HeadShape, state: int, chunk: int, groups: int = 1):
         super().__init__()
-        self.inner, self.num_heads, self.chunk, self.groups = expand * width, num_heads, chunk, groups
+        num_heads, self.inner = heads.number, heads.number * heads.dim
+        self.num_heads, self.chunk, self.groups = num_heads, chunk, groups
         self.shared = groups * state  # width of B, and of C
         self.into = Linear(width, 2 * self.inner + 2 * self.shared + num_heads)  # gate; x, B, C; dt
         self.convolution = ShortConvolution(self.inner + 2 * self.shared)

@@ -6,6 +6,7 @@ from torch import Generator
 from transformers import Mamba2Config
 from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
 
+from lablib.nn.plan import HeadShape
 from lablib.nn.recurrent import Mamba2
 
 WIDTH, HEADS, STATE = 16, 4, 8
@@ -20,7 +21,8 @@ def test_the_same_weights_give_the_same_outputs(time, groups):
         conv_kernel=4, use_conv_bias=False, use_bias=False, chunk_size=16, time_step_limit=(0.0, float("inf")),
         layer_norm_epsilon=1e-6,
     )  # fmt: skip
-    theirs, ours = Mamba2Mixer(cfg, layer_idx=0).double(), Mamba2(WIDTH, HEADS, STATE, chunk=8, groups=groups).double()
+    ours = Mamba2(WIDTH, HeadShape(HEADS, 2 * WIDTH // HEADS), STATE, chunk=8, groups=groups).double()
+    theirs = Mamba2Mixer(cfg, layer_idx=0).double()
     pairs = {
         "into.weight": theirs.in_proj.weight,
         "convolution.kernel": theirs.conv1d.weight[:, 0],

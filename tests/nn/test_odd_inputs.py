@@ -6,7 +6,7 @@ from test_streaming import DEEP, draw_tokens, make_model
 
 from lablib.nn.context import Context
 from lablib.nn.model import LanguageModel
-from lablib.nn.plan import MIXERS, ModelConfig
+from lablib.nn.plan import MIXERS, HeadShape, ModelConfig
 from lablib.nn.recurrent import GatedDeltaNet, KeyValueBinding, Mamba2
 from lablib.nn.storage import check_room, empty_store
 from lablib.nn.streaming import edited, encode, planted, read
@@ -36,7 +36,7 @@ def test_reading_nothing_in_between_changes_nothing(plan, generator):
         torch.testing.assert_close(torch.cat([first, rest], 1), model(tokens), atol=1e-5, rtol=0)
 
 
-RECURRENT = [Mamba2(8, 2, 4, 4), GatedDeltaNet(8, 2, 4), KeyValueBinding(8, 2, 4, 0.1, 1.0, False)]
+RECURRENT = [Mamba2(8, HeadShape(2, 8), 4, 4), GatedDeltaNet(8, 2, 4), KeyValueBinding(8, 2, 4, 0.1, 1.0, False)]
 
 
 @pytest.mark.parametrize("mixer", RECURRENT, ids=lambda mixer: type(mixer).__name__)
