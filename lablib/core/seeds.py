@@ -21,7 +21,7 @@ RECORDED = {
     "scores": 70_000,
 }
 # For new experiments, in the order in which they were added: a place, once given, is kept.
-STREAMS = ("rows", "held-out rows", "initial weights", "evaluation", "noise")
+STREAMS = ("rows", "held-out rows", "initial weights", "evaluation", "noise", "further rows", "calibration")
 _RECORDED_SEEDS, _BLOCK = 10_000, 1 << 24
 
 

@@ -35,12 +35,12 @@ SKILLS = ("text", "facts", "recall")
 class SkillsConfig(Config):
     """`keys` in use of `num_keys` in a row; facts: every triple of symbols, of which the first has `first_symbols`."""
 
-    language: LanguageConfig = LanguageConfig(kind="topics", vocab=48, num_tables=6)
-    keys: int = 4
+    language: LanguageConfig = LanguageConfig(kind="topics", vocab=32, num_tables=4)
+    keys: int = 6
     num_keys: int = 12
     num_values: int = 16
     first_symbols: int = 24
-    symbols: int = 16
+    symbols: int = 11
     num_answers: int = 24
     answer_weight: float = 4.0
     table_seed: int = 0

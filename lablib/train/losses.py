@@ -27,6 +27,23 @@ def cross_entropy(
     return weighted_mean(losses, weight.flatten())
 
 
+def forward_kl(
+    teacher: Float[Tensor, "batch time vocab"],
+    logits: Float[Tensor, "batch time vocab"],
+    weight: Float[Tensor, "batch time"],
+) -> Float[Tensor, ""]:
+    """Mean of KL(teacher || student) in nats over the positions that count, each by its weight.
+
+    ValueError where the vocabularies differ, and as in `weighted_mean`.
+    """
+    if teacher.shape[-1] != logits.shape[-1]:
+        raise ValueError(
+            f"the teacher has {teacher.shape[-1]} tokens, the student {logits.shape[-1]}; expected as many"
+        )
+    apart = F.kl_div(logits.log_softmax(-1), teacher.log_softmax(-1), reduction="none", log_target=True).sum(-1)
+    return weighted_mean(apart, weight)
+
+
 def in_vocabulary(
     targets: Int[Tensor, "batch time"], vocab: int, counts: Bool[Tensor, "batch time"] | None = None
 ) -> Int[Tensor, "batch time"]:

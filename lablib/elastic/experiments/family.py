@@ -1,0 +1,263 @@
+"""A family of sizes from one run, against each size alone and against training from scratch (arXiv 2511.16664).
+
+`elastic/rates`   the learning rate of each way to train, on seeds that nothing else uses
+`elastic/family`  losses by budget, trained and untrained; by order, by loss, by training from scratch
+`elastic/stages`  a second stage with long rows, uniform and skewed, and as many further tokens in short rows
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import pandas as pd
+import torch
+
+from lablib.core.config import Config, by_scale, grid
+from lablib.core.experiment import experiment
+from lablib.core.seeds import generator
+from lablib.core.weights_cache import weights_place
+from lablib.data.batch import every_next
+from lablib.data.skills import Skills
+from lablib.elastic.budgets import Budget, sliced_config
+from lablib.elastic.family import (
+    BUDGETS,
+    TRAINING,
+    Family,
+    ParentConfig,
+    check_shares,
+    held_out_texts,
+    measured,
+    recall_by_distance,
+    step_flops,
+    trained_parent,
+)
+from lablib.elastic.ranking import importance, permuted, random_order, ranked, reversed_order
+from lablib.elastic.slices import Slices
+from lablib.nn.model import LanguageModel
+from lablib.train.evaluate import budget
+from lablib.train.loop import TrainConfig, fit
+from lablib.train.optim import OptimConfig
+
+UNIFORM = (1 / 3, 1 / 3, 1 / 3)
+WIDTHS = (192, 168, 144, 120, 96, 72, 48)  # neurons of each MLP: 192 and 96 are those of L and S
+CALIBRATION = 256  # rows
+# the best of `elastic/rates`, by way to train
+RATES = {"KD": 4e-3, "CE": 4e-3, "scratch": 8e-3}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyConfig(Config):
+    """Budgets trained on their shares of the rows, from a trained parent or from scratch, as KD, CE or own teacher.
+
+    order    how the parent is sorted before: by importance, as it is, at random, or the wrong way round
+    length   tokens of a row, `keys` in use in it; `train.batch` rows a step
+    """
+
+    name: str = "family"
+    seed: int = 0
+    parent: ParentConfig = ParentConfig()
+    start: Literal["parent", "scratch"] = "parent"
+    order: Literal["ranked", "unranked", "random", "reversed"] = "ranked"
+    objective: Literal["KD", "CE", "own teacher"] = "KD"
+    sizes: tuple[str, ...] = ("L", "M", "S")
+    shares: tuple[float, ...] = UNIFORM
+    length: int = 64
+    keys: int = 6
+    train: TrainConfig = TrainConfig(steps=600, batch=32, log_every=50, optim=OptimConfig(lr=RATES["KD"]))
+    rows: int = 512
+
+    scales: ClassVar = {
+        "smoke": {
+            "parent": ParentConfig.at("smoke"), "train": TrainConfig(steps=3, batch=6, log_every=1), "length": 32,
+            "rows": 8,
+        },
+    }  # fmt: skip
+
+    def faults(self):
+        unknown = [size for size in self.sizes if size not in BUDGETS]
+        yield unknown, f"sizes holds {unknown}; expected some of {', '.join(BUDGETS)}"
+        check_shares(self.sizes, self.shares)
+        one = self.start == "scratch" and (len(self.sizes) > 1 or self.objective != "CE")
+        yield one, f"start='scratch' trains one size by objective='CE'; got {self.sizes} and {self.objective!r}"
+
+
+def way(name: str, scale: str = "full", steps: int | None = None, **changes: Any) -> FamilyConfig:
+    """An arm by its name and what is different; its learning rate is the best of its way to train."""
+    cfg = FamilyConfig.at(scale, name=name, **changes)
+    rate = RATES["scratch" if cfg.start == "scratch" else "CE" if cfg.objective == "CE" else "KD"]
+    cfg = cfg.replace(train__optim__lr=rate)
+    return cfg if steps is None or scale == "smoke" else cfg.replace(train__steps=steps)
+
+
+def one(size: str) -> dict[str, Any]:
+    """A size alone."""
+    return {"sizes": (size,), "shares": (1.0,)}
+
+
+def family_arms(scale: str) -> list[FamilyConfig]:
+    """The family; orders; objectives; a size alone, with its share of the steps and with all; from scratch."""
+    make = partial(way, scale=scale)
+    scratch = {"start": "scratch", "objective": "CE"}
+    full = [
+        make("family"),
+        make("family, random order", order="random"),
+        make("family, reversed order", order="reversed"),
+        make("family by CE", objective="CE"),
+        make("family, own teacher", objective="own teacher"),
+        make("S alone, a third", steps=200, **one("S")),
+        make("S alone", **one("S")),
+        make("S from scratch", **one("S"), **scratch),
+        make("S from scratch, three times", steps=1800, **one("S"), **scratch),
+        make("L, further", objective="CE", **one("L")),
+    ]
+    return by_scale(scale, full, lab=(0, 5), smoke=(0, 7))
+
+
+def spent(cfg: FamilyConfig) -> dict[str, float | int]:
+    """The budget columns of the training alone, and its FLOPs if each size ran under masks on the whole parent."""
+    shape = cfg.parent.model if cfg.start == "parent" else sliced_config(cfg.parent.model, BUDGETS[cfg.sizes[0]])
+    model, teacher = Slices(LanguageModel(shape)), LanguageModel(cfg.parent.model)
+    kept = {size: BUDGETS[size] if cfg.start == "parent" else None for size in cfg.sizes}
+    objective = Family(kept, cfg.shares, cfg.objective, teacher)
+    batch = every_next(torch.zeros(cfg.train.batch, cfg.length + 1, dtype=torch.long))
+    flops = step_flops(model, objective, batch)
+    masked = step_flops(model, Family({"all": None}, (1.0,), cfg.objective, teacher), batch)
+    found = budget(model, tokens=cfg.train.steps * cfg.train.batch * cfg.length, flops=cfg.train.steps * flops)
+    return found | {"masked_flops": cfg.train.steps * masked}
+
+
+@experiment("elastic/family", version=1, arms=family_arms, counted=spent)
+def family(cfg: FamilyConfig) -> pd.DataFrame:
+    """Phase "train": losses by step and size. Phase "read": loss and skills by budget, trained and untrained."""
+    model, table = trained(cfg)
+    texts = held_out_texts(cfg.parent.skills.replace(keys=cfg.keys), cfg.length, cfg.rows, cfg.seed)
+    read = []
+    for name, kept in (BUDGETS if cfg.start == "parent" else {cfg.sizes[0]: None}).items():
+        read.append({"budget": name, **measured(model, texts, kept)})
+    if cfg.start == "parent" and len(cfg.sizes) > 1:
+        read += [{"budget": f"hidden {n}", "hidden": n, **measured(model, texts, Budget(hidden=n))} for n in WIDTHS]
+    return pd.concat([table.assign(phase="train"), pd.DataFrame(read).assign(phase="read")], ignore_index=True)
+
+
+def build(cfg: FamilyConfig) -> tuple[Slices, Family]:
+    """The model and the objective, before the training."""
+    if cfg.start == "scratch":
+        shape = sliced_config(cfg.parent.model, BUDGETS[cfg.sizes[0]])
+        model = LanguageModel(shape, generator("initial weights", cfg.seed))
+        return Slices(model), Family({cfg.sizes[0]: None}, cfg.shares, "CE")
+    teacher = trained_parent(cfg.parent.replace(seed=cfg.seed))
+    model = sorted_parent(teacher, cfg)
+    return Slices(model), Family({size: BUDGETS[size] for size in cfg.sizes}, cfg.shares, cfg.objective, teacher)
+
+
+def sorted_parent(parent: LanguageModel, cfg: FamilyConfig) -> LanguageModel:
+    """A copy of the parent in the order of the configuration."""
+    rows = Skills(cfg.parent.skills)(cfg.parent.length, CALIBRATION, generator("calibration", cfg.seed))
+    scores = importance(parent, rows.tokens)
+    if cfg.order == "unranked":
+        scores = {axis: -score.new_tensor(range(len(score))) for axis, score in scores.items()}
+    if cfg.order == "random":
+        return permuted(parent, random_order(parent.cfg, scores, generator("noise", cfg.seed)))
+    return permuted(parent, (reversed_order if cfg.order == "reversed" else ranked)(parent.cfg, scores))
+
+
+def trained(cfg: FamilyConfig) -> tuple[Slices, pd.DataFrame]:
+    """The trained model and its training table; interrupted, a later call goes on."""
+    model, objective = build(cfg)
+    place = weights_place("elastic/family", TRAINING, cfg.replace(rows=1, name="").digest())
+    draw = partial(Skills(cfg.parent.skills.replace(keys=cfg.keys)), cfg.length)
+    stream = generator("rows" if cfg.start == "scratch" else "further rows", cfg.seed)
+    table = fit(model.train(), draw, cfg.train, stream, hooks=[objective], objective=objective, checkpoint=place)
+    return model.eval(), table
+
+
+# ---- the learning rates
+
+
+def rates_arms(scale: str) -> list[FamilyConfig]:
+    """Each way to train at four rates, on seeds 100 and 101."""
+    ways = [
+        way("KD", scale),
+        way("KD, S alone", scale, **one("S")),
+        way("CE", scale, objective="CE"),
+        way("scratch", scale, **one("S"), start="scratch", objective="CE"),
+    ]
+    rates = (1e-3, 2e-3, 4e-3, 8e-3) if scale == "full" else (2e-3,)
+    arms = [arm for cfg in ways for arm in grid(cfg, train__optim__lr=rates, seed=(100, 101))]
+    arms += grid(ways[-1], train__optim__lr=(1.6e-2,), seed=(100, 101)) if scale == "full" else []
+    return arms if scale == "full" else arms[::2][: 1 if scale == "smoke" else None]
+
+
+@experiment("elastic/rates", version=1, arms=rates_arms)
+def rates(cfg: FamilyConfig) -> pd.DataFrame:
+    """Loss and skills by budget."""
+    model, _ = trained(cfg)
+    texts = held_out_texts(cfg.parent.skills.replace(keys=cfg.keys), cfg.length, cfg.rows, cfg.seed)
+    kept = {size: BUDGETS[size] if cfg.start == "parent" else None for size in cfg.sizes}
+    return pd.DataFrame([{"budget": size, **measured(model, texts, each)} for size, each in kept.items()])
+
+
+# ---- the second stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig(Config):
+    """A family that goes on: a second stage of `steps` with its own rows; then read on long rows.
+
+    `long` and `long_keys` are the rows that everything is read on, tokens and keys.
+    """
+
+    name: str = "long, uniform"
+    seed: int = 0
+    first: FamilyConfig = FamilyConfig()
+    length: int = 256
+    keys: int = 10
+    shares: tuple[float, ...] = UNIFORM
+    train: TrainConfig = TrainConfig(steps=200, batch=8, log_every=50, optim=OptimConfig(lr=RATES["KD"] / 4))
+    long: int = 256
+    long_keys: int = 10
+    rows: int = 128
+
+    scales: ClassVar = {
+        "smoke": {
+            "first": FamilyConfig.at("smoke"), "train": TrainConfig(steps=2, batch=4, log_every=1), "length": 64,
+            "long": 64, "rows": 8,
+        },
+    }  # fmt: skip
+
+    def faults(self):
+        check_shares(self.first.sizes, self.shares)
+        yield from super().faults()
+
+
+def stages_arms(scale: str) -> list[StageConfig]:
+    """Long rows, uniform and with 0.2, 0.3, 0.5 for S, M, L; as many tokens in short rows; no second stage."""
+    base = StageConfig.at(scale)
+    short = {"length": base.first.length, "keys": base.first.keys, "train__batch": base.train.batch * 4}
+    full = [
+        base,
+        base.replace(name="long, more for L", shares=(0.5, 0.3, 0.2)),
+        base.replace(name="short, uniform", **short),
+        base.replace(name="no second stage", train__optim__lr=0.0, train__steps=1, **short),
+    ]
+    return by_scale(scale, full, lab=(0, 2), smoke=1)
+
+
+@experiment("elastic/stages", version=1, arms=stages_arms)
+def stages(cfg: StageConfig) -> pd.DataFrame:
+    """By size: loss and skills on long rows, and recall by distance."""
+    model, _ = trained(cfg.first.replace(seed=cfg.seed))
+    skills = cfg.first.parent.skills
+    kept = {size: BUDGETS[size] for size in cfg.first.sizes}
+    objective = Family(kept, cfg.shares, "KD", trained_parent(cfg.first.parent.replace(seed=cfg.seed)))
+    draw = partial(Skills(skills.replace(keys=cfg.keys)), cfg.length)
+    place = weights_place("elastic/stages", TRAINING, cfg.replace(rows=1, name="").digest())
+    stream = generator("second rows", cfg.seed)
+    fit(model.train(), draw, cfg.train, stream, hooks=[objective], objective=objective, checkpoint=place)
+    texts = held_out_texts(skills.replace(keys=cfg.long_keys), cfg.long, cfg.rows, cfg.seed)
+    rows = []
+    for size, budget_kept in kept.items():
+        rows.append(pd.DataFrame([{"budget": size, **measured(model.eval(), texts, budget_kept)}]).assign(what="all"))
+        distances = recall_by_distance(model, texts, budget_kept)
+        rows.append(distances.assign(budget=size, what="by distance"))
+    return pd.concat(rows, ignore_index=True)
