@@ -18,7 +18,7 @@ from lablib.ops.precision import wide
 from lablib.train.checkpoint import check_finite, load_checkpoint, save_checkpoint
 from lablib.train.hooks import Hook, Settings
 from lablib.train.losses import next_token_loss, why_not_finite
-from lablib.train.optim import OptimConfig, build_optimizer
+from lablib.train.optim import Multipliers, OptimConfig, as_configured, build_optimizer
 from lablib.train.schedule import ScheduleConfig, factor
 
 
@@ -51,15 +51,17 @@ def fit(
     run: str | None = None,
     rate: Callable[[int], float] | None = None,
     objective: Callable[[nn.Module, Batch], tuple[Tensor, Tensor]] = next_token_loss,
+    multipliers: Callable[[str, nn.Parameter], Multipliers] = as_configured,
 ) -> pd.DataFrame:
     """Train `model` in place on `draw(batch, generator)`; returns a row a logged step (`step`, `loss`, hooks' columns).
 
     With `checkpoint`, the run is saved there and a later call goes on where it stopped, bitwise as if it never had;
     `run` names it (default: by `cfg`), so that no other run takes it up. `rate` is the share of the peak learning rate
-    by step (default: `cfg.schedule`); `objective` gives loss and logits. Hooks get the plain model of a compiled one.
+    by step (default: `cfg.schedule`); `objective` gives loss and logits; `multipliers` are those of `build_optimizer`.
+    Hooks get the plain model of a compiled one.
     Raises FloatingPointError when the loss, a gradient or a weight is no longer finite; that is never saved.
     """
-    optimizer, run = build_optimizer(model, cfg.optim), run or cfg.digest()
+    optimizer, run = build_optimizer(model, cfg.optim, multipliers), run or cfg.digest()
     rate = rate or functools.partial(factor, cfg.schedule, num_steps=cfg.steps)
     settings, plain, state = Settings(model, draw), plain_module(model), (model, optimizer, generator, run)
     start, rows = resumed(checkpoint, *state, hooks, settings, cfg.steps)

@@ -44,10 +44,15 @@ class Multipliers(NamedTuple):
     eps: float = 1.0
 
 
+def as_configured(name: str, parameter: nn.Parameter) -> Multipliers:
+    """No multiplier, for any parameter."""
+    return Multipliers()
+
+
 def build_optimizer(
     model: nn.Module,
     cfg: OptimConfig,
-    multipliers: Callable[[str, nn.Parameter], Multipliers] = lambda name, parameter: Multipliers(),
+    multipliers: Callable[[str, nn.Parameter], Multipliers] = as_configured,
 ) -> torch.optim.AdamW:
     """AdamW over the trainable parameters; each group remembers its peak rate as `peak_lr`.
 
