@@ -37,10 +37,10 @@ class SkillsConfig(Config):
 
     language: LanguageConfig = LanguageConfig(kind="topics", vocab=32, num_tables=4)
     keys: int = 6
-    num_keys: int = 12
+    num_keys: int = 24
     num_values: int = 16
     first_symbols: int = 24
-    symbols: int = 11
+    symbols: int = 8
     num_answers: int = 24
     answer_weight: float = 4.0
     table_seed: int = 0

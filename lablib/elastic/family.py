@@ -28,7 +28,7 @@ from lablib.train.losses import cross_entropy, forward_kl
 from lablib.train.optim import OptimConfig
 
 PLAN = "mamba2:8x8+no-mlp relu2:192 full-nope:4x16+no-mlp relu2:192 mamba2:8x8+no-mlp relu2:192"
-PARENT = ModelConfig(plan=PLAN, vocab=110, width=64, groups=2, state=16, chunk=16)
+PARENT = ModelConfig(plan=PLAN, vocab=122, width=64, groups=2, state=16, chunk=16)
 # about the ratios of 12, 9 and 6 billion parameters (arXiv 2511.16664)
 BUDGETS = {
     "L": Budget(),

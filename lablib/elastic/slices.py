@@ -67,7 +67,9 @@ def check_parameters(model: LanguageModel) -> None:
         raise ValueError(f"the parameter {apart[0]} cannot be sliced; expected a LanguageModel of elastic layers alone")
 
 
-def layer_indices(cfg: ModelConfig, place: int, number: Index, channels: Index) -> dict[Axis, Index]:
+def layer_indices(
+    cfg: ModelConfig, place: int, number: Int[Tensor, " head"], channels: Int[Tensor, " channel"]
+) -> dict[Axis, Index]:
     """The axes of a Mamba-2 layer, where the heads of these numbers, and these channels of each, are taken."""
     _, _, (each, dim) = full_sizes(cfg)[place]
     inner, shared = (number[:, None] * dim + channels).flatten(), 2 * cfg.groups * cfg.state

@@ -158,7 +158,7 @@ class ModelConfig(Config):
         told = [
             (name, size) for layer in self.layers.layers for name, size in zip(layer.mixers, layer.heads, strict=True)
         ]
-        if not told or any(size is None for _, size in told):
+        if any(size is None for _, size in told):
             yield (
                 width % heads or heads % kv_heads or heads % groups or width // heads % 2,
                 f"width {width} must be a multiple of num_heads {heads} with an even quotient, and num_heads a "
