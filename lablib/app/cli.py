@@ -207,6 +207,19 @@ def report_(identity: str, images: bool, out: Path) -> int:
     return _report(run_state.find(checks.check_folder("--out", out), identity), out, drawing.still if images else None)
 
 
+@main.command("slice")
+@click.argument("model", metavar="FOLDER", type=Path)
+@click.option("--budget", required=True, metavar="NAME|FIELDS", help="A trained budget, or such as width=48,hidden=96.")
+@click.option("--to", "folder", required=True, type=Path, metavar="FOLDER", help="Where the slice is written.")
+def slice_(model: Path, budget: str, folder: Path) -> int:
+    """Cut a smaller model out of a saved elastic one: no training, no data."""
+    from lablib.app import slicing
+
+    for line in slicing.slice_model(model, budget, folder):
+        click.echo(line)
+    return 0
+
+
 @main.command()
 @out_option
 def doctor(out: Path) -> int:

@@ -1,7 +1,7 @@
 """A family of sizes in one model: the parent, what trains its budgets together, and what they are measured by."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -164,7 +164,7 @@ def held_out_texts(skills: SkillsConfig, length: int, rows: int, seed: int) -> T
 
 
 @torch.no_grad()
-def measured(model: nn.Module, texts: Texts, budget: Budget | None = None) -> dict[str, float]:
+def measured(model: Callable[..., Tensor], texts: Texts, budget: Budget | None = None) -> dict[str, float]:
     """Loss (nats, as in training), loss of words (nats), shares of right facts and of right recalls."""
     batch, parts = texts
     logits = model(batch.tokens) if budget is None else model(batch.tokens, budget)
@@ -175,7 +175,7 @@ def measured(model: nn.Module, texts: Texts, budget: Budget | None = None) -> di
 
 
 @torch.no_grad()
-def recall_by_distance(model: nn.Module, texts: Texts, budget: Budget | None) -> pd.DataFrame:
+def recall_by_distance(model: Callable[..., Tensor], texts: Texts, budget: Budget | None) -> pd.DataFrame:
     """Share of right recalls by how many tokens ago the value stood, in stretches that double."""
     batch, where = texts.batch, texts.parts["recall"]
     right = (model(batch.tokens, budget).argmax(-1) == batch.targets)[where].float()

@@ -28,7 +28,7 @@ def cross_entropy(
 
 
 def forward_kl(
-    teacher: Float[Tensor, "batch time vocab"],
+    teacher: Float[Tensor, "batch time theirs"],
     logits: Float[Tensor, "batch time vocab"],
     weight: Float[Tensor, "batch time"],
 ) -> Float[Tensor, ""]:

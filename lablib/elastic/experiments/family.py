@@ -32,6 +32,7 @@ from lablib.elastic.family import (
     trained_parent,
 )
 from lablib.elastic.ranking import importance, permuted, random_order, ranked, reversed_order
+from lablib.elastic.router import share_of
 from lablib.elastic.slices import Slices
 from lablib.nn.model import LanguageModel
 from lablib.train.evaluate import budget
@@ -39,7 +40,17 @@ from lablib.train.loop import TrainConfig, fit
 from lablib.train.optim import OptimConfig
 
 UNIFORM = (1 / 3, 1 / 3, 1 / 3)
-WIDTHS = (192, 168, 144, 120, 96, 72, 48)  # neurons of each MLP: 192 and 96 are those of L and S
+# the way from L over M and S on, and the MLPs alone; L, M and S are trained, the others are not
+PATH = {
+    "L": BUDGETS["L"],
+    "L to M": Budget(width=60, hidden=168, mamba_heads=4),
+    "M": BUDGETS["M"],
+    "M to S": Budget(width=52, hidden=120, mamba_heads=3),
+    "S": BUDGETS["S"],
+    "below S": Budget(width=44, hidden=72, mamba_heads=2),
+    "far below S": Budget(width=40, hidden=48, mamba_heads=1),
+}
+MLPS = {f"MLP {n}": Budget(hidden=n) for n in (168, 144, 120, 96, 72, 48)}
 CALIBRATION = 256  # rows
 # the best of `elastic/rates`, by way to train
 RATES = {"KD": 4e-3, "CE": 4e-3, "scratch": 8e-3}
@@ -131,11 +142,10 @@ def family(cfg: FamilyConfig) -> pd.DataFrame:
     """Phase "train": losses by step and size. Phase "read": loss and skills by budget, trained and untrained."""
     model, table = trained(cfg)
     texts = held_out_texts(cfg.parent.skills.replace(keys=cfg.keys), cfg.length, cfg.rows, cfg.seed)
-    read = []
-    for name, kept in (BUDGETS if cfg.start == "parent" else {cfg.sizes[0]: None}).items():
-        read.append({"budget": name, **measured(model, texts, kept)})
-    if cfg.start == "parent" and len(cfg.sizes) > 1:
-        read += [{"budget": f"hidden {n}", "hidden": n, **measured(model, texts, Budget(hidden=n))} for n in WIDTHS]
+    shape, read = cfg.parent.model, []
+    for name, kept in ((PATH | MLPS) if cfg.start == "parent" else {cfg.sizes[0]: None}).items():
+        share = share_of(shape, BUDGETS[name] if kept is None else kept)
+        read.append({"budget": name, "share": share, **measured(model, texts, kept)})
     return pd.concat([table.assign(phase="train"), pd.DataFrame(read).assign(phase="read")], ignore_index=True)
 
 
@@ -210,12 +220,12 @@ class StageConfig(Config):
     name: str = "long, uniform"
     seed: int = 0
     first: FamilyConfig = FamilyConfig()
-    length: int = 256
-    keys: int = 10
+    length: int = 512
+    keys: int = 24
     shares: tuple[float, ...] = UNIFORM
-    train: TrainConfig = TrainConfig(steps=200, batch=8, log_every=50, optim=OptimConfig(lr=RATES["KD"] / 4))
-    long: int = 256
-    long_keys: int = 10
+    train: TrainConfig = TrainConfig(steps=200, batch=4, log_every=50, optim=OptimConfig(lr=RATES["KD"] / 4))
+    long: int = 512
+    long_keys: int = 24
     rows: int = 128
 
     scales: ClassVar = {
@@ -233,7 +243,11 @@ class StageConfig(Config):
 def stages_arms(scale: str) -> list[StageConfig]:
     """Long rows, uniform and with 0.2, 0.3, 0.5 for S, M, L; as many tokens in short rows; no second stage."""
     base = StageConfig.at(scale)
-    short = {"length": base.first.length, "keys": base.first.keys, "train__batch": base.train.batch * 4}
+    short = {
+        "length": base.first.length,
+        "keys": base.first.keys,
+        "train__batch": base.train.batch * base.length // base.first.length,
+    }
     full = [
         base,
         base.replace(name="long, more for L", shares=(0.5, 0.3, 0.2)),
