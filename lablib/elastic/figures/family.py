@@ -1,0 +1,149 @@
+"""The figures of elastic models: table in, plotly figure out, no torch."""
+
+import pandas as pd
+
+from lablib.elastic.summaries import achieved, read_rows
+from lablib.viz.chart import Axis, Chart, Panel, Reference, figure, one_panel
+from lablib.viz.style import AMBER, BLUE, GREY, PINK, TEAL
+
+LOSS = "loss (nats)"
+ORDERS = {"ranked": BLUE, "unranked": GREY, "random": AMBER, "reversed": PINK}
+SHARE = Axis("share", "share of the parent's parameters")
+SIZES = {"L": BLUE, "M": TEAL, "S": AMBER}
+
+
+@figure
+def slicing_figure(table: pd.DataFrame) -> Chart:
+    """Loss after a cut without any training, by the order in which the parts stand; random orders are means of five."""
+    rows = table[(table["cut"] != "nothing") & table["order"].isin(list(ORDERS))]
+    rows = rows.groupby(["seed", "cut", "order", "store"], sort=False, as_index=False)["loss"].mean()
+    whole = table.loc[table["order"] == "unranked"].query("cut == 'nothing'")["loss"].mean()
+    small = rows[rows["cut"] == "all axes, S"].groupby("order")["loss"].mean()
+    said = "; ".join(f"{name} {small[name]:.2f}" for name in ORDERS)
+    return one_panel(
+        rows=rows, kind="bars", x=Axis("loss", LOSS), y=Axis("cut"), by="order", names=list(ORDERS), colours=ORDERS,
+        references=[Reference(whole, "nothing cut", "x")], title=f"Loss of S cut without training: {said}",
+    )  # fmt: skip
+
+
+@figure
+def recovery_figure(table: pd.DataFrame) -> Chart:
+    """How far S is from its teacher over the training of the family, by the order that it was cut in."""
+    names = {"family": "ranked", "family, random order": "random", "family, reversed order": "reversed"}
+    rows = table[(table["phase"] == "train") & table["name"].isin(list(names))].dropna(subset=["loss S"])
+    rows = rows.assign(order=rows["name"].map(names))
+    ends = [
+        rows[rows["step"] == step].groupby("order")["loss S"].mean()
+        for step in (rows["step"].min(), rows["step"].max())
+    ]
+    gaps = [float(end.get("reversed", end.max()) - end["ranked"]) for end in ends]
+    return one_panel(
+        rows=rows, x=Axis("step", "step"), y=Axis("loss S", "KL from the teacher, of S (nats)", "log"), by="order",
+        colours=ORDERS,
+        title=f"Reversed order less ranked: {gaps[0]:.2f} nats at step {int(first)}, {gaps[1]:.2f} at the end",
+    )  # fmt: skip
+
+
+@figure
+def depth_figure(table: pd.DataFrame) -> Chart:
+    """How much a layer matters, in shares of the layer that matters most: by three metrics, and what the loss says."""
+    rows = table[table["metric"].isin(["nMSE", "KL", "loss"])]
+    rows = rows.assign(what=rows["layer"].map(lambda layer: f"{layer} ") + rows["kind"])
+    most = rows.groupby(["seed", "metric"])["score"].transform("max")
+    rows = rows.assign(relative=rows["score"] / most).sort_values(["layer"], ascending=False)
+    attention = rows[rows["kind"] == "attention"]
+    whole, without = attention["recall_whole"].mean(), attention["recall"].mean()
+    return one_panel(
+        rows=rows, kind="bars", x=Axis("relative", "score, 1: the most important layer"), y=Axis("what"), by="metric",
+        names=["nMSE", "KL", "loss"], colours={"nMSE": PINK, "KL": BLUE, "loss": GREY},
+        title=f"Without its attention layer, recall falls from {whole:.2f} to {without:.2f}",
+    )  # fmt: skip
+
+
+@figure
+def family_figure(table: pd.DataFrame) -> Chart:
+    """Loss of the smallest size by the way it was trained; dotted the parent, which is four times the work."""
+    rows = read_rows(table).query("budget == 'S'")
+    means = rows.groupby("name")["loss"].mean()
+    said = [f"{name} {means[name]:.2f}" for name in ("family", "S alone", "S from scratch") if name in means]
+    whole = Reference(
+        read_rows(table).query("budget == 'L' and name == 'family'")["loss"].mean(), "L of the family", "x"
+    )
+    return one_panel(
+        rows=rows, kind="bars", x=Axis("loss", LOSS), y=Axis("name"), references=[whole],
+        title=f"Loss of S: {'; '.join(said)}",
+    )  # fmt: skip
+
+
+@figure
+def path_figure(table: pd.DataFrame) -> Chart:
+    """Loss by size after one training of L, M and S: sizes between them and below, and MLPs that were cut alone."""
+    rows = read_rows(table).query("name == 'family'")
+    alone = rows["budget"].str.startswith("MLP")
+    rows = rows.assign(way=alone.map({True: "MLPs alone", False: "all axes, from L to S"}))
+    whole = rows[rows["budget"] == "L"].assign(way="MLPs alone")
+    means = rows.groupby("budget")["loss"].mean()
+    trained = rows[rows["budget"].isin(list(SIZES))].groupby("budget")["share"].first()
+    return one_panel(
+        rows=pd.concat([rows, whole]), x=SHARE, y=Axis("loss", LOSS), by="way",
+        colours={"all axes, from L to S": BLUE, "MLPs alone": AMBER},
+        references=[Reference(share, name, "x") for name, share in trained.items()],
+        title=f"Between trained sizes {means['M to S']:.2f} (S {means['S']:.2f}); below S {means['below S']:.2f}",
+    )  # fmt: skip
+
+
+@figure
+def stages_figure(table: pd.DataFrame) -> Chart:
+    """Recall on long rows by how many tokens ago the value stood, after each second stage; sizes L and S."""
+    rows = table[table["what"] == "by distance"]
+    panels = [
+        Panel(
+            rows=rows[rows["budget"] == size], title=size, by="name",
+            x=Axis("nearest", "tokens ago, at least (log scale)", "values"), y=Axis("recall", "share of right recalls"),
+        )
+        for size in ("L", "S")
+    ]  # fmt: skip
+    far = rows[(rows["budget"] == "S") & (rows["nearest"] == rows["nearest"].max())].groupby("name")["recall"].mean()
+    said = "; ".join(f"{name} {value:.2f}" for name, value in far.items())
+    return Chart(panels=panels, title=f"Recall of S, farthest: {said}")
+
+
+@figure
+def targets_figure(table: pd.DataFrame) -> Chart:
+    """The share of the parameters that the router would keep, by step, and its targets (dotted)."""
+    train = table[table["phase"] == "train"]
+    targets = [column.removeprefix("share ") for column in train if column.startswith("share ")]
+    names = [name for name in ("homogeneous", "heterogeneous", "cost weight 1") if (train["name"] == name).any()]
+    panels = []
+    for name in names:
+        parts = [
+            train[train["name"] == name].assign(target=target, kept=lambda rows, t=target: rows[f"share {t}"])
+            for target in targets
+        ]
+        panels.append(
+            Panel(
+                rows=pd.concat(parts),
+                title=name,
+                x=Axis("step", "step"),
+                y=Axis("kept", "share kept", range=(0.2, 1.05)),
+                by="target",
+                references=[Reference(float(target), f"target {target}") for target in targets],
+            )  # fmt: skip
+        )
+    found = achieved(table).query("name == @names[0]").groupby("target")["share"].mean()
+    said = "; ".join(f"{target:.2f} gives {share:.2f}" for target, share in found.items())
+    return Chart(panels=panels, title=f"Target and share kept at the end, {names[0]}: {said}")
+
+
+@figure
+def routers_figure(table: pd.DataFrame) -> Chart:
+    """Loss of the budget that a router has chosen, less that of the best budget tried at the same target."""
+    rows = achieved(table).merge(table.drop_duplicates(["name", "seed"])[["name", "seed", "store"]])
+    rows = rows.assign(more=rows["loss"] - rows["best"], to=rows["target"].map(lambda t: f"target {t:.2f}"))
+    mean = rows.groupby("name")["more"].mean()
+    low, high = mean.idxmin(), mean.idxmax()
+    return one_panel(
+        rows=rows, kind="bars", x=Axis("more", "nats more than the best budget tried"), y=Axis("name"), by="to",
+        references=[Reference(0, "the best", "x")],
+        title=f"Nats above the best budget: {low} {mean[low]:.2f} to {high} {mean[high]:.2f}",
+    )  # fmt: skip

@@ -1,0 +1,100 @@
+"""Summaries of the elastic experiments: table -> numbers, with intervals over seeds."""
+
+import pandas as pd
+
+from lablib.core.stats import Interval, paired_difference
+
+KEYS = ["name", "seed"]
+
+
+def read_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """What was measured after the training."""
+    return table[table["phase"] == "read"]
+
+
+def at_budget(table: pd.DataFrame, name: str, budget: str, column: str = "loss") -> pd.Series:
+    """A measure of one way to train at one budget, by seed."""
+    rows = read_rows(table)
+    return rows[(rows["name"] == name) & (rows["budget"] == budget)].set_index("seed")[column].sort_index()
+
+
+def difference(first: pd.Series, second: pd.Series) -> Interval:
+    """second - first, over the seeds that both have. ValueError where they share none."""
+    shared = first.index.intersection(second.index)
+    return paired_difference(first[shared], second[shared])
+
+
+def cut_loss(table: pd.DataFrame, cut: str, order: str, column: str = "loss") -> pd.Series:
+    """A measure of a cut by one order, by seed; random orders are averaged first."""
+    rows = table[(table["cut"] == cut) & (table["order"] == order)]
+    return rows.groupby("seed")[column].mean()
+
+
+def best_random(table: pd.DataFrame, cut: str) -> pd.Series:
+    """The lowest loss of the random orders of a cut, by seed: the lower edge of their band."""
+    rows = table[(table["cut"] == cut) & (table["order"] == "random")]
+    return rows.groupby("seed")["loss"].min()
+
+
+def cuts(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean loss by cut and order, and the range of the random orders, as a table for readers."""
+    means = table[table["cut"] != "nothing"].pivot_table(index="cut", columns="order", values="loss", sort=False)
+    random = table[table["order"] == "random"].groupby("cut", sort=False)["loss"].agg(["min", "max"])
+    means["random, from best to worst"] = [
+        f"{random['min'][cut]:.2f} to {random['max'][cut]:.2f}" for cut in means.index
+    ]
+    wanted = ["ranked", "unranked", "random, from best to worst", "reversed"]
+    return means[wanted].round(2).rename_axis(columns=None).reset_index()
+
+
+def layers(table: pd.DataFrame) -> pd.DataFrame:
+    """By layer: what leaving it out costs, and its score by each metric, means over seeds."""
+    table = table.assign(
+        what=table["layer"].map(lambda layer: f"{layer}: ") + table["kind"], more=table["loss"] - table["loss_whole"]
+    )
+    true = table.groupby("what")[["more", "recall"]].mean().round(2)
+    scores = table.pivot_table(index="what", columns="metric", values="score").round(3)
+    return true.rename(columns={"more": "loss, more"}).join(scores.drop(columns="loss")).reset_index(names="layer")
+
+
+def ledger(table: pd.DataFrame) -> pd.DataFrame:
+    """By way to train: loss and skills of S, tokens, FLOPs as run, and FLOPs under masks; means over seeds."""
+    rows = read_rows(table).query("budget == 'S'")
+    means = rows.groupby("name", sort=False)[
+        ["loss", "text", "facts", "recall", "train_tokens", "train_flops", "masked_flops"]
+    ].mean()
+    means = means.assign(
+        train_tokens=means["train_tokens"] / 1e6, train_flops=means["train_flops"] / 1e12,
+        masked_flops=means["masked_flops"] / 1e12,
+    )  # fmt: skip
+    heads = {"train_tokens": "million tokens", "train_flops": "TFLOP", "masked_flops": "TFLOP under masks"}
+    return means.round(2).rename(columns=heads).sort_values("loss").reset_index(names="trained as")
+
+
+def on_long_rows(table: pd.DataFrame, column: str = "loss") -> pd.DataFrame:
+    """A measure on long rows by second stage and size, a row a seed."""
+    return table[table["what"] == "all"].pivot_table(index=["name", "seed"], columns="budget", values=column)
+
+
+def stage_change(table: pd.DataFrame, first: str, second: str, budget: str, column: str = "loss") -> Interval:
+    """How much more the second way has than the first, at a size, paired by seed."""
+    found = on_long_rows(table, column)[budget]
+    return difference(found[first], found[second])
+
+
+def achieved(table: pd.DataFrame) -> pd.DataFrame:
+    """By router and target: the share that its budget keeps, its loss, and the loss of the best budget tried."""
+    rows = read_rows(table)
+    found = rows[rows["what"] == "router"].set_index([*KEYS, "target"])[["share", "loss", "recall", "chosen"]]
+    for what, short in (("best of those tried", "best"), ("soft masks", "soft")):
+        other = rows[rows["what"] == what].set_index([*KEYS, "target"])["loss"]
+        found[short] = other
+    return found.reset_index()
+
+
+def routers(table: pd.DataFrame) -> pd.DataFrame:
+    """The same as means over seeds, for readers."""
+    rows = achieved(table)
+    means = rows.groupby(["name", "target"], sort=False)[["share", "loss", "best", "soft", "recall"]].mean().round(3)
+    heads = {"share": "share kept", "best": "loss, best budget", "soft": "loss under its soft masks"}
+    return means.rename(columns=heads).reset_index().rename(columns={"name": "router"})
