@@ -32,10 +32,8 @@ def recovery_figure(table: pd.DataFrame) -> Chart:
     names = {"family": "ranked", "family, random order": "random", "family, reversed order": "reversed"}
     rows = table[(table["phase"] == "train") & table["name"].isin(list(names))].dropna(subset=["loss S"])
     rows = rows.assign(order=rows["name"].map(names))
-    ends = [
-        rows[rows["step"] == step].groupby("order")["loss S"].mean()
-        for step in (rows["step"].min(), rows["step"].max())
-    ]
+    first, last = rows["step"].min(), rows["step"].max()
+    ends = [rows[rows["step"] == step].groupby("order")["loss S"].mean() for step in (first, last)]
     gaps = [float(end.get("reversed", end.max()) - end["ranked"]) for end in ends]
     return one_panel(
         rows=rows, x=Axis("step", "step"), y=Axis("loss S", "KL from the teacher, of S (nats)", "log"), by="order",
@@ -128,7 +126,7 @@ def targets_figure(table: pd.DataFrame) -> Chart:
                 y=Axis("kept", "share kept", range=(0.2, 1.05)),
                 by="target",
                 references=[Reference(float(target), f"target {target}") for target in targets],
-            )  # fmt: skip
+            )
         )
     found = achieved(table).query("name == @names[0]").groupby("target")["share"].mean()
     said = "; ".join(f"{target:.2f} gives {share:.2f}" for target, share in found.items())
@@ -136,7 +134,7 @@ def targets_figure(table: pd.DataFrame) -> Chart:
 
 
 @figure
-def routers_figure(table: pd.DataFrame) -> Chart:
+def router_figure(table: pd.DataFrame) -> Chart:
     """Loss of the budget that a router has chosen, less that of the best budget tried at the same target."""
     rows = achieved(table).merge(table.drop_duplicates(["name", "seed"])[["name", "seed", "store"]])
     rows = rows.assign(more=rows["loss"] - rows["best"], to=rows["target"].map(lambda t: f"target {t:.2f}"))
@@ -146,4 +144,28 @@ def routers_figure(table: pd.DataFrame) -> Chart:
         rows=rows, kind="bars", x=Axis("more", "nats more than the best budget tried"), y=Axis("name"), by="to",
         references=[Reference(0, "the best", "x")],
         title=f"Nats above the best budget: {low} {mean[low]:.2f} to {high} {mean[high]:.2f}",
+    )  # fmt: skip
+
+
+@figure
+def ranks_figure(table: pd.DataFrame) -> Chart:
+    """Rank correlation of importance with that of the largest calibration set, mean over layers, by axis."""
+    rows = table.dropna(subset=["correlation"])
+    rows = rows.groupby(["name", "seed", "store", "what", "axis"], sort=False, as_index=False)["correlation"].mean()
+    low = rows.groupby("what")["correlation"].mean()
+    return one_panel(
+        rows=rows, kind="bars", x=Axis("correlation", "Spearman's rank correlation"), y=Axis("what"), by="axis",
+        title=f"Ranks agree least with {low.idxmin()}: {low.min():.2f}",
+    )  # fmt: skip
+
+
+@figure
+def rates_figure(table: pd.DataFrame) -> Chart:
+    """Loss of S by learning rate for each way to train, in short runs on other texts than those of the results."""
+    rows = table[table["budget"] == "S"].rename(columns={"train.optim.lr": "rate"})
+    best = rows.groupby(["name", "rate"])["loss"].mean().groupby("name").idxmin().map(lambda place: place[1])
+    said = "; ".join(f"{name} {rate:g}" for name, rate in best.items())
+    return one_panel(
+        rows=rows, x=Axis("rate", "learning rate (log scale)", "values"), y=Axis("loss", LOSS), by="name",
+        title=f"Best learning rate: {said}",
     )  # fmt: skip
