@@ -147,6 +147,9 @@ def family(cfg: FamilyConfig) -> pd.DataFrame:
     for name, kept in ((PATH | MLPS) if cfg.start == "parent" else {cfg.sizes[0]: None}).items():
         share = share_of(shape, BUDGETS[name] if kept is None else kept)
         read.append({"budget": name, "share": share, **measured(model, texts, kept)})
+    if cfg.start == "parent":
+        teacher = trained_parent(cfg.parent.replace(seed=cfg.seed))
+        read.append({"budget": "teacher", "share": 1.0, **measured(teacher, texts)})
     return pd.concat([table.assign(phase="train"), pd.DataFrame(read).assign(phase="read")], ignore_index=True)
 
 

@@ -1,0 +1,37 @@
+"""The explorer of notebook 04: choose a budget; see what it costs, which parts are kept, and what was recorded near it."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from lablib.elastic.budgets import Budget, cost, sliced_config
+from lablib.elastic.family import BUDGETS, PARENT
+from lablib.elastic.figures.kept import kept_figure
+from lablib.elastic.slices import Axis, indices
+from lablib.viz.widgets import Explorer
+
+SHOWN = {"MLP, layer 1": Axis("hidden", 1), "Mamba-2, layer 0": Axis("channels", 0), "attention, layer 2": Axis("channels", 2)}
+
+
+def budget_explorer(table: pd.DataFrame) -> Explorer:
+    """Sliders for each axis, over the table of `elastic/family`."""
+    rows = table[(table["phase"] == "read") & (table["name"] == "family") & (table["budget"] != "teacher")]
+    recorded = rows.groupby("budget")[["share", "loss", "recall"]].mean()
+    whole = cost(PARENT)
+
+    def draw(width: int, hidden: int, mamba_heads: int, heads: int) -> go.Figure:
+        budget = Budget(width=width, hidden=hidden, mamba_heads=mamba_heads, heads=heads)
+        found, kept = cost(sliced_config(PARENT, budget)), indices(PARENT, budget)
+        share = found.parameters / whole.parameters
+        near = (recorded["share"] - share).abs().idxmin()
+        told = (
+            f"{found.parameters:,} of {whole.parameters:,} parameters ({share:.0%}), "
+            f"{found.state_bytes / 1024:.0f} KiB of state, {found.flops / 1e3:.0f} kFLOP a token; "
+            f"recorded near it ({near}): loss {recorded['loss'][near]:.2f}, recall {recorded['recall'][near]:.2f}"
+        )
+        matrices = {name: (set(kept[axis].tolist()), width) for name, axis in SHOWN.items()}
+        return kept_figure(matrices, PARENT.width, told)
+
+    sliders = {"width": [40, 48, 56, 64], "hidden": [48, 96, 144, 192], "mamba_heads": [1, 2, 3, 4], "heads": [1, 2, 3, 4]}
+    small = BUDGETS["S"]
+    start = {"width": small.width, "hidden": small.hidden, "mamba_heads": small.mamba_heads, "heads": 4}
+    return Explorer(draw, sliders, start=start)
