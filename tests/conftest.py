@@ -16,6 +16,10 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     # before torch is imported: the bitwise laws are stated for one thread, and child processes inherit it
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if config.getoption("jaxtyping_packages", None):
+        import type_checks  # here, as the tests of the kernels do without
+
+        type_checks.install()
     # a suite started in the background ignores these, and so would each process that a test starts and then signals
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:

@@ -23,8 +23,18 @@ every = pytest.mark.parametrize("name", EXPERIMENTS)
 scales = pytest.mark.parametrize("scale", SCALES)
 
 
-def arms(name: str, scale: str) -> list[Config]:
-    return EXPERIMENTS[name].arms(scale)
+@functools.cache  # the types of every field are checked as a test checks types, which takes milliseconds an arm
+def arms(name: str, scale: str) -> tuple[Config, ...]:
+    return tuple(EXPERIMENTS[name].arms(scale))
+
+
+@functools.cache
+def seeds(name: str, scale: str) -> dict[Config, list[int]]:
+    """The seeds of each condition: an arm whose seed is set to 0."""
+    found: dict[Config, list[int]] = {}
+    for cfg in arms(name, scale):
+        found.setdefault(dataclasses.replace(cfg, seed=0), []).append(cfg.seed)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -56,25 +66,19 @@ def test_arms_can_be_built_at_every_scale_and_no_two_are_the_same(name, scale):
 def test_the_arms_of_a_scale_do_not_depend_on_the_environment(name, scale, monkeypatch):
     before = arms(name, scale)
     monkeypatch.setenv("LAB_SCALE", "smoke" if scale != "smoke" else "full")
-    assert arms(name, scale) == before
+    assert tuple(EXPERIMENTS[name].arms(scale)) == before
 
 
 @every
 @scales
 def test_seeds_are_paired_across_arms(name, scale):
     """Arms that differ in a condition run the same seeds, from 0 on: 0 .. n - 1 for some n."""
-    seeds: dict[Config, list[int]] = {}
-    for cfg in arms(name, scale):
-        seeds.setdefault(dataclasses.replace(cfg, seed=0), []).append(cfg.seed)
-    assert all(sorted(found) == list(range(len(found))) for found in seeds.values())
+    assert all(sorted(found) == list(range(len(found))) for found in seeds(name, scale).values())
 
 
 @every
 def test_a_claim_rests_on_at_least_three_seeds_at_full_scale(name):
-    counts: dict[Config, int] = {}
-    for cfg in arms(name, "full"):
-        counts[dataclasses.replace(cfg, seed=0)] = counts.get(dataclasses.replace(cfg, seed=0), 0) + 1
-    assert min(counts.values()) >= 3
+    assert min(map(len, seeds(name, "full").values())) >= 3
 
 
 @every
@@ -156,7 +160,7 @@ def test_the_figure_of_no_arms_says_how_to_make_some(name):
 @every
 def test_a_recorded_arm_is_one_that_the_code_would_run_today(name):
     experiment = EXPERIMENTS[name]
-    today = {experiment.digest(cfg): cfg for cfg in experiment.arms("full")}
+    today = {experiment.digest(cfg): cfg for cfg in arms(name, "full")}
     for arm in Record().load(name):
         assert arm.digest in today, f"{arm.digest} is recorded, but {name}.arms('full') does not have it: {arm.config}"
         assert arm.config.items() <= _as_json(today[arm.digest].flat()).items()

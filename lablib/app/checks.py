@@ -13,7 +13,7 @@ from lablib.app.parameters import EXAMPLE, Parameter, declared
 from lablib.app.run_state import NotebookRun, RunState
 from lablib.core.checkout import misplaced
 from lablib.core.config import resolve_scale
-from lablib.core.experiment import worker_count
+from lablib.core.cores import worker_count
 from lablib.core.redact import blanker
 
 DEADLINES = {"smoke": 900.0, "lab": 3600.0, "full": 12 * 3600.0}  # seconds a notebook; a busy machine needs less

@@ -76,7 +76,7 @@ def _settle() -> None:
     if os.environ.get("COLUMNS", "80").strip() in ("", "0", "1"):  # a terminal that does not know its width
         del os.environ["COLUMNS"]
     if not os.path.isabs(os.path.expanduser("~")):  # neither HOME nor an entry for this user: Jupyter asks for one
-        from lablib.core.store import lab_home
+        from lablib.core.files import lab_home
 
         os.environ["HOME"] = str(lab_home().absolute())
 

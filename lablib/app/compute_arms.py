@@ -14,7 +14,7 @@ from pathlib import Path
 
 import lablib
 from lablib.core.experiment import all_experiments
-from lablib.core.store import write_atomically
+from lablib.core.files import write_atomically
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 from lablib.app.checks import existing
 from lablib.core.checkout import PROJECT, Unknown, misplaced, own_commit
 from lablib.core.cores import core_count
+from lablib.core.files import lab_home
 from lablib.core.pool import fresh_processes
 from lablib.core.provenance import package_version
-from lablib.core.store import lab_home
 
 GREEN, YELLOW, RED = "ok", "note", "broken"
 GIB = 2**30

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lablib.app.errors import BadInput
+from lablib.core.checkout import PROJECT
 from lablib.core.redact import redact
-from lablib.core.store import PROJECT
 
 Notebook = dict[str, Any]
 Cell = dict[str, Any]

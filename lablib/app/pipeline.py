@@ -16,9 +16,10 @@ from lablib.app.display import Display
 from lablib.app.errors import BadInput
 from lablib.app.processes import Child
 from lablib.app.run_state import NotebookRun, RunState, find, new_folder
+from lablib.core.checkout import PROJECT
+from lablib.core.files import lab_home
 from lablib.core.provenance import now, package_version, provenance
 from lablib.core.redact import redactor, strip_ansi
-from lablib.core.store import PROJECT, lab_home
 
 TICK = 0.2  # seconds between two looks at deadlines, signals and children
 TOOLS = ("papermill", "nbclient", "ipykernel", "plotly")

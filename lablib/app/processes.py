@@ -27,7 +27,7 @@ import psutil
 
 from lablib.app.errors import BadInput
 from lablib.app.streams import steady_streams
-from lablib.core.store import PROJECT
+from lablib.core.checkout import PROJECT
 
 MARK = "LAB_PROCESS_MARK"
 # what a person sets for a terminal, a Python or charts of their own, and would change what a notebook does or shows

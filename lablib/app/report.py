@@ -14,8 +14,8 @@ from lablib.app.notebook import load, title
 from lablib.app.outputs import Still, exercise_states, prepared
 from lablib.app.prose import inline, markdown, sanitize
 from lablib.app.run_state import NotebookRun, RunState
+from lablib.core.files import write_atomically
 from lablib.core.redact import redactor, strip_ansi
-from lablib.core.store import write_atomically
 
 TEMPLATES = Path(__file__).with_name("templates")
 

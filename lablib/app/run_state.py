@@ -13,8 +13,9 @@ from typing import Any
 
 from lablib.app.errors import BadInput
 from lablib.app.processes import started_at
+from lablib.core.checkout import PROJECT
+from lablib.core.files import write_atomically
 from lablib.core.redact import blanker, redact
-from lablib.core.store import PROJECT, write_atomically
 
 SCHEMA = 1
 _STAMP = "%Y%m%dT%H%M%SZ"

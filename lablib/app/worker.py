@@ -19,8 +19,8 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager, papermil
 
 from lablib.app.notebook import redact_notebook
 from lablib.app.processes import serve
+from lablib.core.files import write_atomically
 from lablib.core.redact import redactor, strip_ansi
-from lablib.core.store import write_atomically
 
 _LONGEST_ERROR = 600
 _NEVER = 10**6  # seconds; the whole notebook has a deadline, kept by `lab run`

@@ -17,6 +17,14 @@ def core_count() -> int:
     return max(1, math.ceil(min(allowed() or 1, granted())))
 
 
+def worker_count() -> int:
+    """How many processes a sweep may use: LAB_WORKERS, else the cores that this process may use."""
+    text = os.environ.get("LAB_WORKERS") or str(core_count())
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"LAB_WORKERS is {text!r}; expected a whole number of at least 1")
+    return int(text)
+
+
 def granted(membership: Path = Path("/proc/self/cgroup"), groups: Path = Path("/sys/fs/cgroup")) -> float:
     """Cores that the control groups of this process grant, the groups above them included; infinity without a limit."""
     least = math.inf

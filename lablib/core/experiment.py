@@ -5,7 +5,6 @@ import functools
 import importlib
 import importlib.util
 import json
-import os
 import pkgutil
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +15,7 @@ import pandas as pd
 
 from lablib.core.columns import column_types
 from lablib.core.config import Config
-from lablib.core.cores import core_count
+from lablib.core.cores import worker_count
 from lablib.core.cpu_time import timed
 from lablib.core.pool import fresh_processes
 from lablib.core.provenance import provenance
@@ -192,14 +191,6 @@ def run_all(
         words = f"{len(failed)} of {len(missing)} arms of {experiment.name} failed, the others are kept."
         raise ArmsFailed(f"{words} First: {failed[0].error} ({failed[0].config})")
     return joined([experiment.stored(cfg) for cfg in arms], "own")
-
-
-def worker_count() -> int:
-    """How many processes a sweep may use: LAB_WORKERS, else the cores that this process may use."""
-    text = os.environ.get("LAB_WORKERS") or str(core_count())
-    if not text.isdigit() or int(text) < 1:
-        raise ValueError(f"LAB_WORKERS is {text!r}; expected a whole number of at least 1")
-    return int(text)
 
 
 @functools.cache

@@ -87,7 +87,7 @@ def test_nothing_is_left_running(finished):
 
 def test_cpu_time_counts_the_kernel_and_its_workers(finished):
     runs = {run["name"]: run for run in finished[0].last_run()["notebooks"]}
-    assert all(run["cpu_seconds"] > 0.5 and run["wall_seconds"] > 0.5 for run in runs.values())
+    assert all(run["cpu_seconds"] > 0.3 and run["wall_seconds"] > 0.5 for run in runs.values())
     assert runs["dead"]["cpu_seconds"] > 1.5  # a worker of its own imports torch
 
 

@@ -1,5 +1,7 @@
 """The trainer does at every step what the stages say, and stops and goes on to the bit."""
 
+import functools
+
 import pandas as pd
 import pytest
 import torch
@@ -45,7 +47,11 @@ class StopAt(Hook):
             raise Stop
 
 
-def run(place=None, hooks=lambda rows: [], curriculum=CURRICULUM, seed=0, **options):
+def nothing(rows):
+    return []
+
+
+def run(place=None, hooks=nothing, curriculum=CURRICULUM, seed=0, **options):
     model = LanguageModel(
         ModelConfig(vocab=DATA.vocab, width=8, chunk=4, window=4, top_k=2), Generator().manual_seed(seed)
     )
@@ -66,8 +72,14 @@ def everything(rows):
     ]
 
 
+@functools.cache
+def uninterrupted(hooks=nothing):
+    """A whole run without a checkpoint, which several tests hold theirs against and none changes."""
+    return run(hooks=hooks)
+
+
 def test_every_step_has_the_window_the_chunks_and_the_length_of_its_stage():
-    model, table = run()
+    model, table = uninterrupted()
     assert table["stage"].tolist() == [0] * 5 + [1] * 7
     steps = range(12)
     assert table["window"].tolist() == [CURRICULUM.window_at(step) for step in steps]
@@ -79,9 +91,9 @@ def test_every_step_has_the_window_the_chunks_and_the_length_of_its_stage():
 
 
 @pytest.mark.parametrize("stop", [2, 4, 5, 6, 8, 11], ids=lambda step: f"killed before step {step}")
-@pytest.mark.parametrize("hooks", [lambda rows: [], everything], ids=["stages", "everything adaptive"])
+@pytest.mark.parametrize("hooks", [nothing, everything], ids=["stages", "everything adaptive"])
 def test_a_resumed_curriculum_is_bitwise_the_uninterrupted_one(stop, hooks, tmp_path):
-    whole, table = run(hooks=hooks)
+    whole, table = uninterrupted(hooks)
     with pytest.raises(Stop):
         run(tmp_path / "cut", lambda rows: [*hooks(rows), StopAt(stop)])
     resumed, again = run(tmp_path / "cut", hooks, seed=0 if stop < 3 else 99)
@@ -91,13 +103,13 @@ def test_a_resumed_curriculum_is_bitwise_the_uninterrupted_one(stop, hooks, tmp_
 
 
 def test_the_adaptive_hooks_are_felt():
-    plain, steered = run()[1], run(hooks=everything)[1]
+    plain, steered = uninterrupted()[1], uninterrupted(everything)[1]
     assert not plain["loss"].equals(steered["loss"])
     assert {"accuracy_retrieval_32", "accuracy_reasoning_64", "hsa_alone", "recall_64", "drawn_length"} <= set(steered)
 
 
 def test_a_monitor_that_warns_changes_nothing():
-    _, plain = run()
+    _, plain = uninterrupted()
     _, watched = run(hooks=lambda rows: [SeesawMonitor(rows, [32, 64], every=2, seed=4, questions=4)])
     assert_frame_equal(plain, watched[plain.columns], check_exact=True)
 
@@ -139,7 +151,7 @@ def test_the_state_of_another_kind_of_hook_is_refused(tmp_path):
 
 
 def test_without_a_share_the_retrieval_loss_is_off():
-    _, plain = run()
+    _, plain = uninterrupted()
     _, off = run(objective=with_retrieval_loss(0.0))
     _, on = run(objective=with_retrieval_loss(0.5))
     assert_frame_equal(plain, off, check_exact=True)
