@@ -52,7 +52,7 @@ def legal_order(scores: Tensor, groups: int) -> Tensor:
     hint="Sort each group alone. Head 0 of the second group has another number than head 0 of the first.",
 )
 def check_legal_order(answer) -> None:
-    """`answer(scores, groups)`: numbers of the heads, the most important of each group first, no head in another group."""
+    """`answer(scores, groups)`: the numbers of the heads, the most important of each group first, groups in place."""
     for scores, groups in (([0.1, 0.9, 0.5, 0.7], 2), ([3.0, 1.0, 2.0, 6.0, 5.0, 4.0], 3), ([1.0, 2.0, 3.0], 1)):
         given = torch.tensor(scores)
         found, right = torch.as_tensor(attempt(answer, given.clone(), groups)), legal_order(given, groups)
@@ -95,7 +95,7 @@ def check_unstuck(answer) -> None:
     share = settled(found, PARENT)[0]
     if abs(share - 0.5) > 0.04:
         why = {
-            "cost_weight": "the weight of the cost is still too small" if share > 0.5 else "the cost outweighs all else",
+            "cost_weight": "the cost weighs too little" if share > 0.5 else "the cost weighs too much",
             "temperature": "the choices are free for longer, but nothing pulls them to the target",
             "scale": "the choices are softer or harder, but nothing pulls them to the target",
         }

@@ -1,4 +1,4 @@
-"""The explorer of notebook 04: choose a budget; see what it costs, which parts are kept, and what was recorded near it."""
+"""The explorer of notebook 04: choose a budget; see what it costs, what is kept, and what was recorded near it."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -9,14 +9,19 @@ from lablib.elastic.figures.kept import kept_figure
 from lablib.elastic.slices import Axis, indices
 from lablib.viz.widgets import Explorer
 
-SHOWN = {"MLP, layer 1": Axis("hidden", 1), "Mamba-2, layer 0": Axis("channels", 0), "attention, layer 2": Axis("channels", 2)}
+SHOWN = {
+    "MLP (layer 1)": Axis("hidden", 1),
+    "Mamba-2, x (layer 0)": Axis("channels", 0),
+    "attention, queries (layer 2)": Axis("channels", 2),
+}
 
 
 def budget_explorer(table: pd.DataFrame) -> Explorer:
     """Sliders for each axis, over the table of `elastic/family`."""
     rows = table[(table["phase"] == "read") & (table["name"] == "family") & (table["budget"] != "teacher")]
     recorded = rows.groupby("budget")[["share", "loss", "recall"]].mean()
-    whole = cost(PARENT)
+    whole, every = cost(PARENT), indices(PARENT, Budget())
+    sizes = {name: len(every[axis]) for name, axis in SHOWN.items()}
 
     def draw(width: int, hidden: int, mamba_heads: int, heads: int) -> go.Figure:
         budget = Budget(width=width, hidden=hidden, mamba_heads=mamba_heads, heads=heads)
@@ -29,9 +34,10 @@ def budget_explorer(table: pd.DataFrame) -> Explorer:
             f"recorded near it ({near}): loss {recorded['loss'][near]:.2f}, recall {recorded['recall'][near]:.2f}"
         )
         matrices = {name: (set(kept[axis].tolist()), width) for name, axis in SHOWN.items()}
-        return kept_figure(matrices, PARENT.width, told)
+        return kept_figure(matrices, sizes, PARENT.width, told)
 
-    sliders = {"width": [40, 48, 56, 64], "hidden": [48, 96, 144, 192], "mamba_heads": [1, 2, 3, 4], "heads": [1, 2, 3, 4]}
+    sliders = {"width": [40, 48, 56, 64], "hidden": [48, 96, 144, 192], "mamba_heads": [1, 2, 3, 4]}
+    sliders["heads"] = [1, 2, 3, 4]
     small = BUDGETS["S"]
     start = {"width": small.width, "hidden": small.hidden, "mamba_heads": small.mamba_heads, "heads": 4}
     return Explorer(draw, sliders, start=start)
