@@ -1,8 +1,10 @@
 """Summaries of the elastic experiments: table -> numbers, with intervals over seeds."""
 
+from typing import NamedTuple
+
 import pandas as pd
 
-from lablib.core.stats import Interval, paired_difference
+from lablib.core.stats import Interval, mean_interval, paired_difference
 
 KEYS = ["name", "seed"]
 
@@ -98,3 +100,35 @@ def routers(table: pd.DataFrame) -> pd.DataFrame:
     means = rows.groupby(["name", "target"], sort=False)[["share", "loss", "best", "soft", "recall"]].mean().round(3)
     heads = {"share": "share kept", "best": "loss, best budget", "soft": "loss under its soft masks"}
     return means.rename(columns=heads).reset_index().rename(columns={"name": "router"})
+
+
+class HeadStart(NamedTuple):
+    """How much of the head start of the ranked order is left at the end: an option of the prediction, and in words."""
+
+    outcome: str
+    words: str
+
+
+def head_start(table: pd.DataFrame) -> HeadStart:
+    """KL of S from the teacher, reversed order less ranked: at the first logged step and at the last."""
+    rows = table[table["phase"] == "train"].set_index(["name", "step", "seed"])["loss S"]
+    steps = rows["family"].index.get_level_values("step")
+    ends = (steps.min(), steps.max())
+    first, last = (mean_interval(rows["family, reversed order", step] - rows["family", step]) for step in ends)
+    left = last.estimate / first.estimate
+    outcome = "all of it" if left > 0.75 else "half" if left > 0.25 else "almost nothing"
+    words = (
+        f"The reversed order is {first:.2f} nats behind at step {ends[0]:.0f}, and {last:.3f} at step {ends[1]:.0f}."
+    )
+    return HeadStart(outcome, words)
+
+
+def bytes_and_time(table: pd.DataFrame) -> pd.DataFrame:
+    """By size and way: bytes of the weights, how many are shared with the parent, and time over the parent's own."""
+    means = table.groupby(["size", "way"], sort=False)[["weight_bytes", "shared_bytes", "seconds"]].mean()
+    whole = means.loc[("L", "copy"), "seconds"]
+    return pd.DataFrame({
+        "MiB": (means["weight_bytes"] / 2**20).round(2),
+        "MiB of its own": ((means["weight_bytes"] - means["shared_bytes"]) / 2**20).round(2),
+        "time, 1: the parent": (means["seconds"] / whole).round(2),
+    }).reset_index()  # fmt: skip

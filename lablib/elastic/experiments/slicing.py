@@ -2,16 +2,19 @@
 
 `elastic/slicing`     ranked, unranked, random and reversed order, by axis and jointly
 `elastic/depth`       what leaving out a layer costs, and what metrics say of it
+`elastic/latency`     bytes and CPU seconds of a budget under masks, on views, and as a copy
 `elastic/ranks`       how stable the ranks are: by calibration rows, by training, by number of heads
 """
 
+import statistics
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pandas as pd
 import torch
 
-from lablib.core.config import Config, by_scale
+from lablib.core.config import Config, by_scale, grid
+from lablib.core.cpu_time import timed
 from lablib.core.experiment import experiment
 from lablib.core.seeds import generator
 from lablib.core.stats import rank_correlation
@@ -32,7 +35,8 @@ from lablib.elastic.ranking import (
     reversed_order,
 )
 from lablib.elastic.router import share_of
-from lablib.elastic.slices import Slices
+from lablib.elastic.slices import Masked, Slices, masks, shared_bytes, sliced
+from lablib.nn.model import LanguageModel
 
 CUTS = {
     "MLP 3/4": Budget(hidden=144),
@@ -159,3 +163,52 @@ def ranks(cfg: RanksConfig) -> pd.DataFrame:
             cut = measured(Slices(permuted(parent, order)), texts, Budget(mamba_heads=half))
             found.append({"what": f"half of the Mamba heads, {what}", "axis": "heads", "layer": -1, **cut})
     return pd.DataFrame(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyConfig(Config):
+    """A forward pass of a wide parent without training; `seed` numbers the repetitions."""
+
+    way: Literal["masks", "views", "copy"] = "copy"
+    size: str = "S"
+    seed: int = 0
+    factor: int = 4  # of the parent's width, neurons and heads
+    rows: int = 8
+    length: int = 128
+    repeats: int = 5
+
+    scales: ClassVar = {"smoke": {"factor": 1, "rows": 1, "length": 16, "repeats": 1}}
+
+
+def latency_arms(scale: str) -> list[LatencyConfig]:
+    """Each way at each size, five repetitions."""
+    arms = grid(LatencyConfig.at(scale), way=("masks", "views", "copy"), size=tuple(BUDGETS))
+    return by_scale(scale, arms, smoke=3)
+
+
+@experiment("elastic/latency", version=1, arms=latency_arms)
+def latency(cfg: LatencyConfig) -> pd.DataFrame:
+    """CPU seconds of a forward pass (median), bytes of the weights that it needs, and how many are the parent's own."""
+    shape, n = PARENT, cfg.factor
+    words = [word.replace("8x8", f"{8 * n}x8").replace("4x16", f"{4 * n}x16") for word in shape.plan.split()]
+    plan = " ".join(word.replace("192", str(192 * n)) for word in words)
+    parent = LanguageModel(shape.replace(plan=plan, width=n * shape.width), generator("initial weights", cfg.seed))
+    kept = {axis: value for axis, value in BUDGETS[cfg.size].flat().items() if value is not None}
+    budget = Budget(**{axis: n * value for axis, value in kept.items()})
+    tokens = torch.randint(PARENT.vocab, (cfg.rows, cfg.length), generator=generator("rows", cfg.seed))
+    weights = dict(parent.named_parameters())
+    shared, whole = shared_bytes(weights, parent.cfg, budget)
+    if cfg.way == "masks":
+        model, given = Masked(parent), masks(parent.cfg, budget)
+        call = lambda: model(tokens, given)  # noqa: E731
+        shared = whole = sum(4 * weight.numel() for weight in weights.values())
+    elif cfg.way == "views":
+        slices = Slices(parent)
+        call = lambda: slices(tokens, budget)  # noqa: E731
+    else:
+        small, shared = sliced(parent, budget), 0
+        call = lambda: small(tokens)  # noqa: E731
+    with torch.no_grad():
+        call()
+        seconds = statistics.median(timed(call)[1] for _ in range(cfg.repeats))
+    return pd.DataFrame([{"seconds": seconds, "weight_bytes": whole, "shared_bytes": shared}])

@@ -169,3 +169,16 @@ def rates_figure(table: pd.DataFrame) -> Chart:
         rows=rows, x=Axis("rate", "learning rate (log scale)", "values"), y=Axis("loss", LOSS), by="name",
         title=f"Best learning rate: {said}",
     )  # fmt: skip
+
+
+@figure
+def latency_figure(table: pd.DataFrame) -> Chart:
+    """CPU time of a forward pass by size, over that of the parent: under masks, on views of its weights, as a copy."""
+    whole = table[(table["size"] == "L") & (table["way"] == table["way"].iloc[-1])]["seconds"].mean()
+    rows = table.assign(relative=table["seconds"] / (whole if whole == whole else table["seconds"].mean()))
+    means = rows.groupby(["way", "size"])["relative"].mean()
+    said = "; ".join(f"{way} {means[way].iloc[-1]:.2f}" for way in rows["way"].unique())
+    return one_panel(
+        rows=rows, kind="bars", x=Axis("relative", "CPU time, 1: the parent"), y=Axis("size"), by="way",
+        title=f"Time of S over that of the parent: {said}",
+    )  # fmt: skip
