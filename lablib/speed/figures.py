@@ -10,10 +10,14 @@ import plotly.graph_objects as go
 from lablib.speed.summaries import crossing, named, over_causal, with_selection
 from lablib.speed.tiles import EDGE, FULL, SKIPPED, Tiling, Walker, tile_kinds, useful_share, walk
 from lablib.viz.chart import Axis, Chart, Curve, Panel, Reference, dress, figure
-from lablib.viz.style import AMBER, BLUE, GRID, PINK, listing, spell_length
+from lablib.viz.style import AMBER, BLUE, GREEN, GREY, GRID, PINK, TEAL, VERMILLION, VIOLET, listing, spell_length
 from lablib.viz.words import stores
 
 MODE = "forward and backward"
+COLOURS = {
+    "blocks (banded)": BLUE, "SDPA with a dense mask": VERMILLION, "the definition": GREEN, "by chunk": AMBER,
+    "gathered": PINK, "by chunk + selection": VIOLET, "block by block": TEAL, "causal SDPA": GREY,
+}  # fmt: skip
 LIMITS = {"registers": ("registers a thread", 255), "shared": ("KiB of shared memory", 227)}
 
 
@@ -32,7 +36,7 @@ def roofline_figure(table: pd.DataFrame) -> Chart:
         flops, moved = rows["flops_per_second"].median(), rows["bytes_per_second"].median()
         ends = np.geomspace(min(marks["intensity"].min(), flops / moved) / 2, marks["intensity"].max() * 2, 60)
         roof = Curve(list(ends), list(np.minimum(flops, moved * ends)), "the machine")
-        by_provider = {"kind": "points", "by": "provider", "size": "shape.time"}
+        by_provider = {"kind": "points", "by": "provider", "size": "shape.time", "colours": COLOURS}
         panels.append(Panel(rows=marks, x=x, y=y, **by_provider, title=operator, curves=[roof]))
         best[operator] = (marks["speed"] / np.minimum(flops, moved * marks["intensity"])).max()
     return Chart(
@@ -58,13 +62,11 @@ def bench_figure(table: pd.DataFrame) -> Chart | None:
             Panel(
                 rows=of, x=Axis("shape.time", "tokens (log scale)", "length"), by="provider",
                 y=Axis("times", "times the seconds (log scale)", "log"), title=f"{operator}, {mode}",
-                references=[Reference(1, "causal attention")],
+                references=[Reference(1, "causal attention")], colours=COLOURS,
             )
         )  # fmt: skip
         said |= {} if operator in said else {operator: _from(*pays)}
-    many = sorted(
-        {int(number) for number in rows.groupby(["operator", "mode", "provider", "shape.time"])["seed"].nunique()}
-    )
+    many = sorted(set(rows.groupby(["operator", "mode", "provider", "shape.time"])["seed"].nunique()))
     where = f"{stores(rows)} runs, {table['device'].iloc[0]}, {table['dtype'].iloc[0]}"
     return Chart(
         panels=panels, columns=2, drawn_from=f"{where}; mean and range of {listing(many)} repetitions (dots)",
