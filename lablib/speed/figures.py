@@ -48,9 +48,8 @@ def roofline_figure(table: pd.DataFrame) -> Chart:
 
 @figure
 def bench_figure(table: pd.DataFrame) -> Chart | None:
-    """Seconds over those of causal attention by tokens, a line a provider; below 1 skipping pays.
-
-    The line with the selection adds the seconds that choosing the chunks takes, where it was timed.
+    """Seconds over those of causal attention by tokens, a line a provider; below 1 skipping pays. "By chunk" is the
+    reading alone; the line with the selection adds the seconds of choosing, on lengths where they were timed.
     """
     if (rows := named(over_causal(with_selection(table)))).empty:
         return None
