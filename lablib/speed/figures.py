@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from lablib.speed.summaries import crossing, named, over_causal, with_selection
+from lablib.speed.summaries import SHAPE, crossing, named, over_causal, with_selection
 from lablib.speed.tiles import EDGE, FULL, SKIPPED, Tiling, Walker, tile_kinds, useful_share, walk
 from lablib.viz.chart import Axis, Chart, Curve, Panel, Reference, dress, figure
 from lablib.viz.style import AMBER, BLUE, GREEN, GREY, GRID, PINK, TEAL, VERMILLION, VIOLET, listing, spell_length
@@ -42,7 +42,7 @@ def roofline_figure(table: pd.DataFrame) -> Chart:
     return Chart(
         panels=panels,
         title="At most " + listing([f"{share:.0%} of the roof ({name})" for name, share in best.items()]),
-        source=f"{table['device'].iloc[0]}, {table['dtype'].iloc[0]}; {MODE} where there is one; dotted: the roof",
+        drawn_from=f"{_measured(table)}; {MODE} where there is one; dotted: the roof",
     )  # fmt: skip
 
 
@@ -65,12 +65,16 @@ def bench_figure(table: pd.DataFrame) -> Chart | None:
             )
         )  # fmt: skip
         said |= {} if operator in said else {operator: _from(*pays)}
-    many = sorted(set(rows.groupby(["operator", "mode", "provider", "shape.time"])["seed"].nunique()))
-    where = f"{stores(rows)} runs, {table['device'].iloc[0]}, {table['dtype'].iloc[0]}"
     return Chart(
-        panels=panels, columns=2, drawn_from=f"{where}; mean and range of {listing(many)} repetitions (dots)",
+        panels=panels, columns=2, drawn_from=f"{_measured(rows)} (dots), their mean and range",
         title="Forward, skipping pays " + listing([f"{pays} ({name})" for name, pays in said.items()]),
     )  # fmt: skip
+
+
+def _measured(rows: pd.DataFrame) -> str:
+    """Whose runs, of what, how often repeated."""
+    times = sorted(set(rows.groupby(["operator", "mode", "provider", *SHAPE])["seed"].nunique()))
+    return f"{stores(rows)} runs, {rows['device'].iloc[0]}, {rows['dtype'].iloc[0]}; {listing(times)} repetitions"
 
 
 def _from(slower: float, faster: float) -> str:
