@@ -49,8 +49,8 @@ def selection_beside_reading(table: pd.DataFrame) -> pd.DataFrame:
     ms = 1e3 * table[table["mode"] == "forward"].groupby(["operator", "provider", "shape.time"])["seconds"].median()
     reading, (choice, matrix) = ms["chosen chunks", "by chunk"], (ms["selection", by] for by in CHOOSERS)
     found = {
-        "reading, by chunk (ms)": reading, "selection, block by block (ms)": choice,
-        "selection over reading": choice / reading, "selection by the plain matrix (ms)": matrix,
+        "reading (ms)": reading, "selection (ms)": choice,
+        "selection over reading": choice / reading, "plain matrix (ms)": matrix,
     }  # fmt: skip
     return pd.DataFrame(found).rename_axis("tokens")
 
@@ -104,10 +104,12 @@ def compiled_facts(table: pd.DataFrame) -> pd.DataFrame:
     """A row a kernel; a cell has the values for each width of a head, or the one that all have."""
     rows = table.drop_duplicates(["kernel", "dim"])
     wide, narrow = rows["wgmma"].map("{} wgmma".format), rows["mma"].map("{} mma".format)
-    rows = rows.assign(products=wide.where(rows["wgmma"] > 0, narrow))
+    rows = rows.assign(
+        products=wide.where(rows["wgmma"] > 0, narrow), shared=(rows["shared"] / 1024).map("{:.0f}".format)
+    )
     facts = {
-        "tiles": "tiles", "warps": "warps", "stages": "stages", "products": "tensor-core instructions",
-        "registers": "registers a thread", "stack": "stack (bytes)", "shared": "shared memory (bytes)",
+        "tiles": "tiles", "warps": "warps", "stages": "stages", "products": "products",
+        "registers": "registers", "stack": "stack (bytes)", "shared": "shared (KiB)",
     }  # fmt: skip
     cells = rows.groupby("kernel", sort=False)[list(facts)]
     return cells.agg(lambda cell: ", ".join(dict.fromkeys(map(_plain, cell)))).rename(columns=facts)

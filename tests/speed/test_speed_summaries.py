@@ -90,6 +90,6 @@ def test_a_compiled_kernel_is_a_row_with_a_value_a_width():
          "registers": dim, "stack": 0, "shared": 20_484} for dim in (64, 128) for _ in range(3)
     ]  # fmt: skip
     (found,) = summaries.compiled_facts(pd.DataFrame(rows)).to_dict("records")
-    assert found["registers a thread"] == "64, 128"
-    assert found["tensor-core instructions"] == "32 mma, 64 mma"
-    assert found["shared memory (bytes)"] == "20,484"
+    assert found["registers"] == "64, 128"
+    assert found["products"] == "32 mma, 64 mma"
+    assert found["shared (KiB)"] == "20"
