@@ -109,7 +109,7 @@ def compiled_facts(table: pd.DataFrame) -> pd.DataFrame:
     )
     facts = {
         "tiles": "tiles", "warps": "warps", "stages": "stages", "products": "products",
-        "registers": "registers", "stack": "stack (bytes)", "shared": "shared (KiB)",
+        "registers": "registers", "shared": "shared (KiB)",
     }  # fmt: skip
     cells = rows.groupby("kernel", sort=False)[list(facts)]
     return cells.agg(lambda cell: ", ".join(dict.fromkeys(map(_plain, cell)))).rename(columns=facts)
