@@ -10,11 +10,11 @@ except ImportError:
 
 
 @triton.jit
-def axpy(x, y, out, factor, count, BLOCK: tl.constexpr):
-    """out = factor * x + y; grid (blocks)."""
+def axpy(x, y, out, factor, stride, count, BLOCK: tl.constexpr):
+    """out = factor * x + y, where x is a column: its next element lies `stride` further; grid (blocks)."""
     o = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = o < count
-    b_x = tl.load(x + o, mask=inside, other=0.0)
+    b_x = tl.load(x + o * stride, mask=inside, other=0.0)
     b_y = tl.load(y + o, mask=inside, other=0.0)
     tl.store(out + o, factor * b_x + b_y, mask=inside)
 

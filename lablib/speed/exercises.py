@@ -76,23 +76,32 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
 
 
 @exercise(
-    "Exercise 1 (scale and add)",
+    "Exercise 1 (scale a column and add)",
     solution=answers().axpy,
-    hint="Which elements are this program's? tl.program_id(0) * BLOCK + tl.arange(0, BLOCK). Mask loads and stores.",
+    hint="Which elements are this program's? tl.program_id(0) * BLOCK + tl.arange(0, BLOCK). Mask loads and stores. "
+    "Element i of the column lies at x + i * stride.",
 )
 def check_axpy(kernel: Callable[..., None]) -> None:
-    """`kernel(x, y, out, factor, count, BLOCK)`: out = factor * x + y, one program for each block of elements."""
+    """`kernel(x, y, out, factor, stride, count, BLOCK)`: out = factor * x + y, a program for each block of elements.
+
+    x is the first column of a matrix with `stride` numbers a row.
+    """
+    stride = 3
     for count in (16, 40, 5):
-        x, y = randn(count), randn(count, seed=1)
+        matrix, y = randn(count, stride), randn(count, seed=1)
+        x, in_a_row = matrix[:, 0], matrix.flatten()[:count]
+        right = 3 * x + y
         first = torch.full((count,), torch.nan)
-        first[:16] = (3 * x + y)[:16]
+        first[:16] = right[:16]
         guesses = {
+            "x is read without its stride: the next element of a column lies `stride` numbers further.":
+                3 * in_a_row + y,
             "That is x + y: where is the factor?": x + y,
             "That is factor * x: where is y?": 3 * x,
             "That is factor * (x + y); only x is multiplied.": 3 * (x + y),
             "Every program writes the first block. Which elements are program number `tl.program_id(0)`'s?": first,
-        }
-        check_outputs(kernel, -(-count // 16), [x, y], 3 * x + y, guesses, 3.0, count, BLOCK=16)
+        }  # fmt: skip
+        check_outputs(kernel, -(-count // 16), [matrix, y], right, guesses, 3.0, stride, count, BLOCK=16)
     check_loads(kernel)
 
 
@@ -109,7 +118,7 @@ def check_logsumexp(kernel: Callable[..., None]) -> None:
         guesses = {
             "The lanes behind the row count as 0, and exp(0) is 1. Which value adds nothing to a sum of exponentials?":
                 padded.logsumexp(-1),
-            "Numbers of 200 overflow exp. Subtract the largest of the row first, and add it again in the end.":
+            "exp of several hundred overflows. Subtract the largest of the row first, and add it again in the end.":
                 x.exp().sum(-1).log(),
             "That is the sum, without its logarithm.": x.exp().sum(-1),
             "That is the logarithm of the sum less the largest: add the largest again.":
@@ -122,7 +131,7 @@ def check_logsumexp(kernel: Callable[..., None]) -> None:
 @exercise(
     "Exercise 3 (the gradient of a chunk's weight)",
     solution=answers().weight_gradient,
-    hint="A dot product; the output of slot p begins at p * D.",
+    hint="A dot product. Slot number p has D numbers, which begin at outputs + p * D.",
 )
 def check_weight_gradient(kernel: Callable[..., None]) -> None:
     """`kernel(outputs, upstream, out, D)`: out[slot] = <O_slot, dO>, a program each; D is the width."""

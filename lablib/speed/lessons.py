@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import inspect
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -24,6 +25,14 @@ def lesson(name: str) -> Callable[..., Tensor]:
     if name not in DEFINITIONS:
         raise ValueError(f"there is no lesson {name!r}; expected {', '.join(DEFINITIONS)}")
     return backend.teaching_kernel(name) or DEFINITIONS[name]
+
+
+def folded_source(name: str) -> str:
+    """The file of a lesson's kernel, folded, in Markdown; without Triton where it lies."""
+    if (launcher := backend.teaching_kernel(name)) is None:
+        return f"Without Triton the kernel `{name}` can be read in `kernels/lessons/`."
+    source = inspect.getsource(inspect.getmodule(launcher)).strip()
+    return f"<details><summary>The kernel: {name}</summary>\n\n```python\n{source}\n```\n\n</details>"
 
 
 def language() -> tuple[ModuleType | SimpleNamespace, Any, str]:

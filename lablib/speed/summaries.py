@@ -1,9 +1,19 @@
 """From the tables of notebook 07 to the numbers said of them: table -> table."""
 
 import math
-from itertools import pairwise
 
 import pandas as pd
+
+NAMES = {"banded": "blocks (banded)"}  # what a reader is told
+NOT_SHOWN = ("gather, then SDPA",)  # timed at one length: slower than `gathered`, which does the same
+READERS = {"by chunk": "block by block", "ours": "ours"}  # who reads chosen chunks, and who chooses them for it
+CHOOSERS = ("block by block", "the definition")
+SHAPE = ["shape.time", "shape.dim", "shape.kv_heads"]
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the providers that are shown, by the names that a reader is told."""
+    return table[~table["provider"].isin(NOT_SHOWN)].replace({"provider": NAMES})
 
 
 def beside_the_floor(table: pd.DataFrame) -> pd.DataFrame:
@@ -12,43 +22,98 @@ def beside_the_floor(table: pd.DataFrame) -> pd.DataFrame:
         return table
     rows = table.assign(ms=1e3 * table["seconds"], floor_ms=1e3 * table["floor_seconds"])
     rows["times the floor"] = table["seconds"] / table["floor_seconds"]
-    keys = ["operator", "mode", "shape.time", "shape.dim", "shape.kv_heads", "provider"]
+    keys = ["operator", "mode", *SHAPE, "provider"]
     means = rows.groupby(keys, sort=False)[["ms", "floor_ms", "times the floor", "error"]].median().reset_index()
     same = rows.groupby(keys, sort=False)["same_work"].first().reset_index(drop=True)
     means["error"] = means["error"].map("{:.0e}".format).where(same, "other work")
-    named = {"shape.time": "tokens", "shape.dim": "dim", "shape.kv_heads": "kv heads"}
-    return means.rename(columns=named)
+    return means.rename(columns={"shape.time": "tokens", "shape.dim": "dim", "shape.kv_heads": "kv heads"})
 
 
-def over(table: pd.DataFrame, base: str, *, operator: str, mode: str, tokens: int) -> pd.Series:
-    """Median seconds of each provider over those of `base`, on one shape of this length: ValueError for none or two."""
-    rows = table[(table["operator"] == operator) & (table["mode"] == mode) & (table["shape.time"] == tokens)]
-    if len(shapes := rows[["shape.dim", "shape.kv_heads"]].drop_duplicates()) > 1:
-        raise ValueError(f"{operator}, {mode}, {tokens} tokens: {len(shapes)} shapes; choose the rows of one")
-    seconds = rows.groupby("provider", sort=False)["seconds"].median()
-    if base not in seconds:
-        raise ValueError(f"{operator}, {mode}, {tokens} tokens: there is no {base!r}; there are {list(seconds.index)}")
-    return seconds / seconds[base]
+def floor_by_length(table: pd.DataFrame, operator: str, mode: str = "forward") -> pd.DataFrame:
+    """Seconds over the floor's: a row a length, a column a provider; and the floor in ms."""
+    rows = named(beside_the_floor(table)).query("operator == @operator and mode == @mode")
+    times = rows.pivot(index="tokens", columns="provider", values="times the floor")[rows["provider"].unique()]
+    return times.assign(**{"floor (ms)": rows.groupby("tokens")["floor_ms"].first()})
+
+
+def floor_by_mode(table: pd.DataFrame) -> pd.DataFrame:
+    """Seconds over the floor's, on one length: a row an operator and provider, a column a mode."""
+    rows = named(beside_the_floor(table))
+    keys = ["operator", "provider"]
+    times = rows.pivot(index=keys, columns="mode", values="times the floor")
+    return times.loc[list(rows[keys].drop_duplicates().itertuples(index=False, name=None))]
+
+
+def selection_beside_reading(table: pd.DataFrame) -> pd.DataFrame:
+    """Median ms, forward, by length: the reading of chosen chunks, the selection, its share, the plain matrix."""
+    ms = 1e3 * table[table["mode"] == "forward"].groupby(["operator", "provider", "shape.time"])["seconds"].median()
+    reading, (choice, matrix) = ms["chosen chunks", "by chunk"], (ms["selection", by] for by in CHOOSERS)
+    found = {
+        "reading (ms)": reading, "selection (ms)": choice,
+        "selection over reading": choice / reading, "plain matrix (ms)": matrix,
+    }  # fmt: skip
+    return pd.DataFrame(found).rename_axis("tokens")
+
+
+def with_selection(table: pd.DataFrame) -> pd.DataFrame:
+    """The table, and forward rows of those who read chosen chunks with the seconds of the selection added.
+
+    Where both were timed, on one shape and seed. Backward has no such row: the selection has no gradient.
+    """
+    forward = table[table["mode"] == "forward"]
+    keys, parts = [*SHAPE, "seed"], [table]
+    for reader, chooser in READERS.items():
+        choice = forward[(forward["operator"] == "selection") & (forward["provider"] == chooser)]
+        rows = forward[(forward["operator"] == "chosen chunks") & (forward["provider"] == reader)]
+        rows = rows.join(choice.set_index(keys)["seconds"].rename("choice"), on=keys, how="inner")
+        added = rows.assign(seconds=rows["seconds"] + rows["choice"], provider=f"{reader} + selection")
+        parts += [added.drop(columns="choice")] if len(added) else []
+    return pd.concat(parts, ignore_index=True)
 
 
 def over_causal(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of each provider with `times`, its seconds over those of causal attention on the same operands."""
-    keys = ["operator", "mode", "shape.time", "shape.dim", "shape.kv_heads", "seed"]
+    keys = ["operator", "mode", *SHAPE, "seed"]
     causal = table[table["provider"] == "causal SDPA"].set_index(keys)["seconds"].rename("causal_seconds")
     rows = table[table["provider"] != "causal SDPA"].join(causal, on=keys, how="inner")
     return rows.assign(times=rows["seconds"] / rows["causal_seconds"])
 
 
-def crossing(rows: pd.DataFrame) -> float:
-    """Tokens from which one provider is faster than causal attention, between lengths on a line in logarithms.
+def times_causal(table: pd.DataFrame, operator: str, mode: str = "forward") -> pd.DataFrame:
+    """Seconds over those of causal attention, means over seeds: a row a length, a column a provider.
 
-    From `over_causal`. The first length if it is faster throughout, infinity if it is not at the last.
+    ValueError for two shapes of one length.
     """
-    means = rows.groupby("shape.time")["times"].mean()
-    slower = means.index[means >= 1]
-    if not len(slower):
-        return float(means.index[0])
-    for (before, above), (after, below) in pairwise(means.items()):
-        if before == slower[-1]:
-            return float(before * (after / before) ** (math.log(above) / math.log(above / below)))
-    return math.inf
+    rows = over_causal(table).query("operator == @operator and mode == @mode")
+    if len(shapes := rows[SHAPE].drop_duplicates()) > rows["shape.time"].nunique():
+        raise ValueError(f"{operator}, {mode}: {len(shapes)} shapes of {rows['shape.time'].nunique()} lengths; choose")
+    return rows.groupby(["shape.time", "provider"])["times"].mean().unstack().rename_axis("tokens")
+
+
+def crossing(times: pd.Series) -> tuple[float, float]:
+    """By length: the last at which a provider is not faster than causal attention, and the first after it.
+
+    0 and the first length where it is faster throughout; the last and infinity where it is not faster there.
+    """
+    slower = times.index[times >= 1]
+    last = float(slower.max()) if len(slower) else 0.0
+    return last, min((float(tokens) for tokens in times.index if tokens > last), default=math.inf)
+
+
+def compiled_facts(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a kernel; a cell has the values for each width of a head, or the one that all have."""
+    rows = table.drop_duplicates(["kernel", "dim"])
+    wide, narrow = rows["wgmma"].map("{} wgmma".format), rows["mma"].map("{} mma".format)
+    rows = rows.assign(
+        products=wide.where(rows["wgmma"] > 0, narrow), shared=(rows["shared"] / 1024).map("{:.0f}".format)
+    )
+    facts = {
+        "tiles": "tiles", "warps": "warps", "stages": "stages", "products": "products",
+        "registers": "registers", "shared": "shared (KiB)",
+    }  # fmt: skip
+    cells = rows.groupby("kernel", sort=False)[list(facts)]
+    return cells.agg(lambda cell: ", ".join(dict.fromkeys(map(_plain, cell)))).rename(columns=facts)
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else f"{value:,}"

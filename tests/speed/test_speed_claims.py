@@ -13,11 +13,14 @@ CASES = {
         claims.BENCH,
         level(9.0, "seconds", where="provider == 'banded' and `shape.time` == 4096"),
         level(1e-6, "seconds", where="provider == 'SDPA with a dense mask'"),
-        level(1e-6, "seconds", where="provider == 'the definition'"),
-        level(9.0, "seconds", where="provider == 'banded'"),
         level(1.0, "seconds", where="provider == 'by chunk' and `shape.time` == 16384"),
         level(1e-6, "seconds", where="provider == 'gathered' and `shape.time` == 16384"),
         level(1.0, "seconds", where="provider == 'block by block' and `shape.time` == 16384"),
+    )
+    + cases(
+        claims.BESIDE,
+        level(1e-6, "seconds", where="provider == 'the definition'"),
+        level(9.0, "seconds", where="provider == 'banded'"),
         level(0.1, "error", where="provider == 'gathered'"),
     ),
     compiled: cases(claims.COMPILED, shifted(8, "stack", "index == 0")),

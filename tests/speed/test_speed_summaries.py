@@ -29,15 +29,6 @@ def test_medians_stand_beside_the_floor_and_other_work_is_called_so():
     assert summaries.beside_the_floor(ROWS.iloc[:0]).empty
 
 
-def test_ratios_are_over_the_provider_that_is_named():
-    where = {"operator": "sliding window", "mode": "forward", "tokens": 64}
-    assert summaries.over(ROWS, "causal SDPA", **where)["banded"] == pytest.approx(0.5)
-    with pytest.raises(ValueError, match="no 'flash'; there are"):
-        summaries.over(ROWS, "flash", **where)
-    with pytest.raises(ValueError, match="64 tokens: 2 shapes"):
-        summaries.over(pd.concat([ROWS, ROWS.assign(**{"shape.dim": 32})]), "causal SDPA", **where)
-
-
 def paired(times: dict[int, float]) -> pd.DataFrame:
     """A provider and causal attention at several lengths, two seeds, the provider so many times as slow."""
     rows = [
@@ -55,14 +46,50 @@ def test_seconds_are_set_against_those_of_causal_attention_of_the_same_repetitio
 
 
 @pytest.mark.parametrize(
-    ("times", "tokens"),
+    ("times", "between"),
     [
-        ({1024: 2.0, 4096: 0.5}, 2048),  # a straight line in logarithms
-        ({1024: 4.0, 2048: 2.0, 8192: 0.5}, 4096),
-        ({1024: 0.9, 4096: 0.5}, 1024),  # faster throughout
-        ({1024: 3.0, 4096: 1.0}, float("inf")),  # never faster
-        ({1024: 0.5, 2048: 2.0, 8192: 0.5}, 4096),  # the last crossing counts
+        ({1024: 2.0, 4096: 0.5}, (1024, 4096)),
+        ({1024: 4.0, 2048: 2.0, 8192: 0.5}, (2048, 8192)),
+        ({1024: 0.9, 4096: 0.5}, (0, 1024)),  # faster throughout
+        ({1024: 3.0, 4096: 1.0}, (4096, float("inf"))),  # never faster
+        ({1024: 0.5, 2048: 2.0, 8192: 0.5}, (2048, 8192)),  # the last crossing counts
     ],
 )
-def test_the_crossing_is_where_a_provider_becomes_faster_for_good(times, tokens):
-    assert summaries.crossing(summaries.over_causal(paired(times))) == pytest.approx(tokens)
+def test_a_provider_becomes_faster_for_good_between_two_measured_lengths(times, between):
+    found = summaries.times_causal(paired(times), "chosen chunks")["by chunk"]
+    assert found.to_dict() == pytest.approx(times)
+    assert summaries.crossing(found) == between
+
+
+def test_ratios_of_two_shapes_of_one_length_are_refused():
+    rows = paired({1024: 2.0})
+    with pytest.raises(ValueError, match="2 shapes of 1 lengths"):
+        summaries.times_causal(pd.concat([rows, rows.assign(**{"shape.dim": 32})]), "chosen chunks")
+
+
+def test_the_selection_is_added_where_it_was_timed():
+    rows = paired({1024: 2.0, 4096: 0.5})
+    choice = rows[rows["provider"].eq("by chunk") & rows["shape.time"].eq(1024)]
+    choice = choice.assign(operator="selection", provider="block by block", seconds=[0.25, 0.5])
+    table = summaries.with_selection(pd.concat([rows, choice]))
+    times = summaries.times_causal(table, "chosen chunks")
+    assert times["by chunk + selection"].dropna().to_dict() == pytest.approx({1024: 2.25})
+    assert summaries.with_selection(rows)["provider"].nunique() == 2
+
+
+def test_the_table_of_floors_has_a_row_a_length_and_a_column_a_provider():
+    found = summaries.floor_by_length(ROWS, "sliding window")
+    assert list(found) == ["blocks (banded)", "causal SDPA", "floor (ms)"]
+    assert found.loc[64].tolist() == pytest.approx([2.0, 4.0, 1.0])
+    assert summaries.floor_by_mode(ROWS)["forward"].tolist() == pytest.approx([2.0, 4.0])
+
+
+def test_a_compiled_kernel_is_a_row_with_a_value_a_width():
+    rows = [
+        {"kernel": "forward", "dim": dim, "tiles": "16 x 64", "warps": 2, "stages": 3, "wgmma": 0, "mma": dim // 2,
+         "registers": dim, "stack": 0, "shared": 20_484} for dim in (64, 128) for _ in range(3)
+    ]  # fmt: skip
+    (found,) = summaries.compiled_facts(pd.DataFrame(rows)).to_dict("records")
+    assert found["registers"] == "64, 128"
+    assert found["products"] == "32 mma, 64 mma"
+    assert found["shared (KiB)"] == "20"

@@ -1,8 +1,12 @@
 """The map of tiles is what the kernels load: the band of a query tile, cut where masks begin and end."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 
+from lablib.core.store import PROJECT
 from lablib.speed import lessons
 from lablib.speed.explore import tiles_explorer
 from lablib.speed.tiles import EDGE, FULL, SKIPPED, Tiling, tile_kinds, useful_share, walk
@@ -61,6 +65,18 @@ def test_a_lesson_that_does_not_exist_is_named():
         lessons.lesson("sort")
 
 
+def test_the_add_kernel_that_the_notebook_shows_is_the_one_that_it_runs():
+    cells = json.loads((PROJECT / "notebooks" / "07_triton_kernels.ipynb").read_text())["cells"]
+    prose = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    (shown,) = re.findall(r"```python\n(.*?)```", prose, re.DOTALL)
+    assert shown in (PROJECT / "kernels" / "lessons" / "add.py").read_text()
+
+
+def test_a_kernel_is_shown_folded():
+    assert "def flash_kernel(" in lessons.folded_source("flash_attention")
+    assert lessons.folded_source("flash_attention").startswith("<details>")
+
+
 def test_without_triton_the_definitions_run_and_cells_with_kernels_are_read(monkeypatch, capsys):
     import torch
 
@@ -73,6 +89,7 @@ def test_without_triton_the_definitions_run_and_cells_with_kernels_are_read(monk
     def kernel(x, BLOCK: tl.constexpr): ...
 
     x = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    assert "can be read in `kernels/lessons/`" in lessons.folded_source("softmax")
     assert lessons.lesson("softmax") is lessons.DEFINITIONS["softmax"]
     torch.testing.assert_close(lessons.lesson("softmax")(x, "loop").sum(-1), torch.ones(3))
     assert torch.equal(lessons.lesson("add")(x, x), 2 * x)

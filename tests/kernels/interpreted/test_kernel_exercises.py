@@ -10,40 +10,47 @@ from lablib.speed import exercises
 
 
 @triton.jit
-def axpy_stub(x, y, out, factor, count, BLOCK: tl.constexpr): ...  # your code in place of the dots
+def axpy_stub(x, y, out, factor, stride, count, BLOCK: tl.constexpr): ...  # your code in place of the dots
 
 
 @triton.jit
-def axpy_without_masks(x, y, out, factor, count, BLOCK: tl.constexpr):
+def axpy_without_masks(x, y, out, factor, stride, count, BLOCK: tl.constexpr):
     o = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(out + o, factor * tl.load(x + o) + tl.load(y + o))
+    tl.store(out + o, factor * tl.load(x + o * stride) + tl.load(y + o))
 
 
 @triton.jit
-def axpy_that_loads_without_masks(x, y, out, factor, count, BLOCK: tl.constexpr):
+def axpy_that_loads_without_masks(x, y, out, factor, stride, count, BLOCK: tl.constexpr):
     o = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(out + o, factor * tl.load(x + o) + tl.load(y + o), mask=o < count)
+    tl.store(out + o, factor * tl.load(x + o * stride) + tl.load(y + o), mask=o < count)
 
 
 @triton.jit
-def axpy_of_the_first_block(x, y, out, factor, count, BLOCK: tl.constexpr):
+def axpy_of_the_first_block(x, y, out, factor, stride, count, BLOCK: tl.constexpr):
     o = tl.arange(0, BLOCK)
     inside = o < count
-    b_x, b_y = tl.load(x + o, mask=inside, other=0.0), tl.load(y + o, mask=inside, other=0.0)
+    b_x, b_y = tl.load(x + o * stride, mask=inside, other=0.0), tl.load(y + o, mask=inside, other=0.0)
     tl.store(out + o, factor * b_x + b_y, mask=inside)
 
 
 @triton.jit
-def axpy_without_factor(x, y, out, factor, count, BLOCK: tl.constexpr):
+def axpy_without_factor(x, y, out, factor, stride, count, BLOCK: tl.constexpr):
     o = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    b_x, b_y = tl.load(x + o, mask=o < count, other=0.0), tl.load(y + o, mask=o < count, other=0.0)
+    b_x, b_y = tl.load(x + o * stride, mask=o < count, other=0.0), tl.load(y + o, mask=o < count, other=0.0)
     tl.store(out + o, b_x + b_y, mask=o < count)
 
 
 @triton.jit
-def axpy_that_writes_nothing(x, y, out, factor, count, BLOCK: tl.constexpr):
+def axpy_without_stride(x, y, out, factor, stride, count, BLOCK: tl.constexpr):
     o = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.load(x + o, mask=o < count, other=0.0)
+    b_x, b_y = tl.load(x + o, mask=o < count, other=0.0), tl.load(y + o, mask=o < count, other=0.0)
+    tl.store(out + o, factor * b_x + b_y, mask=o < count)
+
+
+@triton.jit
+def axpy_that_writes_nothing(x, y, out, factor, stride, count, BLOCK: tl.constexpr):
+    o = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.load(x + o * stride, mask=o < count, other=0.0)
 
 
 @triton.jit
@@ -80,11 +87,12 @@ MISTAKES = {
     "the last block is not full": ("check_axpy", axpy_without_masks),
     "also reads beyond its input": ("check_axpy", axpy_that_loads_without_masks),
     "Every program writes the first block": ("check_axpy", axpy_of_the_first_block),
+    "without its stride": ("check_axpy", axpy_without_stride),
     "where is the factor": ("check_axpy", axpy_without_factor),
     "Nothing was written": ("check_axpy", axpy_that_writes_nothing),
-    "a plain function": ("check_axpy", lambda x, y, out, factor, count, BLOCK: None),
+    "a plain function": ("check_axpy", lambda x, y, out, factor, stride, count, BLOCK: None),
     "count as 0": ("check_logsumexp", logsumexp_of_zeros),
-    "overflow exp": ("check_logsumexp", logsumexp_that_overflows),
+    "overflows": ("check_logsumexp", logsumexp_that_overflows),
     "NaN: they were not written, or computed from what lies beyond": ("check_logsumexp", logsumexp_beyond_the_row),
     "the same slot every time": ("check_weight_gradient", weight_gradient_of_the_first),
 }
@@ -99,7 +107,7 @@ def test_the_solution_passes_and_can_be_shown(name):
 
 def test_a_stub_is_not_attempted(capsys):
     exercises.check_axpy(axpy_stub)
-    assert capsys.readouterr().out == "Exercise 1 (scale and add): not attempted\n"
+    assert capsys.readouterr().out == "Exercise 1 (scale a column and add): not attempted\n"
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
