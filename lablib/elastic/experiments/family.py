@@ -52,7 +52,7 @@ PATH = {
 }
 MLPS = {f"MLP {n}": Budget(hidden=n) for n in (168, 144, 120, 96, 72, 48)}
 CALIBRATION = 256  # rows
-TRIED = (4e-3, 8e-3, 1.6e-2)
+TRIED = (4e-3, 8e-3, 1.6e-2, 3.2e-2)
 # the best of `elastic/rates`, by way to train
 RATES = {"KD": 4e-3, "CE": 4e-3, "scratch": 8e-3}
 
@@ -189,7 +189,7 @@ def trained(cfg: FamilyConfig) -> tuple[Slices, pd.DataFrame]:
 
 
 def rates_arms(scale: str) -> list[FamilyConfig]:
-    """Each way to train at three rates, in half as many steps, on a language and facts that nothing else uses."""
+    """Each way to train at four rates, in half as many steps, on a language and facts that nothing else uses."""
     alone, others = one("S"), SkillsConfig(table_seed=1, language=SkillsConfig().language.replace(table_seed=1))
     ways = [
         way("KD", scale, 400),

@@ -1,0 +1,82 @@
+"""The claims of notebook 04 hold in the recorded tables, and fail where a table is made to say something else."""
+
+import pytest
+from planted import cases, level, shifted, swapped
+
+from lablib.core.claims import NOT_SHOWN
+from lablib.elastic import claims
+from lablib.elastic.experiments.family import RATES, family, rates, stages
+from lablib.elastic.experiments.router import router
+from lablib.elastic.experiments.slicing import depth, slicing
+
+S_OF_FAMILY = "name == 'family' and budget == 'S'"
+L_OF_FAMILY = "name == 'family' and budget == 'L'"
+CASES = {
+    slicing: cases(
+        claims.SLICING,
+        shifted(1.0, "loss", "order == 'ranked'"),
+        shifted(-2.0, "loss", "order == 'reversed'"),
+        shifted(1.0, "recall", "order == 'across groups'"),
+    ),
+    depth: cases(
+        claims.DEPTH,
+        level(1, "place", where="metric == 'nMSE' and kind == 'attention'"),
+        level(5, "place", where="metric == 'KL' and kind == 'attention'"),
+    ),
+    family: cases(
+        claims.FAMILIES,
+        shifted(0.2, "loss", S_OF_FAMILY),
+        shifted(0.2, "loss", L_OF_FAMILY),
+        swapped("name", "family", "S from scratch"),
+        level(float("nan"), "facts", where="name == 'S from scratch, parent too'"),
+        shifted(0.2, "loss", "name == 'family, reversed order' and budget == 'S'"),
+        swapped("name", "family", "family by CE"),
+        swapped("name", "family", "family, own teacher"),
+        shifted(2.0, "loss", "budget == 'M to S'"),
+    ),
+    stages: cases(
+        claims.STAGES,
+        swapped("name", "short, uniform", "long, uniform"),
+        swapped("name", "long, more for L", "long, uniform"),
+    ),
+    router: cases(
+        claims.ROUTER,
+        shifted(0.3, "share", "what == 'router'"),
+        shifted(0.3, "loss", "what == 'router' and name == 'homogeneous'"),
+        shifted(1.0, "recall", "name.str.contains('nMSE')"),
+        shifted(0.5, "loss", "name == 'heterogeneous'"),
+        shifted(0.3, "loss", "what == 'soft masks'"),
+    ),
+}
+ALL = [(made, claim, plant) for made, pairs in CASES.items() for claim, plant in pairs]
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    return {made: made.recorded() for made in (*CASES, rates)}
+
+
+@pytest.mark.parametrize(("made", "claim", "plant"), ALL, ids=[claim.question for _, claim, _ in ALL])
+def test_a_claim_holds_in_the_record_and_not_in_a_planted_table(recorded, made, claim, plant):
+    verdict = claim(recorded[made])
+    assert verdict.holds, verdict
+    assert "exploratory" not in verdict.caveat
+    planted = claim(plant(recorded[made]))
+    assert planted.verdict == NOT_SHOWN, planted
+
+
+def test_each_way_to_train_has_the_best_rate_of_its_sweep(recorded):
+    rows = recorded[rates].query("budget == 'S'")
+    means = rows.groupby(["name", "train.optim.lr"])["loss"].mean()
+    best = {name: means[name].idxmin() for name in ("KD", "CE", "scratch")}
+    assert best == RATES
+
+
+def test_the_arms_of_the_family_differ_in_what_their_names_say_alone(recorded):
+    rows = recorded[family]
+    tokens = rows.groupby("name")["train_tokens"].first()
+    same = ["family", "family, random order", "family, reversed order", "family by CE", "S alone", "S from scratch"]
+    assert tokens[same].nunique() == 1
+    assert tokens["S alone, a third"] / tokens["family"] == pytest.approx(1 / 3, abs=0.01)
+    whole = rows["parent.train.steps"].iloc[0] * rows["parent.train.batch"].iloc[0] * rows["parent.length"].iloc[0]
+    assert tokens["S from scratch, parent too"] == whole + tokens["family"]
