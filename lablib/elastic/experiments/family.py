@@ -96,8 +96,8 @@ class FamilyConfig(Config):
 def way(name: str, scale: str = "full", steps: int | None = None, **changes: Any) -> FamilyConfig:
     """An arm by its name and what is different; its learning rate is the best of its way to train."""
     cfg = FamilyConfig.at(scale, name=name, **changes)
-    rate = RATES["scratch" if cfg.start == "scratch" else "CE" if cfg.objective == "CE" else "KD"]
-    cfg = cfg.replace(train__optim__lr=rate)
+    kind = "scratch" if cfg.start == "scratch" else "CE" if cfg.objective == "CE" else "KD"
+    cfg = cfg.replace(train__optim__lr=RATES["KD, S alone" if kind == "KD" and len(cfg.sizes) == 1 else kind])
     return cfg if steps is None or scale == "smoke" else cfg.replace(train__steps=steps)
 
 
