@@ -6,7 +6,7 @@ One file, so that it is replaced whole: a reader sees the last complete checkpoi
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,21 +24,23 @@ class CheckpointError(ValueError):
     """A file that is no checkpoint of this run; says what was expected and what to do."""
 
 
-def save_checkpoint(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: Generator,
-    run: str,
-    step: int,
-    rows: list[dict[str, Any]],
-    hooks: Sequence[Hook] = (),
-    settings: Settings | None = None,
-) -> None:
-    """Write model, optimiser, generator, hooks, settings, step and table rows atomically. `run` is the configuration.
+class Running(NamedTuple):
+    """A training run that goes on: what is trained and what trains it. `run` names the configuration."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    generator: Generator
+    run: str
+    hooks: Sequence[Hook] = ()
+    settings: Settings | None = None
+
+
+def save_checkpoint(path: Path, running: Running, step: int, rows: list[dict[str, Any]]) -> None:
+    """Write model, optimiser, generator, hooks, settings, step and table rows atomically.
 
     Raises FloatingPointError for weights that are not finite.
     """
+    model, optimizer, generator, run, hooks, settings = running
     check_finite(dict(model.named_parameters()), f"after {step} steps the weight")
     tensors = {f"model/{plain_name(name)}": value for name, value in model.state_dict().items()}
     state = optimizer.state_dict()
@@ -53,20 +55,13 @@ def save_checkpoint(
     write_atomically(path, save(tensors, metadata={"json": json.dumps(facts)}))
 
 
-def load_checkpoint(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: Generator,
-    run: str,
-    hooks: Sequence[Hook] = (),
-    settings: Settings | None = None,
-) -> tuple[int, list[dict[str, Any]]]:
+def load_checkpoint(path: Path, running: Running) -> tuple[int, list[dict[str, Any]]]:
     """Restore everything in place; returns the steps done and the table rows so far.
 
     Raises CheckpointError for a truncated file, a file of another kind, a checkpoint of another run, and one in which
     other parameters were trained.
     """
+    model, optimizer, generator, run, hooks, settings = running
     facts, tensors = read_checkpoint(path)
     if facts["run"] != run:
         raise CheckpointError(

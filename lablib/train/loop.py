@@ -15,7 +15,7 @@ from lablib.data.batch import Batch
 from lablib.nn.surgery import plain_module
 from lablib.ops.grad_mode import outside_inference_mode
 from lablib.ops.precision import wide
-from lablib.train.checkpoint import check_finite, load_checkpoint, save_checkpoint
+from lablib.train.checkpoint import Running, check_finite, load_checkpoint, save_checkpoint
 from lablib.train.hooks import Hook, Settings
 from lablib.train.losses import next_token_loss, why_not_finite
 from lablib.train.optim import Multipliers, OptimConfig, as_configured, build_optimizer
@@ -63,8 +63,8 @@ def fit(
     """
     optimizer, run = build_optimizer(model, cfg.optim, multipliers), run or cfg.digest()
     rate = rate or functools.partial(factor, cfg.schedule, num_steps=cfg.steps)
-    settings, plain, state = Settings(model, draw), plain_module(model), (model, optimizer, generator, run)
-    start, rows = resumed(checkpoint, *state, hooks, settings, cfg.steps)
+    plain, running = plain_module(model), Running(model, optimizer, generator, run, hooks, Settings(model, draw))
+    start, rows = resumed(checkpoint, running, cfg.steps)
     for step in range(start, cfg.steps):
         for hook in hooks:
             hook.before_step(step, plain)
@@ -89,28 +89,19 @@ def fit(
                 hook.at_eval(step, plain, row)
             rows.append(row)
         if checkpoint is not None and (done % cfg.checkpoint_every == 0 or done == cfg.steps):
-            save_checkpoint(checkpoint, *state, done, rows, hooks, settings)
+            save_checkpoint(checkpoint, running, done, rows)
     optimizer.zero_grad()
     return pd.DataFrame(rows)
 
 
-def resumed(
-    checkpoint: Path | None,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: Generator,
-    run: str,
-    hooks: Sequence[Hook],
-    settings: Settings,
-    steps: int,
-) -> tuple[int, list[dict[str, Any]]]:
+def resumed(checkpoint: Path | None, running: Running, steps: int) -> tuple[int, list[dict[str, Any]]]:
     """The steps done and the rows so far, with everything restored, where there is a checkpoint."""
     if checkpoint is None or not checkpoint.exists():
         return 0, []
-    start, rows = load_checkpoint(checkpoint, model, optimizer, generator, run, hooks, settings)
-    if start >= steps and not settings.restored:  # a finished run, written before settings were kept
-        for hook in hooks:
-            hook.before_step(start - 1, plain_module(model))
+    start, rows = load_checkpoint(checkpoint, running)
+    if start >= steps and not running.settings.restored:  # a finished run, written before settings were kept
+        for hook in running.hooks:
+            hook.before_step(start - 1, plain_module(running.model))
     return start, rows
 
 
