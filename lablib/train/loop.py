@@ -1,10 +1,10 @@
 """The training loop: draw, predict, update; log rows; checkpoint; resume bitwise."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import torch
@@ -33,9 +33,7 @@ class TrainConfig(Config):
     optim: OptimConfig = OptimConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
-    def faults(self) -> Iterator[tuple[bool, str]]:
-        least = min(self.steps, self.batch, self.log_every, self.checkpoint_every)
-        yield least < 1, "steps, batch, log_every and checkpoint_every must be at least 1"
+    limits: ClassVar = {"at least 1": "steps batch log_every checkpoint_every"}
 
 
 @outside_inference_mode

@@ -51,7 +51,7 @@ REFUSED = {
         "do not fit the 0 slots",
     ),
     "facts without values": (lambda: FactsConfig(num_values=0), "num_values is 0; expected at least 1"),
-    "an answer that is climbed": (lambda: FactsConfig(answer_weight=-1.0), "answer_weight is -1.0; expected a finite"),
+    "an answer that is climbed": (lambda: FactsConfig(answer_weight=-1.0), "answer_weight is -1.0; expected at least 0"),
     "facts at no distance": (
         lambda: FactsConfig(nearest=4, farthest=5),
         "nearest=4, farthest=5: expected a multiple of 3 between them",
@@ -61,7 +61,10 @@ REFUSED = {
         "5 facts at 121 tokens and more have no room in 135 tokens",
     ),
     "a negative batch of facts": (lambda: Facts(FactsConfig())(60, -1, seeded()), "batch is -1"),
-    "an endless prior": (lambda: LanguageConfig(concentration=float("inf")), "expected vocab >= 2"),
+    "an endless prior": (
+        lambda: LanguageConfig(concentration=float("inf")),
+        "concentration is inf; expected numbers, all finite",
+    ),
     "a negative text": (lambda: LANGUAGE(-1, 2, seeded()), "length is -1; expected at least 0"),
     "a draw of no token": (lambda: LANGUAGE.draw(0, 2, seeded()), "length is 0; expected at least 1"),
     "a target that is ignored": (

@@ -7,9 +7,9 @@
 """
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import pandas as pd
 import torch
@@ -19,7 +19,6 @@ from torch import Generator, Tensor
 from lablib.core.config import Config, by_scale, grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import count_flops, forget_peak_memory, in_fresh_process, peak_memory, timed
-from lablib.core.refusals import at_least
 from lablib.core.seeds import generator
 from lablib.data.batch import Batch, every_next
 from lablib.nn.attention import Attention, Buffer, FullCache, WindowCache
@@ -48,10 +47,7 @@ class CostConfig(Config):
     repeats: int = 15
 
     scales: ClassVar = {"smoke": {"repeats": 2}, "lab": {"repeats": 5}}
-
-    def faults(self) -> Iterator[tuple[Any, str]]:
-        at_least(1, length=self.length, repeats=self.repeats)
-        yield from super().faults()
+    limits: ClassVar = {"at least 1": "length repeats"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +63,7 @@ class StepConfig(Config):
     repeats: int = 7
 
     scales: ClassVar = {"smoke": {"batch": 2, "length": 32, "repeats": 1}, "lab": {"repeats": 3}}
-
-    def faults(self) -> Iterator[tuple[Any, str]]:
-        at_least(1, chunk=self.chunk, batch=self.batch, length=self.length, repeats=self.repeats)
-        yield from super().faults()
+    limits: ClassVar = {"at least 1": "chunk batch length repeats"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +77,7 @@ class MemoryConfig(Config):
     batch: int = 4
 
     scales: ClassVar = {"smoke": {"batch": 1}}
-
-    def faults(self) -> Iterator[tuple[Any, str]]:
-        at_least(1, chunks=self.chunks, batch=self.batch)
-        at_least(0, group=self.group)
-        yield from super().faults()
+    limits: ClassVar = {"at least 1": "chunks batch", "at least 0": "group"}
 
 
 def cost_arms(scale: str) -> list[CostConfig]:

@@ -6,7 +6,6 @@
 `ttt/capacity`   how many facts fit, by the number of fast weights (exploratory)
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -41,11 +40,7 @@ class RecallConfig(RunConfig):
     counts: tuple[int, ...] = ()
 
     scales: ClassVar = RunConfig.scales | {"smoke": {**RunConfig.scales["smoke"], "length": 64, "asked": 4}}
-
-    def faults(self) -> Iterator[tuple[Any, str]]:
-        yield from super().faults()
-        few = min(self.asked, *self.counts, 1) < 1
-        yield few, f"asked={self.asked}, counts={self.counts}: expected at least 1 text and 1 fact"
+    limits: ClassVar = {"at least 1": "asked counts"}
 
     @property
     def text_vocab(self) -> int:
