@@ -51,7 +51,10 @@ REFUSED = {
         "do not fit the 0 slots",
     ),
     "facts without values": (lambda: FactsConfig(num_values=0), "num_values is 0; expected at least 1"),
-    "an answer that is climbed": (lambda: FactsConfig(answer_weight=-1.0), "answer_weight is -1.0; expected at least 0"),
+    "an answer that is climbed": (
+        lambda: FactsConfig(answer_weight=-1.0),
+        "answer_weight is -1.0; expected at least 0",
+    ),
     "facts at no distance": (
         lambda: FactsConfig(nearest=4, farthest=5),
         "nearest=4, farthest=5: expected a multiple of 3 between them",
