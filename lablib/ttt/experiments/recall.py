@@ -47,9 +47,9 @@ class RecallConfig(RunConfig):
         return self.facts.vocab
 
 
-def recall_arm(scale: str, name: str, questions: str, *, steps: int = 400, **sizes: Any) -> RecallConfig:
+def recall_arm(scale: str, name: str, questions: str, **sizes: Any) -> RecallConfig:
     """A model of `lablib/ttt/baselines.py` on texts with facts, with seed 0."""
-    like = baseline(scale, name, steps=2 * steps if name == "full attention" else steps, rate=1e-2)
+    like = baseline(scale, name, steps=800 if name == "full attention" else 400, rate=1e-2)
     # a window of a quarter of the text, and chunks as long: near questions are the window's, not the inner loop's
     sizes = {"vocab": FactsConfig().vocab, "window": 64, **sizes}
     shape = at_size(like.model.replace(**sizes), size_of(BASE.replace(vocab=sizes["vocab"])))
