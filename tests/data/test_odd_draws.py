@@ -42,14 +42,6 @@ REFUSED = {
     "more keys than there are": (lambda: draw_keys(NEEDLES, 2, 17, seeded()), "17 distinct keys .* there are 16"),
     "no question": (lambda: draw_questions(NEEDLES, 100, 0, seeded()), "number is 0; expected at least 1"),
     "questions that would not fit": (lambda: check_questions(NEEDLES, 100, num_needles=17), "or the 16 keys"),
-    "a depth that is no number": (
-        lambda: draw_questions(NEEDLES, 100, 3, seeded(), depth=(float("nan"), 1.0)),
-        r"do not fit the 0 slots .* at depth \(nan, 1.0\)",
-    ),
-    "a depth just before the beginning": (
-        lambda: draw_questions(NEEDLES, 100, 3, seeded(), depth=(-0.01, 1.0)),
-        "do not fit the 0 slots",
-    ),
     "facts without values": (lambda: FactsConfig(num_values=0), "num_values is 0; expected at least 1"),
     "an answer that is climbed": (
         lambda: FactsConfig(answer_weight=-1.0),
