@@ -54,7 +54,7 @@ class Experiment:
         functools.update_wrapper(self, self.function)
 
     def __reduce__(self):
-        return _find, (self.arms.__module__, self.name.rpartition("/")[2])
+        return pkgutil.resolve_name, (f"{self.arms.__module__}:{self.name.rpartition('/')[2]}",)
 
     def digest(self, cfg: Config) -> str:
         """The name of an arm: experiment, version and configuration."""
@@ -213,7 +213,3 @@ def _over(executor: Executor, experiment: Experiment, missing: Sequence[Config],
     finally:
         for future in futures:
             future.cancel()
-
-
-def _find(module: str, name: str) -> Any:
-    return getattr(importlib.import_module(module), name)

@@ -126,7 +126,9 @@ def check_finite(tensors: Mapping[str, torch.Tensor | None], what: str) -> None:
 
 def _fitting(path: Path, model: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The weights of a checkpoint as the model's state. CheckpointError where they are another's, or not finite."""
-    weights, own = _weights(tensors), {plain_name(name): (name, value) for name, value in model.state_dict().items()}
+    own = {plain_name(name): (name, value) for name, value in model.state_dict().items()}
+    weights = {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
+    weights = {plain_name(name): value for name, value in weights.items()}  # a compiled model may have written them
     apart = sorted(own.keys() ^ weights.keys())
     apart += [name for name in own if name in weights and own[name][1].shape != weights[name].shape]
     if apart:
@@ -140,12 +142,6 @@ def _fitting(path: Path, model: nn.Module, tensors: dict[str, torch.Tensor]) -> 
     except FloatingPointError as error:
         raise CheckpointError(f"{path.name} is of a run that diverged ({error}): delete it to start anew") from error
     return {own[name][0]: value for name, value in weights.items()}
-
-
-def _weights(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint by their names in the plain model; a compiled one may have written it."""
-    found = {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
-    return {plain_name(name): value for name, value in found.items()}
 
 
 def _trained(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
