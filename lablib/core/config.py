@@ -20,6 +20,7 @@ _HOLDS: dict[str, Callable[[float], bool]] = {  # what `limits` may say of a num
     "at least 1": lambda number: number >= 1,
     "at least 2": lambda number: number >= 2,
     "more than 0": lambda number: number > 0,
+    "more than 1": lambda number: number > 1,
     "0 to 1": lambda number: 0 <= number <= 1,
     "0 to less than 1": lambda number: 0 <= number < 1,
     "more than 0, up to 1": lambda number: 0 < number <= 1,

@@ -132,9 +132,9 @@ def test_stretches_cover_each_position_once():
         ({"resolution": 4}, "resolution is 4"),
         ({"naive_rates": (0.1, math.nan)}, r"naive_rates is \(0.1, nan\); expected each at least 0"),
         ({"naive_rates": (-1.0,)}, "naive_rates is"),
-        ({"model__bind_rate": math.nan}, "bind_rate=nan"),
-        ({"model__bind_clip": 0.0}, "bind_clip=0.0"),
-        ({"model__theta": -1.0}, "theta=-1.0"),
+        ({"model__bind_rate": math.nan}, "bind_rate is nan"),
+        ({"model__bind_clip": 0.0}, "bind_clip is 0.0"),
+        ({"model__theta": -1.0}, "theta is -1.0"),
     ],
 )
 def test_a_bad_peer_is_refused(fields, said):
