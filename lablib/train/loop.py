@@ -56,8 +56,7 @@ def fit(
     With `checkpoint`, the run is saved there and a later call goes on where it stopped, bitwise as if it never had;
     `run` names it (default: by `cfg`), so that no other run takes it up. `rate` is the share of the peak learning rate
     by step (default: `cfg.schedule`); `objective` gives loss and logits; `multipliers` are those of `build_optimizer`.
-    Hooks get the plain model of a compiled one.
-    Raises FloatingPointError when the loss, a gradient or a weight is no longer finite; that is never saved.
+    Hooks get the plain model. FloatingPointError for a loss, gradient or weight that is not finite: it is never saved.
     """
     optimizer, run = build_optimizer(model, cfg.optim, multipliers), run or cfg.digest()
     rate = rate or functools.partial(factor, cfg.schedule, num_steps=cfg.steps)
@@ -74,8 +73,7 @@ def fit(
             raise FloatingPointError(f"the loss is {loss.item()} at step {step}{why_not_finite(batch, logits)}")
         optimizer.zero_grad()
         loss.backward()
-        done = step + 1
-        logged = done % cfg.log_every == 0 or done == cfg.steps
+        logged = (done := step + 1) % cfg.log_every == 0 or done == cfg.steps
         row: dict[str, float] = {"step": done, "loss": loss.item()}
         for hook in hooks if logged else ():
             hook.after_backward(step, plain, batch, logits.detach(), row)
