@@ -41,9 +41,10 @@ def _is_kept(tag: str, name: str, value: str) -> bool:
     return name in ATTRIBUTES
 
 
-def markdown(text: str, *, path: str = "", attachments: dict[str, Any] | None = None, down: int = 1) -> Markup:
-    """Markdown as harmless HTML: pictures below the folder `path` put in, headings `down` levels lower."""
-    renderer = _Renderer(down, escape=False, embed_images=bool(path), path=path, attachments=attachments)
+def markdown(text: str, *, path: str = "", attachments: dict[str, Any] | None = None) -> Markup:
+    """Markdown as harmless HTML: pictures below the folder `path` put in, headings a level lower."""
+    how = {"escape": False, "exclude_anchor_links": True, "embed_images": bool(path), "path": path}
+    renderer = _Renderer(**how, attachments=attachments)
     try:
         return sanitize(MarkdownWithMath(renderer=renderer).render(text), links=True)
     except InvalidNotebook:  # it shows an attachment that it does not have
@@ -76,12 +77,8 @@ def _scripts(text: str) -> str:
 class _Renderer(IPythonRenderer):
     """nbconvert's, with formulas that can be read without MathJax and headings that go below those of the page."""
 
-    def __init__(self, down: int, **options: Any):
-        super().__init__(exclude_anchor_links=True, **options)
-        self.down = down
-
     def heading(self, text: str, level: int, **attributes: Any) -> str:
-        return super().heading(text, min(level + self.down, 6), **attributes)
+        return super().heading(text, min(level + 1, 6), **attributes)
 
     def inline_math(self, body: str) -> str:
         return f'<span class="math" title="{html.escape(body)}">{formula(body)}</span>'

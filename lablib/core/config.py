@@ -15,6 +15,16 @@ SCALES = ("smoke", "lab", "full")
 C = TypeVar("C", bound="Config")
 _MISSING = dataclasses.MISSING
 _NEUTRAL = "neutral"  # where a field's metadata hold its neutral value
+_HOLDS: dict[str, Callable[[float], bool]] = {  # what `limits` may say of a number
+    "at least 0": lambda number: number >= 0,
+    "at least 1": lambda number: number >= 1,
+    "at least 2": lambda number: number >= 2,
+    "more than 0": lambda number: number > 0,
+    "more than 1": lambda number: number > 1,
+    "0 to 1": lambda number: 0 <= number <= 1,
+    "0 to less than 1": lambda number: 0 <= number < 1,
+    "more than 0, up to 1": lambda number: 0 < number <= 1,
+}
 
 
 def resolve_scale(scale: str | None = None) -> str:
@@ -46,10 +56,12 @@ class Config:
     A subclass is declared with `@dataclass(frozen=True, kw_only=True)`; its fields are numbers, strings,
     booleans, `None`, tuples of these, other configs, or tuples of configs. A field that a class gets after its
     arms were recorded is declared with `later`. `scales` names what a scale changes from the defaults, which are
-    the full scale. Field types are checked when a value is made.
+    the full scale. When a value is made, field types are checked, then `limits`: by what is expected, as
+    "at least 1", the fields whose numbers it holds for; then `faults`.
     """
 
     scales: ClassVar[dict[str, dict[str, Any]]] = {}
+    limits: ClassVar[dict[str, str]] = {}
     endless: ClassVar[tuple[str, ...]] = ()  # the fields that may be infinite
 
     def __init_subclass__(cls, **options: Any):
@@ -70,6 +82,12 @@ class Config:
                 raise TypeError(f"{type(self).__name__}.{name} is {value!r}; expected {_spell(hint)}")
             if same is not value:  # 1 == 1.0 and 0.0 == -0.0, so both must have one digest
                 object.__setattr__(self, name, same)
+        for limits in (vars(kind).get("limits", {}) for kind in reversed(type(self).__mro__)):
+            for limit, names in limits.items():
+                for name, value in ((name, getattr(self, name)) for name in names.split()):
+                    if not all(map(_HOLDS[limit], _numbers(value))):
+                        each = "each " if isinstance(value, tuple) else ""
+                        raise ValueError(f"{name} is {value}; expected {each}{limit}")
         for wrong, message in self.faults():
             if wrong:
                 raise ValueError(message)
@@ -79,7 +97,7 @@ class Config:
                 raise ValueError(f"{type(self).__name__}.{name} is {value}; expected numbers{endless}")
 
     def faults(self) -> Iterable[tuple[Any, str]]:
-        """What a subclass checks beyond the types: whether a value is wrong, and the message that refuses it."""
+        """What a subclass checks beyond types and limits: whether a value is wrong, and the message that refuses it."""
         return ()
 
     @classmethod

@@ -1,12 +1,12 @@
 """CPU seconds of a call, in this process and in all that it started."""
 
 import contextlib
-import os
 import resource
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, TypeVar
+
+import psutil
 
 T = TypeVar("T")
 
@@ -22,24 +22,12 @@ def timed(call: Callable[..., T], *arguments: Any, **options: Any) -> tuple[T, f
 def children_seconds() -> float:
     """CPU seconds so far of all that this process started, and of what they started.
 
-    Those that have ended and were waited for count, however they ended; on Linux those too that still run, such as the
-    workers of an open pool. A process counts as nothing once whoever started it died without waiting for it.
+    Those that have ended and were waited for count, however they ended, and those that still run, such as the workers
+    of an open pool. A process counts as nothing once whoever started it died without waiting for it.
     """
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return ended.ru_utime + ended.ru_stime + sum(map(_seconds_of_running, _children(os.getpid())))
-
-
-def _seconds_of_running(process: int) -> float:
-    """CPU seconds of a child, of its children that ended, and of those that run."""
-    try:  # behind the name, which may hold anything: state, parent, ..., then own and children's ticks
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except OSError:  # it has just ended
-        return 0.0
-    ticks = sum(map(int, fields[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK") + sum(map(_seconds_of_running, _children(process)))
-
-
-def _children(process: int) -> Iterator[int]:
-    for path in Path(f"/proc/{process}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # a thread that has just ended
-            yield from map(int, path.read_text().split())
+    seconds = ended.ru_utime + ended.ru_stime
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            seconds += sum(process.cpu_times()[:4])  # user and system, its own and those of its children that ended
+    return seconds

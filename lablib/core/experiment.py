@@ -32,6 +32,7 @@ class ArmsFailed(RuntimeError):
     """Some arms of a sweep ended in an error; the others are kept."""
 
 
+@dataclasses.dataclass(eq=False)
 class Experiment:
     """A run function with a name and a version: calling it computes an arm once and keeps it.
 
@@ -42,21 +43,18 @@ class Experiment:
     The module of `arms` holds the experiment, under the second part of its name: there another process finds it.
     """
 
-    def __init__(
-        self,
-        function: Callable[[Any], pd.DataFrame],
-        name: str,
-        version: int,
-        arms,
-        needs_gpu: bool = False,
-        counted: Counted | None = None,
-    ):
-        functools.update_wrapper(self, function)
-        self.function, self.name, self.version, self.arms, self.needs_gpu = function, name, version, arms, needs_gpu
-        self.counted = counted
+    function: Callable[[Any], pd.DataFrame]
+    name: str
+    version: int
+    arms: Callable[[str], list[Config]] | None
+    needs_gpu: bool = False
+    counted: Counted | None = None
+
+    def __post_init__(self):
+        functools.update_wrapper(self, self.function)
 
     def __reduce__(self):
-        return _find, (self.arms.__module__, self.name.rpartition("/")[2])
+        return pkgutil.resolve_name, (f"{self.arms.__module__}:{self.name.rpartition('/')[2]}",)
 
     def digest(self, cfg: Config) -> str:
         """The name of an arm: experiment, version and configuration."""
@@ -215,7 +213,3 @@ def _over(executor: Executor, experiment: Experiment, missing: Sequence[Config],
     finally:
         for future in futures:
             future.cancel()
-
-
-def _find(module: str, name: str) -> Any:
-    return getattr(importlib.import_module(module), name)

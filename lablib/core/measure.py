@@ -1,14 +1,14 @@
 """What a comparison cost: parameters, FLOPs, bytes of state, CPU seconds, peak memory."""
 
 import contextlib
-import os
 import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+import psutil
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lablib.core.cpu_time import timed as timed
@@ -39,23 +39,13 @@ def count_flops(call: Callable[[], Any]) -> int:
     return counter.get_total_flops()
 
 
-def num_bytes(*tensors: Tensor) -> int:
-    """Bytes that tensors hold, such as the chunk store of a stream."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
 def peak_memory() -> int:
     """The most bytes this process has held in memory since it began."""
-    if Path("/proc/self/status").exists():  # Linux, where ru_maxrss counts the parent's memory at the start too
-        return _listed_bytes("/proc/self/status", "VmHWM")
+    if (status := Path("/proc/self/status")).exists():  # Linux, where ru_maxrss counts the parent's memory too
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _listed_bytes(file: str, name: str) -> int:
-    """A size that Linux lists in KiB by that name. StopIteration where it does not."""
-    line = next(line for line in Path(file).read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1]) * 1024
 
 
 def forget_peak_memory() -> bool:
@@ -68,14 +58,8 @@ def forget_peak_memory() -> bool:
 
 
 def available_memory() -> int:
-    """Bytes that a process can still take: of the machine, or of its control group where that allows less (Linux).
-
-    Elsewhere the size of the whole memory, which is an upper bound.
-    """
-    page, total = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
-    limits = [page * total]
-    with contextlib.suppress(OSError, StopIteration):
-        limits.append(_listed_bytes("/proc/meminfo", "MemAvailable"))
+    """Bytes that a process can still take: of the machine, or of its control group where that allows less (Linux)."""
+    limits = [psutil.virtual_memory().available]
     for limit, used in _LIMITS.items():
         with contextlib.suppress(OSError, ValueError):  # not there, or `max`: no limit
             most, now = (int((CONTROL_GROUPS / file).read_text()) for file in (limit, used))

@@ -32,15 +32,11 @@ def progress_line(title: str, *, live: bool = True) -> Callable[[int, int, str],
         line = drawn.get().rstrip()
         if live:
             sys.stdout.write(f"\r{line:<{WIDTH}}" + "\n" * last)
-        elif last or not _in_kernel():
+        elif last or not type(sys.stdout).__module__.startswith("ipykernel"):
             sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
     return show
-
-
-def _in_kernel() -> bool:
-    return type(sys.stdout).__module__.startswith("ipykernel")
 
 
 def _clock(seconds: float) -> str:

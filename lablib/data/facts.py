@@ -5,9 +5,9 @@ to the other, is what the experiments on recall change.
 """
 
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -33,11 +33,10 @@ class FactsConfig(Config):
     farthest: int = 12
     answer_weight: float = 10.0
 
+    limits: ClassVar = {"at least 1": "num_values", "at least 0": "answer_weight"}
+
     def faults(self) -> Iterator[tuple[bool, str]]:
         facts, keys, nearest, farthest = self.facts, self.num_keys, self.nearest, self.farthest
-        at_least(1, num_values=self.num_values)
-        weight = self.answer_weight
-        yield not 0 <= weight < math.inf, f"answer_weight is {weight}; expected a finite number >= 0"
         yield not 1 <= facts <= keys, f"facts is {facts}; expected 1 to num_keys={keys}, as keys do not repeat"
         wrong = not SLOT <= nearest <= farthest
         yield wrong, f"nearest={nearest}, farthest={farthest}: expected {SLOT} <= nearest <= farthest"

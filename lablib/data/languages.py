@@ -8,10 +8,8 @@ tables come from `table_seed` alone, so that every model of a comparison meets t
     OwnTables      each sequence has a table of its own: nothing is shared but the prior
 """
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -37,9 +35,7 @@ class LanguageConfig(Config):
     concentration: float = 0.1
     table_seed: int = 0
 
-    def faults(self) -> Iterator[tuple[bool, str]]:
-        wrong = self.vocab < 2 or self.num_tables < 1 or not 0 < self.concentration < math.inf
-        yield wrong, f"expected vocab >= 2, num_tables >= 1 and concentration > 0; got {self}"
+    limits: ClassVar = {"at least 2": "vocab", "at least 1": "num_tables", "more than 0": "concentration"}
 
 
 class Language:

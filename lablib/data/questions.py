@@ -45,7 +45,6 @@ def draw_questions(
     *,
     num_needles: int = 1,
     asked: int = 1,
-    depth: tuple[float, float] = (0.0, 1.0),
     strata: int = 1,
     distractors: int = 0,
     form: Form = "trained",
@@ -53,8 +52,7 @@ def draw_questions(
 ) -> Questions:
     """`number` questions on one haystack; haystack and tail have `length` tokens together.
 
-    Each question plants `num_needles` needles (or chains) at random slots within `depth` (0 the beginning, 1 the
-    end) and asks for the first `asked` of them.
+    Each question plants `num_needles` needles (or chains) at random slots and asks for the first `asked` of them.
 
     strata          parts of the depth, a question's first needle in its own (`stratum_of`); offsets then differ too
     distractors     needles that stand in the haystack itself; half of the keys are set apart for them
@@ -68,13 +66,11 @@ def draw_questions(
     offset = torch.randint(cfg.offsets, () if strata == 1 else (number, 1), generator=generator)
     room = length - tail if haystack is None else haystack.shape[1]
     others, own = _keys_apart(cfg, distractors, haystack, generator)
-    low, high = check_questions(
-        cfg, room + tail, int(offset.max()), num_needles=num_needles, asked=asked, depth=depth, strata=strata,
-        distractors=distractors,
-    )  # fmt: skip
+    wanted = {"num_needles": num_needles, "asked": asked, "strata": strata, "distractors": distractors}
+    slots = check_questions(cfg, room + tail, int(offset.max()), **wanted)
     keys = draw_keys(cfg, number, num_needles * links, generator, own)
     values = cfg.first_value + torch.randint(cfg.num_values, (number, num_needles), generator=generator)
-    starts = (low + _draw_slots(number, high - low, num_needles * links, strata, generator)) * SLOT + offset
+    starts = _draw_slots(number, slots, num_needles * links, strata, generator) * SLOT + offset
     plants = _write_plants(cfg, keys, values, form, generator, text)
     asks = _filled(cfg, query_slots(cfg, keys, values)[:, :asked], generator, text)
     if haystack is None:
@@ -91,25 +87,22 @@ def check_questions(
     *,
     num_needles: int = 1,
     asked: int = 1,
-    depth: tuple[float, float] = (0.0, 1.0),
     strata: int = 1,
     distractors: int = 0,
-) -> tuple[int, int]:
-    """The first slot that needles may take, and the one behind the last.
+) -> int:
+    """How many slots there are for needles.
 
     Raises ValueError if they do not fit or the keys do not suffice, with slots at `offset` (default: at any).
     """
     links, room = _links(cfg), length - (asked - 1) * SLOT - 1 - cfg.key_tokens
-    slots = (room - (cfg.offsets - 1 if offset is None else offset)) // SLOT
-    inside = 0 <= depth[0] <= depth[1] <= 1 and slots > 0
-    low, high = (int(depth[0] * slots), round(depth[1] * slots)) if inside else (0, 0)
+    slots = max((room - (cfg.offsets - 1 if offset is None else offset)) // SLOT, 0)
     usable = cfg.num_keys - cfg.num_keys // 2 * (distractors > 0)
-    fits = num_needles * links <= min(high - low, usable) and 0 <= distractors <= slots
-    if not fits or not 1 <= asked <= num_needles or not 1 <= strata <= high - low:
-        wanted = f"{num_needles} needles of {links} slots, {asked} of them asked for, do not fit the {high - low} slots"
-        where = f"of {length} tokens at depth {depth} ({strata} strata) beside {distractors} distractors"
+    fits = num_needles * links <= min(slots, usable) and 0 <= distractors <= slots
+    if not fits or not 1 <= asked <= num_needles or not 1 <= strata <= slots:
+        wanted = f"{num_needles} needles of {links} slots, {asked} of them asked for, do not fit the {slots} slots"
+        where = f"of {length} tokens ({strata} strata) beside {distractors} distractors"
         raise ValueError(f"{wanted} {where}, or the {usable} keys")
-    return low, high
+    return slots
 
 
 def _links(cfg: RetrievalConfig) -> int:

@@ -14,7 +14,7 @@ mechanism, not of language.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Int
@@ -55,12 +55,13 @@ class RetrievalConfig(Config):
     copy_lag: int = 24  # the local component: a noise token repeats the one `copy_lag` before it ...
     copy_probability: float = 0.0  # ... with this probability
 
+    limits: ClassVar = {
+        "at least 1": "num_pairs num_noise num_values copy_lag",
+        "at least 0": "hops",
+        "0 to 1": "copy_probability",
+    }
+
     def faults(self) -> Iterator[tuple[bool, str]]:
-        at_least(1, num_pairs=self.num_pairs, num_noise=self.num_noise, num_values=self.num_values)
-        at_least(1, copy_lag=self.copy_lag)
-        at_least(0, hops=self.hops)
-        chance = self.copy_probability
-        yield not 0 <= chance <= 1, f"copy_probability is {chance}; expected 0 to 1"
         slots = (self.length - self.offsets + 1) // SLOT
         used = self.num_pairs * (2 if self.task == "needle" else self.hops + 1) + (self.task == "tracking")
         room = f"the {slots} slots of a row of {self.length} tokens"

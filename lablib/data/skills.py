@@ -12,9 +12,9 @@ What a skill predicts counts `answer_weight` times as much as a word. The value 
 cannot be known and does not count.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from einops import rearrange
@@ -45,12 +45,12 @@ class SkillsConfig(Config):
     answer_weight: float = 4.0
     table_seed: int = 0
 
+    limits: ClassVar = {"at least 1": "num_values symbols num_answers", "at least 0": "answer_weight"}
+
     def faults(self) -> Iterator[tuple[bool, str]]:
-        at_least(1, num_values=self.num_values, symbols=self.symbols, num_answers=self.num_answers)
-        first, weight = self.first_symbols, self.answer_weight
+        first = self.first_symbols
         yield not 1 <= self.keys <= self.num_keys, f"keys is {self.keys}; expected 1 to num_keys={self.num_keys}"
         yield first < self.symbols, f"first_symbols is {first}; expected at least symbols={self.symbols}"
-        yield not 0 <= weight < math.inf, f"answer_weight is {weight}; expected a finite number >= 0"
 
     @property
     def vocab(self) -> int:

@@ -26,10 +26,10 @@ READS = {
 }
 
 
-def chunk_scores(length: int, chunk: int, needle: int = NEEDLE) -> np.ndarray:
+def chunk_scores(length: int, chunk: int) -> np.ndarray:
     """Scores (query, chunk) of an imagined trained model: noise of spread 1, and +5 for the chunk of the needle."""
     scores = np.random.default_rng(chunk).normal(size=(length, -(-length // chunk)))
-    scores[:, needle // chunk] += 5
+    scores[:, NEEDLE // chunk] += 5
     return scores
 
 

@@ -70,18 +70,18 @@ def steps_to_criterion(table: pd.DataFrame, accuracy: float = 0.99, running: int
     return tables.grouped(with_group(table).sort_values("step"), ["group", "seed"], first, sort=True)
 
 
-def gained(table: pd.DataFrame, group: str, measure: str = "far") -> Interval:
-    """What the second part of the training adds to a measure in one group, paired by seed."""
-    return tables.difference(circuits(table).query("group == @group"), measure, 1, 2, by="part")
+def gained(table: pd.DataFrame, group: str) -> Interval:
+    """What the second part of the training adds to the recall far away in one group, paired by seed."""
+    return tables.difference(circuits(table).query("group == @group"), "far", 1, 2, by="part")
 
 
 # ---- both ends
 
 
-def both_ends(rows: pd.DataFrame, by: list[str], measure: str = "exact") -> pd.DataFrame:
-    """By condition, the measure of the narrow and of the wide end window, and wide less narrow, paired by seed."""
+def both_ends(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """By condition, the exact recall of the narrow and of the wide end window, and wide less narrow, paired by seed."""
     narrow, wide = (int(rows["model.window"].agg(end)) for end in ("min", "max"))
-    found = tables.differences(rows, measure, narrow, wide, by="model.window", across=by)
+    found = tables.differences(rows, "exact", narrow, wide, by="model.window", across=by)
     named = {narrow: f"window {narrow}", wide: f"window {wide}", "difference": "wide less narrow"}
     return found.rename(columns=named)
 
@@ -91,12 +91,12 @@ def with_training(table: pd.DataFrame) -> pd.DataFrame:
     return tables.with_names(table, TRAINED_ON, column="trained_on", otherwise="other rows")
 
 
-def harder_ends(table: pd.DataFrame, length: int, measure: str = "exact") -> pd.DataFrame:
+def harder_ends(table: pd.DataFrame, length: int) -> pd.DataFrame:
     """`both_ends` of `longcontext/harder` at a length, by rows of the training and condition of the questions."""
-    return both_ends(with_training(table).query("length == @length"), ["trained_on", "condition"], measure)
+    return both_ends(with_training(table).query("length == @length"), ["trained_on", "condition"])
 
 
-def tuned_ends(table: pd.DataFrame, length: int, measure: str = "exact") -> pd.DataFrame:
+def tuned_ends(table: pd.DataFrame, length: int) -> pd.DataFrame:
     """`both_ends` of `longcontext/tuning` at a length, by initialisation, width and learning rate.
 
     Beside it the lowest held-out accuracy of any seed at the training length: an arm that has not learnt says nothing.
@@ -104,7 +104,7 @@ def tuned_ends(table: pd.DataFrame, length: int, measure: str = "exact") -> pd.D
     by = ["model.retrieval_init", "model.width", "train.optim.lr"]
     rows = table[(table["phase"] == "test") & (table["length"] == length)]
     learnt = table[table["phase"] == "heldout"].groupby(by)["accuracy"].min().rename("in-domain, lowest")
-    return both_ends(rows, by, measure).merge(learnt.reset_index(), on=by)
+    return both_ends(rows, by).merge(learnt.reset_index(), on=by)
 
 
 # ---- chains

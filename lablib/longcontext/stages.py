@@ -9,10 +9,9 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 from lablib.core.config import Config
-from lablib.core.refusals import at_least
 from lablib.train.optim import OptimConfig
 from lablib.train.schedule import ScheduleConfig, factor
 
@@ -102,9 +101,10 @@ class Curriculum(Config):
     optim: OptimConfig = OptimConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
+    limits: ClassVar = {"at least 1": "tokens log_every checkpoint_every"}
+
     def faults(self) -> Iterator[tuple[bool, str]]:
         yield not self.stages, "stages is empty; a curriculum has at least one stage"
-        at_least(1, tokens=self.tokens, log_every=self.log_every, checkpoint_every=self.checkpoint_every)
         first, longest = self.stages[0].start, max(max(stage.lengths) for stage in self.stages)
         yield first != 0, f"stages[0].start is {first}; the first stage starts at step 0"
         for number, (before, after) in enumerate(pairwise(self.stages), start=1):

@@ -45,9 +45,9 @@ def recall(table: pd.DataFrame, variant: str | None = PLAIN, measure: str = "exa
     return tables.means(rows, measure, ["variant", "window", "length"], sort=True)
 
 
-def share_of_seeds(table: pd.DataFrame, length: int, variant: str = PLAIN) -> pd.DataFrame:
+def share_of_seeds(table: pd.DataFrame, length: int) -> pd.DataFrame:
     """By window, the seeds that retrieve at a length (exact recall >= RETRIEVES), with Wilson's interval."""
-    rows = by_length(table, variant).query("length == @length").rename(columns={"model.window": "window"})
+    rows = by_length(table).query("length == @length").rename(columns={"model.window": "window"})
     return tables.shares(rows, "exact", ["window", "reach"], RETRIEVES, sort=True)
 
 
@@ -59,16 +59,16 @@ def difference(
     return tables.difference(rows, measure, narrow, wide, by="model.window")
 
 
-def rank_correlations(table: pd.DataFrame, length: int, measure: str = "exact") -> pd.Series:
-    """Spearman's rank correlation of a measure with the window, by seed (NaN where a seed never varies)."""
+def rank_correlations(table: pd.DataFrame, length: int) -> pd.Series:
+    """Spearman's rank correlation of exact recall with the window, by seed (NaN where a seed never varies)."""
     rows = by_length(table)
-    wide = rows[rows["length"] == length].pivot(index="seed", columns="model.window", values=measure).dropna()
+    wide = rows[rows["length"] == length].pivot(index="seed", columns="model.window", values="exact").dropna()
     return wide.apply(lambda recalls: rank_correlation(wide.columns, recalls), axis=1)
 
 
-def gradient_mass(table: pd.DataFrame, variant: str = PLAIN) -> pd.DataFrame:
+def gradient_mass(table: pd.DataFrame) -> pd.DataFrame:
     """By arm, the gradient norms summed over the logged steps, and the step at which the loss falls below 0.1."""
-    rows, arm = by_length(table, variant, "train"), ["model.window", "seed"]
+    rows, arm = by_length(table, phase="train"), ["model.window", "seed"]
     sums = rows.groupby(arm)[["retrieval_grad", "hsa_grad", "other_grad"]].sum()
     learnt = rows[rows["loss"] < 0.1].groupby(arm)["step"].min().astype(float)
     return sums.assign(reach=rows.groupby(arm)["reach"].first(), steps_to_learn=learnt).reset_index()

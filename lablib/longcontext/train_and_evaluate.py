@@ -15,7 +15,6 @@ import pandas as pd
 import torch
 
 from lablib.core.config import Config
-from lablib.core.refusals import at_least
 from lablib.core.seeds import generator, seed_of
 from lablib.core.weights_cache import weights_place
 from lablib.data.questions import check_questions
@@ -78,11 +77,10 @@ class RecipeConfig(Config):
         },
         "lab": {"haystacks": 2, "questions": 25, "lengths": (64, 4096, 16_384)},
     }
+    limits: ClassVar = {"at least 1": "haystacks questions probe_questions probe_every ask_top_k"}
 
     def faults(self) -> Iterator[tuple[bool, str]]:
         vocab, log_every, shortest = self.data.vocab, self.curriculum.log_every, self.data.length
-        at_least(1, haystacks=self.haystacks, questions=self.questions, probe_questions=self.probe_questions)
-        at_least(1, probe_every=self.probe_every, **{f"ask_top_k[{i}]": n for i, n in enumerate(self.ask_top_k)})
         yield self.data.haystack == "text", "data.haystack is 'text', which no curriculum reads; use 'synthetic'"
         yield self.model.vocab != vocab, f"model.vocab is {self.model.vocab}, but the data has {vocab} token ids"
         logged = f"but a row is logged every {log_every} steps only; set it to a multiple"

@@ -119,7 +119,7 @@ class State(NamedTuple):
 def state_bytes(state: Any) -> int:
     """Bytes of all that a text has left to go on from: caches, memories, inner models."""
     if isinstance(state, Tensor):
-        return state.numel() * state.element_size()
+        return state.nbytes
     if isinstance(state, FullCache):
         return state_bytes((state.keys, state.values))
     parts = state.values() if isinstance(state, dict) else state

@@ -18,7 +18,6 @@ of 16 channels (of swa, full, full-nope, mamba2). `3*swa` is three layers that s
 them.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -147,12 +146,13 @@ class ModelConfig(Config):
     bind_clip: float = later(1.0)
     bias: bool = later(False)  # in the maps of attention and MLPs
 
+    limits: ClassVar = {
+        "at least 1": "width num_heads num_kv_heads window chunk top_k vocab hidden prime state groups",
+        **{"at least 0": "bind_rate", "more than 0": "bind_clip", "more than 1": "theta"},
+    }
     endless: ClassVar = ("bind_clip",)
 
     def faults(self) -> Iterator[tuple[Any, str]]:
-        sizes = ("width", "num_heads", "num_kv_heads", "window", "chunk", "top_k", "vocab", "prime", "state", "groups")
-        small = [name for name in sizes if getattr(self, name) < 1] + ["hidden"] * (self.mlp_width < 1)
-        yield small, f"{', '.join(small)} must be at least 1; got {[getattr(self, name) for name in small]}"
         _ = self.layers  # a bad plan is refused now
         width, heads, kv_heads, groups = self.width, self.num_heads, self.num_kv_heads, self.groups
         told = [
@@ -171,11 +171,6 @@ class ModelConfig(Config):
                 yield size.dim % 2, f"{name} has heads of {size.dim} channels; expected an even number, to be rotated"
         unread = self.retrieval_init == "identity-read" and kv_heads != heads
         yield unread, f"an identity read needs as many key-value heads as heads; got {kv_heads} and {heads}"
-        yield (
-            not (0 <= self.bind_rate < math.inf and self.bind_clip > 0 and 1 < self.theta < math.inf),
-            f"bind_rate={self.bind_rate}, bind_clip={self.bind_clip}, theta={self.theta}: expected a finite rate "
-            ">= 0, a clip above 0 and a finite theta above 1",
-        )
 
     @cached_property
     def layers(self) -> Plan:

@@ -18,10 +18,9 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lablib.core.measure import num_bytes
 from lablib.core.refusals import at_least, known_ids
 from lablib.nn.context import Memory
-from lablib.nn.model import LanguageModel
+from lablib.nn.model import LanguageModel, state_bytes
 from lablib.nn.storage import empty_store
 from lablib.ops.hsa import NOWHERE, Patches
 
@@ -43,7 +42,7 @@ class Stream:
     @property
     def num_bytes(self) -> int:
         """Bytes of the chunk store."""
-        return 0 if self.memory is None else num_bytes(*self.memory)
+        return state_bytes(self.memory)
 
 
 @torch.no_grad()

@@ -5,8 +5,9 @@ Williams et al., CACM 2009). Backward counts the gradients' own five products; w
 business, so that floors do not depend on who computes.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from lablib.core.config import Config
 
@@ -28,10 +29,10 @@ class Shape(Config):
     chunk: int = 64
     top_k: int = 16
 
-    def __post_init__(self):
-        super().__post_init__()
-        if min(self.flat().values()) < 1 or self.heads % self.kv_heads:
-            raise ValueError(f"{self}: expected all at least 1, and heads a multiple of kv_heads")
+    limits: ClassVar = {"at least 1": "batch heads kv_heads time dim window chunk top_k"}
+
+    def faults(self) -> Iterator[tuple[int, str]]:
+        yield self.heads % self.kv_heads, f"heads is {self.heads}; expected a multiple of kv_heads={self.kv_heads}"
 
 
 class Work(NamedTuple):

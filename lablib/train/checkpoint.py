@@ -6,7 +6,7 @@ One file, so that it is replaced whole: a reader sees the last complete checkpoi
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,21 +24,23 @@ class CheckpointError(ValueError):
     """A file that is no checkpoint of this run; says what was expected and what to do."""
 
 
-def save_checkpoint(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: Generator,
-    run: str,
-    step: int,
-    rows: list[dict[str, Any]],
-    hooks: Sequence[Hook] = (),
-    settings: Settings | None = None,
-) -> None:
-    """Write model, optimiser, generator, hooks, settings, step and table rows atomically. `run` is the configuration.
+class Running(NamedTuple):
+    """A training run that goes on: what is trained and what trains it. `run` names the configuration."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    generator: Generator
+    run: str
+    hooks: Sequence[Hook] = ()
+    settings: Settings | None = None
+
+
+def save_checkpoint(path: Path, running: Running, step: int, rows: list[dict[str, Any]]) -> None:
+    """Write model, optimiser, generator, hooks, settings, step and table rows atomically.
 
     Raises FloatingPointError for weights that are not finite.
     """
+    model, optimizer, generator, run, hooks, settings = running
     check_finite(dict(model.named_parameters()), f"after {step} steps the weight")
     tensors = {f"model/{plain_name(name)}": value for name, value in model.state_dict().items()}
     state = optimizer.state_dict()
@@ -53,20 +55,13 @@ def save_checkpoint(
     write_atomically(path, save(tensors, metadata={"json": json.dumps(facts)}))
 
 
-def load_checkpoint(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: Generator,
-    run: str,
-    hooks: Sequence[Hook] = (),
-    settings: Settings | None = None,
-) -> tuple[int, list[dict[str, Any]]]:
+def load_checkpoint(path: Path, running: Running) -> tuple[int, list[dict[str, Any]]]:
     """Restore everything in place; returns the steps done and the table rows so far.
 
     Raises CheckpointError for a truncated file, a file of another kind, a checkpoint of another run, and one in which
     other parameters were trained.
     """
+    model, optimizer, generator, run, hooks, settings = running
     facts, tensors = read_checkpoint(path)
     if facts["run"] != run:
         raise CheckpointError(
@@ -131,7 +126,9 @@ def check_finite(tensors: Mapping[str, torch.Tensor | None], what: str) -> None:
 
 def _fitting(path: Path, model: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The weights of a checkpoint as the model's state. CheckpointError where they are another's, or not finite."""
-    weights, own = _weights(tensors), {plain_name(name): (name, value) for name, value in model.state_dict().items()}
+    own = {plain_name(name): (name, value) for name, value in model.state_dict().items()}
+    weights = {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
+    weights = {plain_name(name): value for name, value in weights.items()}  # a compiled model may have written them
     apart = sorted(own.keys() ^ weights.keys())
     apart += [name for name in own if name in weights and own[name][1].shape != weights[name].shape]
     if apart:
@@ -145,12 +142,6 @@ def _fitting(path: Path, model: nn.Module, tensors: dict[str, torch.Tensor]) -> 
     except FloatingPointError as error:
         raise CheckpointError(f"{path.name} is of a run that diverged ({error}): delete it to start anew") from error
     return {own[name][0]: value for name, value in weights.items()}
-
-
-def _weights(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint by their names in the plain model; a compiled one may have written it."""
-    found = {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
-    return {plain_name(name): value for name, value in found.items()}
 
 
 def _trained(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:

@@ -1,10 +1,10 @@
 """The training loop: draw, predict, update; log rows; checkpoint; resume bitwise."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import torch
@@ -15,7 +15,7 @@ from lablib.data.batch import Batch
 from lablib.nn.surgery import plain_module
 from lablib.ops.grad_mode import outside_inference_mode
 from lablib.ops.precision import wide
-from lablib.train.checkpoint import check_finite, load_checkpoint, save_checkpoint
+from lablib.train.checkpoint import Running, check_finite, load_checkpoint, save_checkpoint
 from lablib.train.hooks import Hook, Settings
 from lablib.train.losses import next_token_loss, why_not_finite
 from lablib.train.optim import Multipliers, OptimConfig, as_configured, build_optimizer
@@ -33,9 +33,7 @@ class TrainConfig(Config):
     optim: OptimConfig = OptimConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
-    def faults(self) -> Iterator[tuple[bool, str]]:
-        least = min(self.steps, self.batch, self.log_every, self.checkpoint_every)
-        yield least < 1, "steps, batch, log_every and checkpoint_every must be at least 1"
+    limits: ClassVar = {"at least 1": "steps batch log_every checkpoint_every"}
 
 
 @outside_inference_mode
@@ -58,13 +56,12 @@ def fit(
     With `checkpoint`, the run is saved there and a later call goes on where it stopped, bitwise as if it never had;
     `run` names it (default: by `cfg`), so that no other run takes it up. `rate` is the share of the peak learning rate
     by step (default: `cfg.schedule`); `objective` gives loss and logits; `multipliers` are those of `build_optimizer`.
-    Hooks get the plain model of a compiled one.
-    Raises FloatingPointError when the loss, a gradient or a weight is no longer finite; that is never saved.
+    Hooks get the plain model. FloatingPointError for a loss, gradient or weight that is not finite: it is never saved.
     """
     optimizer, run = build_optimizer(model, cfg.optim, multipliers), run or cfg.digest()
     rate = rate or functools.partial(factor, cfg.schedule, num_steps=cfg.steps)
-    settings, plain, state = Settings(model, draw), plain_module(model), (model, optimizer, generator, run)
-    start, rows = resumed(checkpoint, *state, hooks, settings, cfg.steps)
+    plain, running = plain_module(model), Running(model, optimizer, generator, run, hooks, Settings(model, draw))
+    start, rows = resumed(checkpoint, running, cfg.steps)
     for step in range(start, cfg.steps):
         for hook in hooks:
             hook.before_step(step, plain)
@@ -76,8 +73,7 @@ def fit(
             raise FloatingPointError(f"the loss is {loss.item()} at step {step}{why_not_finite(batch, logits)}")
         optimizer.zero_grad()
         loss.backward()
-        done = step + 1
-        logged = done % cfg.log_every == 0 or done == cfg.steps
+        logged = (done := step + 1) % cfg.log_every == 0 or done == cfg.steps
         row: dict[str, float] = {"step": done, "loss": loss.item()}
         for hook in hooks if logged else ():
             hook.after_backward(step, plain, batch, logits.detach(), row)
@@ -89,28 +85,19 @@ def fit(
                 hook.at_eval(step, plain, row)
             rows.append(row)
         if checkpoint is not None and (done % cfg.checkpoint_every == 0 or done == cfg.steps):
-            save_checkpoint(checkpoint, *state, done, rows, hooks, settings)
+            save_checkpoint(checkpoint, running, done, rows)
     optimizer.zero_grad()
     return pd.DataFrame(rows)
 
 
-def resumed(
-    checkpoint: Path | None,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: Generator,
-    run: str,
-    hooks: Sequence[Hook],
-    settings: Settings,
-    steps: int,
-) -> tuple[int, list[dict[str, Any]]]:
+def resumed(checkpoint: Path | None, running: Running, steps: int) -> tuple[int, list[dict[str, Any]]]:
     """The steps done and the rows so far, with everything restored, where there is a checkpoint."""
     if checkpoint is None or not checkpoint.exists():
         return 0, []
-    start, rows = load_checkpoint(checkpoint, model, optimizer, generator, run, hooks, settings)
-    if start >= steps and not settings.restored:  # a finished run, written before settings were kept
-        for hook in hooks:
-            hook.before_step(start - 1, plain_module(model))
+    start, rows = load_checkpoint(checkpoint, running)
+    if start >= steps and not running.settings.restored:  # a finished run, written before settings were kept
+        for hook in running.hooks:
+            hook.before_step(start - 1, plain_module(running.model))
     return start, rows
 
 

@@ -1,9 +1,9 @@
 """AdamW with groups of parameters: matrices decay; gains, biases and embeddings do not."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -25,15 +25,8 @@ class OptimConfig(Config):
     weight_decay: float = 0.01
     clip: float = 1.0
 
+    limits: ClassVar = {"at least 0": "lr weight_decay", "0 to less than 1": "beta1 beta2", "more than 0": "clip"}
     endless: ClassVar = ("clip",)
-
-    def faults(self) -> Iterator[tuple[Any, str]]:
-        rates = f"lr={self.lr} and weight_decay={self.weight_decay}"
-        wrong = not (0 <= self.lr < math.inf and 0 <= self.weight_decay < math.inf)
-        yield wrong, f"{rates}: expected finite numbers >= 0"
-        betas = f"beta1={self.beta1}, beta2={self.beta2}"
-        yield not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1), f"{betas}: expected both in [0, 1)"
-        yield not self.clip > 0, f"clip is {self.clip}; expected more than 0 (inf: no clipping)"
 
 
 class Multipliers(NamedTuple):

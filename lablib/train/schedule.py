@@ -1,9 +1,8 @@
 """Learning-rate schedules as pure functions of the step: a factor in [0, 1] of the peak rate."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from lablib.core.config import Config
 
@@ -22,9 +21,7 @@ class ScheduleConfig(Config):
     floor: float = 0.0
     decay: float = 0.2
 
-    def faults(self) -> Iterator[tuple[bool, str]]:
-        wrong = self.warmup < 0 or not 0 <= self.floor <= 1 or not 0 < self.decay <= 1
-        yield wrong, f"expected warmup >= 0, floor in [0, 1] and decay in (0, 1]; got {self}"
+    limits: ClassVar = {"at least 0": "warmup", "0 to 1": "floor", "more than 0, up to 1": "decay"}
 
 
 def factor(cfg: ScheduleConfig, step: int, num_steps: int) -> float:

@@ -7,11 +7,10 @@ Scored first, learnt from afterwards: the loss of the text is honest, and it is 
 the lowest fast weight are run once over the whole text, those above chunk by chunk.
 """
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -44,8 +43,8 @@ LOG_RATE = "log_rate"
 class InnerConfig(Config):
     """The inner loop. `fast` selects modules of the model by a glob, `count` says how many there must be.
 
-    chunk    b: tokens between two steps              rate     of the steps, at the beginning of the outer training
-    learned  the outer loop also trains the rate      clip     of the norm of a sequence's gradient, all fast weights
+    chunk    b: tokens between two steps              rate     of the steps, as the training begins (0: the base model)
+    learned  the outer loop also trains the rate      clip     of the norm of a sequence's whole gradient (inf: none)
     order    what the outer gradient sees: "exact", or "first" (FOMAML)
     ascent   up the loss instead of down: a control   group    chunks to a checkpoint through time; 0: none
     """
@@ -60,15 +59,8 @@ class InnerConfig(Config):
     ascent: bool = False
     group: int = 0
 
+    limits: ClassVar = {"at least 0": "rate group", "at least 1": "count chunk", "more than 0": "clip"}
     endless: ClassVar = ("clip",)
-
-    def faults(self) -> Iterator[tuple[Any, str]]:
-        finite = "expected a finite number >= 0 (0: the base model)"
-        yield not 0 <= self.rate < math.inf, f"rate is {self.rate}; {finite}"
-        yield not self.clip > 0, f"clip is {self.clip}; expected more than 0 (inf: no clipping)"
-        sizes = f"count={self.count}, chunk={self.chunk} and group={self.group}"
-        few = self.count < 1 or self.chunk < 1 or self.group < 0
-        yield few, f"{sizes}: expected count and chunk >= 1, and group >= 0"
 
 
 class Reading(NamedTuple):

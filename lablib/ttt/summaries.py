@@ -56,10 +56,10 @@ def by_rate(table: pd.DataFrame) -> pd.DataFrame:
     return losses.assign(rate=losses["arm"].map(table.groupby("arm")["train.optim.lr"].first()))
 
 
-def by_series(table: pd.DataFrame, start: int = 0, stop: int | None = None) -> pd.DataFrame:
-    """A row a way to read: mean loss over positions with its interval over seeds, and what it cost."""
+def by_series(table: pd.DataFrame, start: int = 0) -> pd.DataFrame:
+    """A row a way to read: mean loss from a position on with its interval over seeds, and what it cost."""
     facts = ["parameters", "fast_weights", "state_bytes", "train_tokens", "train_flops", "cpu_seconds"]
-    losses = over_positions(readings(table), start, stop).join(table.groupby("arm")[facts].first(), on="arm")
+    losses = over_positions(readings(table), start).join(table.groupby("arm")[facts].first(), on="arm")
     losses = losses.rename(columns={"series": "read as"})
     cost = losses.groupby("read as", sort=False)
     shown = cost[["best", *facts]].mean().assign(cpu_seconds=cost["cpu_seconds"].max())
@@ -76,14 +76,13 @@ def against(table: pd.DataFrame, first: str, second: str, start: int = 0, stop: 
     return tables.difference(over_positions(readings(table), start, stop), "loss", first, second, by="series")
 
 
-def share_closed(
-    table: pd.DataFrame, name: str, *, below: str = "no attention", above: str = "full attention", last: int = 8
-) -> Interval:
-    """How far from one curve to another a third has come, over the last positions: 0 to 1, paired by seed."""
+def share_closed(table: pd.DataFrame, name: str, *, last: int = 8) -> Interval:
+    """How far a way to read has come from no attention (0) to full attention (1), over the last positions."""
     rows = readings(table)
     losses = over_positions(rows, int(rows["stop"].max()) - last)
-    wide = losses.pivot(index="seed", columns="series", values="loss")[[below, above, name]].dropna()
-    return mean_interval((wide[below] - wide[name]) / (wide[below] - wide[above]))
+    wide = losses.pivot(index="seed", columns="series", values="loss")[["no attention", "full attention", name]]
+    worst, best, mine = (column for _, column in wide.dropna().items())
+    return mean_interval((worst - mine) / (worst - best))
 
 
 def answered(table: pd.DataFrame) -> pd.DataFrame:

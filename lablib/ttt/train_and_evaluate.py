@@ -74,13 +74,11 @@ class RunConfig(Config):
         "full": {},
     }
 
+    limits: ClassVar = {"at least 1": "length read_length texts", "at least 0": "naive_rates", "0 to 1": "rate_warmup"}
+
     def faults(self) -> Iterator[tuple[Any, str]]:
         own, text, resolution = self.model.vocab, self.text_vocab, self.resolution
         yield own != text, f"model.vocab is {own}, but the text has {text} tokens"
-        bad = [rate for rate in self.naive_rates if not 0 <= rate < math.inf]
-        yield bad, f"naive_rates holds {bad}; expected finite numbers >= 0"
-        few = min(self.length, self.read_length, self.texts) < 1 or not 0 <= self.rate_warmup <= 1
-        yield few, "length, read_length and texts must be at least 1, rate_warmup in [0, 1]"
         stretches = "expected 1 (each position) or 0 (doubling stretches)"
         yield resolution not in (0, 1), f"resolution is {resolution}; {stretches}"
 

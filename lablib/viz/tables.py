@@ -1,6 +1,5 @@
 """Tables for people: names in words, units in the head, the digits that mean something, no index."""
 
-from collections.abc import Mapping
 from html import escape
 from numbers import Integral, Real
 
@@ -66,17 +65,15 @@ class People:
         return f"<table>{head}<tbody>{body}</tbody></table>" + (f"<p>{escape(self.note)}</p>" if self.note else "")
 
 
-def readable(table: pd.DataFrame | pd.Series, columns: Mapping | None = None, *, rows: int = ROWS) -> People:
-    """The columns in words, in the order of `columns` (all by WORDS, if none are named), of the first `rows` rows.
+def readable(table: pd.DataFrame | pd.Series, *, rows: int = ROWS) -> People:
+    """The columns in words, by WORDS where their names say too little, of the first `rows` rows.
 
     A column that is followed by `low` and `high` holds an estimate: the three are one cell, 0.78 [0.69, 0.86]. A cell
-    without bounds, of fewer than five seeds, says so. KeyError for a column that the table does not have.
+    without bounds, of fewer than five seeds, says so.
     """
     table = table.to_frame() if isinstance(table, pd.Series) else table
     table = table.reset_index() if table.index.names != [None] else table
-    columns = columns or {n: WORDS.get(n, str(n).replace("_", " ")) for n in table if n not in BOUNDS}
-    if missing := [name for name in columns if name not in table]:
-        raise KeyError(f"no column {', '.join(missing)}; there are {', '.join(map(str, table))}")
+    columns = {n: WORDS.get(n, str(n).replace("_", " ")) for n in table if n not in BOUNDS}
     places, shown, cells = list(table), table.head(rows), {}
     bounded = places[places.index("low") - 1] if {*BOUNDS} <= set(places) else None
     for name, words in columns.items():
@@ -93,6 +90,6 @@ def _interval(cell: str, low: Real, high: Real) -> str:
     return f"{cell} {bounds}" if cell else ""
 
 
-def show_table(table: pd.DataFrame | pd.Series, columns: Mapping | None = None, *, rows: int = ROWS) -> None:
+def show_table(table: pd.DataFrame | pd.Series, *, rows: int = ROWS) -> None:
     """Show a table for people; see `readable`."""
-    display(readable(table, columns, rows=rows))
+    display(readable(table, rows=rows))

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from lablib.core import measure
 from lablib.core.measure import (
@@ -15,7 +14,6 @@ from lablib.core.measure import (
     count_flops,
     forget_peak_memory,
     in_fresh_process,
-    num_bytes,
     num_parameters,
     peak_memory,
 )
@@ -84,11 +82,6 @@ def test_a_tied_weight_counts_once_and_a_frozen_one_not_at_all():
     assert num_parameters(model) == before - 11 * 8 - 3 * 8 * 16 - 8
 
 
-def test_bytes_are_elements_times_their_size():
-    assert num_bytes(torch.zeros(3, 5), torch.zeros(7, dtype=torch.int64), torch.zeros(2, dtype=torch.bool)) == 118
-    assert num_bytes(nn.Parameter(torch.zeros(0))) == 0
-
-
 def test_a_fresh_process_is_another_one_and_passes_errors_on():
     assert in_fresh_process(os.getpid) != os.getpid()
     with pytest.raises(ValueError, match="invalid literal"):
@@ -97,8 +90,8 @@ def test_a_fresh_process_is_another_one_and_passes_errors_on():
 
 def test_a_fresh_process_does_not_inherit_the_peak_of_the_one_that_started_it():
     held = torch.ones(200_000_000)
-    assert peak_memory() > num_bytes(held)
-    assert in_fresh_process(peak_memory) < num_bytes(held) / 1.5
+    assert peak_memory() > held.nbytes
+    assert in_fresh_process(peak_memory) < held.nbytes / 1.5
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the oracle is Linux's /proc")
@@ -107,7 +100,7 @@ def test_the_peak_of_memory_is_in_bytes_and_covers_what_the_kernel_says():
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     kernel = int(status["VmHWM"].split()[0]) * 1024
     assert kernel <= peak_memory() * 1.01
-    assert num_bytes(held) < peak_memory() < 100 * kernel
+    assert held.nbytes < peak_memory() < 100 * kernel
 
 
 def test_available_memory_is_more_than_nothing_and_less_than_there_is():

@@ -60,12 +60,12 @@ def test_no_size_is_below_nothing(cfg, name):
         ({"clip": -1.0}, "clip is -1.0; expected more than 0"),
         ({"clip": 0.0}, "clip is 0.0; expected more than 0"),
         ({"clip": math.nan}, "clip is nan; expected more than 0"),
-        ({"lr": -1e-3}, "lr=-0.001 and weight_decay=0.01: expected finite numbers >= 0"),
-        ({"lr": math.inf}, "lr=inf and"),
-        ({"weight_decay": -0.1}, "weight_decay=-0.1: expected"),
-        ({"beta1": 1.0}, r"beta1=1.0, beta2=0.95: expected both in \[0, 1\)"),
-        ({"beta2": -0.5}, "beta2=-0.5: expected"),
-        ({"beta2": math.nan}, "beta2=nan: expected"),
+        ({"lr": -1e-3}, "lr is -0.001; expected at least 0"),
+        ({"lr": math.inf}, "lr is inf; expected numbers, all finite"),
+        ({"weight_decay": -0.1}, "weight_decay is -0.1; expected at least 0"),
+        ({"beta1": 1.0}, "beta1 is 1.0; expected 0 to less than 1"),
+        ({"beta2": -0.5}, "beta2 is -0.5; expected"),
+        ({"beta2": math.nan}, "beta2 is nan; expected"),
     ],
 )
 def test_an_optimiser_that_would_climb_or_stand_still_is_refused(fields, said):

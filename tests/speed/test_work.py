@@ -58,5 +58,5 @@ def test_the_selection_scores_the_past_once():
 
 
 def test_a_shape_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="heads a multiple of kv_heads"):
+    with pytest.raises(ValueError, match="heads is 3; expected a multiple of kv_heads=2"):
         Shape(heads=3, kv_heads=2)

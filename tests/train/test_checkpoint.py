@@ -13,6 +13,7 @@ from lablib.nn.plan import ModelConfig
 from lablib.train.checkpoint import (
     FORMAT,
     CheckpointError,
+    Running,
     load_checkpoint,
     load_model,
     read_checkpoint,
@@ -44,13 +45,13 @@ def kept(tmp_path):
     """A checkpoint of run "a", and what is in it."""
     model, optimizer, generator = trained()
     path = tmp_path / "run.safetensors"
-    save_checkpoint(path, model, optimizer, generator, "a", 3, ROWS)
+    save_checkpoint(path, Running(model, optimizer, generator, "a"), 3, ROWS)
     return path, model, optimizer, generator
 
 
 def load(path, run: str = "a", **changes):
     model, generator = make_model(5, **changes), Generator().manual_seed(5)
-    return load_checkpoint(path, model, build_optimizer(model, OptimConfig()), generator, run)
+    return load_checkpoint(path, Running(model, build_optimizer(model, OptimConfig()), generator, run))
 
 
 def test_everything_comes_back_bitwise(kept):
@@ -58,9 +59,9 @@ def test_everything_comes_back_bitwise(kept):
     expected_next, global_next = None, None
     other, same_optimizer, same_generator = trained(8)
     torch.manual_seed(1)
-    save_checkpoint(path, model, optimizer, generator, "a", 3, ROWS)
+    save_checkpoint(path, Running(model, optimizer, generator, "a"), 3, ROWS)
     expected_next, global_next = torch.rand(4, generator=generator), torch.rand(4)
-    step, rows = load_checkpoint(path, other, same_optimizer, same_generator, "a")
+    step, rows = load_checkpoint(path, Running(other, same_optimizer, same_generator, "a"))
     assert step == 3
     assert str(rows) == str(ROWS)
     assert torch.equal(torch.rand(4), global_next)
@@ -84,7 +85,7 @@ def test_the_weights_alone_can_be_read(kept):
 def test_tied_weights_can_be_kept(tmp_path):
     model, generator = make_model(), Generator()
     model.head.weight = model.embedding.weight
-    save_checkpoint(tmp_path / "run", model, build_optimizer(model, OptimConfig()), generator, "a", 1, [])
+    save_checkpoint(tmp_path / "run", Running(model, build_optimizer(model, OptimConfig()), generator, "a"), 1, [])
     other = make_model(5)
     other.head.weight = other.embedding.weight
     load_model(tmp_path / "run", other)
@@ -126,7 +127,7 @@ def test_a_checkpoint_of_another_run_is_refused_before_anything_is_touched(kept)
     model, generator = make_model(5), Generator().manual_seed(5)
     before, state = {k: v.clone() for k, v in model.state_dict().items()}, generator.get_state()
     with pytest.raises(CheckpointError, match=r"belongs to run a, not to b: the configuration has changed; delete"):
-        load_checkpoint(path, model, build_optimizer(model, OptimConfig()), generator, "b")
+        load_checkpoint(path, Running(model, build_optimizer(model, OptimConfig()), generator, "b"))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(generator.get_state(), state)
 
@@ -162,7 +163,7 @@ def test_an_interrupted_save_leaves_the_checkpoint_before_it(kept, monkeypatch, 
 
     monkeypatch.setattr(os, step, fail)
     with pytest.raises(KeyboardInterrupt):
-        save_checkpoint(path, model, optimizer, generator, "a", 4, [])
+        save_checkpoint(path, Running(model, optimizer, generator, "a"), 4, [])
     monkeypatch.undo()
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir() if file.is_file()] == [path.name]
@@ -172,7 +173,7 @@ def test_an_interrupted_save_leaves_the_checkpoint_before_it(kept, monkeypatch, 
 def test_saving_changes_nothing(kept):
     path, model, optimizer, generator = kept
     before, state = {k: v.clone() for k, v in model.state_dict().items()}, generator.get_state()
-    save_checkpoint(path, model, optimizer, generator, "a", 3, ROWS)
+    save_checkpoint(path, Running(model, optimizer, generator, "a"), 3, ROWS)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(generator.get_state(), state)
 

@@ -173,7 +173,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_it_spoils_the_model(doom,
 
 @pytest.mark.parametrize("field", ["steps", "batch", "log_every", "checkpoint_every"])
 def test_a_run_of_nothing_is_refused(field):
-    with pytest.raises(ValueError, match="must be at least 1"):
+    with pytest.raises(ValueError, match="expected at least 1"):
         TrainConfig(**{field: 0})
 
 

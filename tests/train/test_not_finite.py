@@ -8,7 +8,7 @@ from safetensors.torch import save
 from small_run import TRAIN, assert_same, make_model, run, weights
 from torch import nn
 
-from lablib.train.checkpoint import CheckpointError, load_model, read_checkpoint, save_checkpoint
+from lablib.train.checkpoint import CheckpointError, Running, load_model, read_checkpoint, save_checkpoint
 from lablib.train.hooks import Hook
 from lablib.train.losses import next_token_loss
 from lablib.train.optim import OptimConfig, build_optimizer
@@ -96,7 +96,7 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_read(value, tmp_path)
     before = path.read_bytes()
     model.head.weight.data[0, 0] = value
     with pytest.raises(FloatingPointError, match=r"after 3 steps the weight of head\.weight"):
-        save_checkpoint(path, model, build_optimizer(model, OptimConfig()), torch.Generator(), "a", 3, [])
+        save_checkpoint(path, Running(model, build_optimizer(model, OptimConfig()), torch.Generator(), "a"), 3, [])
     assert path.read_bytes() == before
 
 

@@ -130,11 +130,11 @@ def test_stretches_cover_each_position_once():
         ({"texts": 0}, "at least 1"),
         ({"rate_warmup": 1.5}, "rate_warmup"),
         ({"resolution": 4}, "resolution is 4"),
-        ({"naive_rates": (0.1, math.nan)}, "naive_rates holds .nan.; expected finite numbers >= 0"),
-        ({"naive_rates": (-1.0,)}, "naive_rates holds"),
-        ({"model__bind_rate": math.nan}, "bind_rate=nan"),
-        ({"model__bind_clip": 0.0}, "bind_clip=0.0"),
-        ({"model__theta": -1.0}, "theta=-1.0"),
+        ({"naive_rates": (0.1, math.nan)}, r"naive_rates is \(0.1, nan\); expected each at least 0"),
+        ({"naive_rates": (-1.0,)}, "naive_rates is"),
+        ({"model__bind_rate": math.nan}, "bind_rate is nan"),
+        ({"model__bind_clip": 0.0}, "bind_clip is 0.0"),
+        ({"model__theta": -1.0}, "theta is -1.0"),
     ],
 )
 def test_a_bad_peer_is_refused(fields, said):
@@ -145,9 +145,9 @@ def test_a_bad_peer_is_refused(fields, said):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"length": 0}, "length, read_length and texts must be at least 1"),
-        ({"asked": 0}, "asked=0"),
-        ({"counts": (1, 0)}, "counts="),
+        ({"length": 0}, "length is 0; expected at least 1"),
+        ({"asked": 0}, "asked is 0"),
+        ({"counts": (1, 0)}, "counts is"),
         ({"model__vocab": 16}, "model.vocab is 16, but the text has"),
     ],
 )

@@ -9,7 +9,6 @@ import pandas as pd
 from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import in_fresh_process
-from lablib.core.refusals import at_least
 from lablib.data.questions import check_questions
 from lablib.data.retrieval import RetrievalConfig
 from lablib.longcontext.cost import Work, measure_cost
@@ -26,9 +25,9 @@ class CostConfig(Config):
     isolated: bool = True  # in a process of its own
 
     scales: ClassVar = {"smoke": {"isolated": False}}
+    limits: ClassVar = {"at least 1": "length window"}
 
     def faults(self) -> Iterator[tuple[bool, str]]:
-        at_least(1, length=self.length, window=self.window)
         if self.work == "whole model, one question":
             check_questions(RetrievalConfig(), self.length)
         yield from super().faults()

@@ -7,13 +7,12 @@ never showed: distractors whose number grows with the haystack, and needles writ
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
 from lablib.core.config import grid
 from lablib.core.experiment import experiment
-from lablib.core.refusals import at_least
 from lablib.core.seeds import generator
 from lablib.data.questions import check_questions
 from lablib.longcontext.experiments.seesaw import SeesawConfig, measured_table, over_text, text_of, train_seesaw
@@ -27,10 +26,11 @@ class HarderConfig(SeesawConfig):
     lengths: tuple[int, ...] = (64, 1024, 16_384, 65_536)
     tokens_per_distractor: int = 64
 
+    limits: ClassVar = {"at least 1": "tokens_per_distractor"}
+
     def faults(self) -> Iterator[tuple[bool, str]]:
         yield from super().faults()
         yield not self.lengths, "lengths is empty; expected at least one"
-        at_least(1, tokens_per_distractor=self.tokens_per_distractor)
         for length in self.lengths:
             for options in self.conditions(length).values():
                 check_questions(self.data, length, **{key: n for key, n in options.items() if key != "form"})

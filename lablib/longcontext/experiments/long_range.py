@@ -20,7 +20,6 @@ import torch
 from lablib.core.config import grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import forget_peak_memory, peak_memory, timed
-from lablib.core.refusals import at_least
 from lablib.core.seeds import generator
 from lablib.core.store import lab_home
 from lablib.data.questions import check_questions, draw_questions
@@ -58,12 +57,11 @@ class ForecastConfig(ReaderConfig):
     scales: ClassVar = {
         "smoke": ReaderConfig.scales["smoke"] | {"sampled_length": 512, "sampled_haystacks": 2, "sampled_questions": 5}
     }
+    limits: ClassVar = {"at least 1": "sampled_haystacks sampled_questions"}
 
     def faults(self) -> Iterator[tuple[Any, str]]:
         yield from super().faults()
-        at_least(1, sampled_haystacks=self.sampled_haystacks, sampled_questions=self.sampled_questions)
-        strata = min(10, self.sampled_questions)
-        check_questions(self.asked_of, self.sampled_length, strata=strata)
+        check_questions(self.asked_of, self.sampled_length, strata=min(10, self.sampled_questions))
 
     @property
     def asked_of(self) -> RetrievalConfig:
@@ -124,11 +122,11 @@ class LongRangeConfig(ForecastConfig):
     mapped: bool = False  # keep the chunk store in files below LAB_HOME instead of in memory
 
     scales: ClassVar = {"smoke": ForecastConfig.scales["smoke"] | {"length": 256, "questions": 10}}
+    limits: ClassVar = {"at least 1": "questions strata tokens_per_distractor"}
 
     def faults(self) -> Iterator[tuple[Any, str]]:
         yield from super().faults()
         trained, number, strata = self.data.length, self.questions, self.strata
-        at_least(1, questions=number, strata=strata, tokens_per_distractor=self.tokens_per_distractor)
         yield self.length < trained, f"length={self.length} is below the training length of {trained} tokens"
         yield number % strata, f"questions={number} cannot be spread evenly over strata={strata}"
         for task in self.tasks:

@@ -15,7 +15,6 @@ import pandas as pd
 
 from lablib.core.config import by_scale, grid
 from lablib.core.experiment import experiment
-from lablib.core.refusals import at_least
 from lablib.core.seeds import generator, seed_of
 from lablib.longcontext.ablation import Circuits, windows_cut
 from lablib.longcontext.experiments.seesaw import SeesawConfig, draw_rows
@@ -42,7 +41,6 @@ class RaceConfig(SeesawConfig):
     def faults(self) -> Iterator[tuple[bool, str]]:
         yield from super().faults()
         yield not self.lengths, "lengths is empty; expected at least one, the last of which is asked at"
-        at_least(1, every=self.every, more_window=1 if self.more_window is None else self.more_window)
 
     scales: ClassVar = {
         "smoke": {
@@ -52,6 +50,7 @@ class RaceConfig(SeesawConfig):
         },
         "lab": {"more": TrainConfig(steps=600, log_every=20), "haystacks": 2, "questions": 25},
     }
+    limits: ClassVar = {"at least 1": "every more_window"}
 
 
 def race_arms(scale: str) -> list[RaceConfig]:

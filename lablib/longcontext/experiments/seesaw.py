@@ -16,7 +16,6 @@ from torch import Generator
 
 from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
-from lablib.core.refusals import at_least
 from lablib.core.seeds import generator
 from lablib.core.store import lab_home
 from lablib.core.weights_cache import weights_place
@@ -57,10 +56,10 @@ class SeesawConfig(Config):
         },
         "lab": {"haystacks": 2, "questions": 30},
     }
+    limits: ClassVar = {"at least 1": "haystacks questions"}
 
     def faults(self) -> Iterator[tuple[bool, str]]:
         own, data, trained = self.model.vocab, self.data.vocab, self.data.length
-        at_least(1, haystacks=self.haystacks, questions=self.questions)
         self.model.state_bytes(trained)  # a plan whose state nobody counts is refused now
         too_short = f"lengths {self.lengths} begin below the training length {trained}"
         yield min(self.lengths, default=trained) < trained, too_short

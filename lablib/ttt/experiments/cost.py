@@ -7,9 +7,9 @@
 """
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import pandas as pd
 import torch
@@ -19,9 +19,8 @@ from torch import Generator, Tensor
 from lablib.core.config import Config, by_scale, grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import count_flops, forget_peak_memory, in_fresh_process, peak_memory, timed
-from lablib.core.refusals import at_least
 from lablib.core.seeds import generator
-from lablib.data.batch import Batch, every_next
+from lablib.data.batch import every_next
 from lablib.nn.attention import Attention, Buffer, FullCache, WindowCache
 from lablib.nn.model import LanguageModel, LayerStates, State, state_bytes
 from lablib.nn.plan import ModelConfig
@@ -48,10 +47,7 @@ class CostConfig(Config):
     repeats: int = 15
 
     scales: ClassVar = {"smoke": {"repeats": 2}, "lab": {"repeats": 5}}
-
-    def faults(self) -> Iterator[tuple[Any, str]]:
-        at_least(1, length=self.length, repeats=self.repeats)
-        yield from super().faults()
+    limits: ClassVar = {"at least 1": "length repeats"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +63,7 @@ class StepConfig(Config):
     repeats: int = 7
 
     scales: ClassVar = {"smoke": {"batch": 2, "length": 32, "repeats": 1}, "lab": {"repeats": 3}}
-
-    def faults(self) -> Iterator[tuple[Any, str]]:
-        at_least(1, chunk=self.chunk, batch=self.batch, length=self.length, repeats=self.repeats)
-        yield from super().faults()
+    limits: ClassVar = {"at least 1": "chunk batch length repeats"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +77,7 @@ class MemoryConfig(Config):
     batch: int = 4
 
     scales: ClassVar = {"smoke": {"batch": 1}}
-
-    def faults(self) -> Iterator[tuple[Any, str]]:
-        at_least(1, chunks=self.chunks, batch=self.batch)
-        at_least(0, group=self.group)
-        yield from super().faults()
+    limits: ClassVar = {"at least 1": "chunks batch", "at least 0": "group"}
 
 
 def cost_arms(scale: str) -> list[CostConfig]:
@@ -188,7 +177,8 @@ def training_step(cfg: StepConfig) -> Callable[[], None]:
     objective = next_token_loss
     if cfg.order != "none":
         model, objective = TTTModel(model, InnerConfig(chunk=cfg.chunk, order=cfg.order)), meta_loss
-    rows = random_rows(cfg.batch, cfg.length, cfg.model.vocab, generator("training", cfg.seed))
+    tokens = torch.randint(cfg.model.vocab, (cfg.batch, cfg.length + 1), generator=generator("training", cfg.seed))
+    rows = every_next(tokens)
     return lambda: objective(model, rows)[0].backward()
 
 
@@ -203,11 +193,6 @@ def steps(cfg: StepConfig) -> pd.DataFrame:
     return pd.DataFrame([{"step_seconds": median_seconds(training_step(cfg), cfg.repeats)}])
 
 
-def random_rows(batch: int, length: int, vocab: int, generator: Generator) -> Batch:
-    """Texts of random tokens, each position of weight 1."""
-    return every_next(torch.randint(vocab, (batch, length + 1), generator=generator))
-
-
 @experiment("ttt/memory", version=2, arms=memory_arms)
 def memory(cfg: MemoryConfig) -> pd.DataFrame:
     """One row: peak MiB of an outer step above what stood before it, and its CPU seconds; in a fresh process."""
@@ -219,7 +204,8 @@ def outer_step(cfg: MemoryConfig) -> dict[str, float]:
     torch.set_num_threads(1)
     model = TTTModel(LanguageModel(cfg.model, generator("weights", cfg.seed)), InnerConfig(chunk=8, group=cfg.group))
     for chunks in (2, cfg.chunks):
-        rows = random_rows(cfg.batch, 8 * chunks, cfg.model.vocab, generator("training", cfg.seed))
+        random = generator("training", cfg.seed)
+        rows = every_next(torch.randint(cfg.model.vocab, (cfg.batch, 8 * chunks + 1), generator=random))
         forget_peak_memory()
         before = peak_memory()
         _, spent = timed(lambda rows: meta_loss(model, rows)[0].backward(), rows)

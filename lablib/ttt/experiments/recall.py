@@ -6,7 +6,6 @@
 `ttt/capacity`   how many facts fit, by the number of fast weights (exploratory)
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -41,20 +40,16 @@ class RecallConfig(RunConfig):
     counts: tuple[int, ...] = ()
 
     scales: ClassVar = RunConfig.scales | {"smoke": {**RunConfig.scales["smoke"], "length": 64, "asked": 4}}
-
-    def faults(self) -> Iterator[tuple[Any, str]]:
-        yield from super().faults()
-        few = min(self.asked, *self.counts, 1) < 1
-        yield few, f"asked={self.asked}, counts={self.counts}: expected at least 1 text and 1 fact"
+    limits: ClassVar = {"at least 1": "asked counts"}
 
     @property
     def text_vocab(self) -> int:
         return self.facts.vocab
 
 
-def recall_arm(scale: str, name: str, questions: str, *, steps: int = 400, **sizes: Any) -> RecallConfig:
+def recall_arm(scale: str, name: str, questions: str, **sizes: Any) -> RecallConfig:
     """A model of `lablib/ttt/baselines.py` on texts with facts, with seed 0."""
-    like = baseline(scale, name, steps=2 * steps if name == "full attention" else steps, rate=1e-2)
+    like = baseline(scale, name, steps=800 if name == "full attention" else 400, rate=1e-2)
     # a window of a quarter of the text, and chunks as long: near questions are the window's, not the inner loop's
     sizes = {"vocab": FactsConfig().vocab, "window": 64, **sizes}
     shape = at_size(like.model.replace(**sizes), size_of(BASE.replace(vocab=sizes["vocab"])))

@@ -4,11 +4,9 @@ A trained TTT-E2E (that of `ttt/context`, seed 0) reads one held-out text of `Ro
 multiples of its own inner rate.
 """
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pandas as pd
 import torch
@@ -17,7 +15,6 @@ from torch import Tensor
 
 from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment
-from lablib.core.refusals import at_least
 from lablib.core.seeds import generator
 from lablib.data.languages import Language
 from lablib.ops.fast_weights import Fast
@@ -39,10 +36,7 @@ class TraceConfig(Config):
     length: int = 256
 
     scales: ClassVar = {"smoke": {"length": 32}, "lab": {}}
-
-    def faults(self) -> Iterator[tuple[Any, str]]:
-        at_least(1, chunk=self.chunk, length=self.length)
-        yield not 0 <= self.factor < math.inf, f"factor is {self.factor}; expected a finite number >= 0"
+    limits: ClassVar = {"at least 1": "chunk length", "at least 0": "factor"}
 
 
 def trace_arms(scale: str) -> list[TraceConfig]:
