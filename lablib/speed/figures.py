@@ -98,7 +98,7 @@ def compiled_figure(table: pd.DataFrame) -> Chart:
         panels=[Panel(x=Axis(measure, title), references=[Reference(limit, "limit", "x")], **same)
                 for measure, (title, limit) in LIMITS.items()],
         title=f"{spilling or 'None'} of {kernels} kernels, each for heads of {widths}, spill registers",
-        drawn_from=f"{stores(rows)}, compiled for sm_90 in bf16",
+        drawn_from=f"{stores(rows)} runs, compiled for sm_90 in bf16",
     )  # fmt: skip
 
 
