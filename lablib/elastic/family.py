@@ -49,6 +49,7 @@ class ParentConfig(Config):
     length: int = 64
     train: TrainConfig = TrainConfig(steps=1200, batch=32, log_every=100, optim=OptimConfig(lr=8e-3))
 
+    limits: ClassVar = {"at least 1": "length"}
     scales: ClassVar = {"smoke": {"train": TrainConfig(steps=4, batch=4, log_every=2), "length": 32}}
 
     def faults(self) -> Iterator[tuple[Any, str]]:

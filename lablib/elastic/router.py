@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +47,8 @@ class RouterConfig(Config):
     temperature: tuple[float, float] = (1.0, 0.05)
     scale: tuple[float, float] = (1.0, 10.0)
     neurons: int = 64
+
+    limits: ClassVar = {"at least 1": "width hidden mamba_heads heads depths neurons"}
 
     def faults(self) -> Iterator[tuple[Any, str]]:
         options = (self.width, self.hidden, self.mamba_heads, self.heads, self.depths)

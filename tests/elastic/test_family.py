@@ -9,7 +9,10 @@ from lablib.data.batch import Batch, every_next
 from lablib.data.skills import SkillsConfig
 from lablib.elastic.budgets import Budget
 from lablib.elastic.experiments.family import FamilyConfig, StageConfig, build, family_arms, spent
-from lablib.elastic.family import Family, held_out_texts, measured, recall_by_distance, split_rows
+from lablib.elastic.experiments.router import RouteConfig
+from lablib.elastic.experiments.slicing import CutConfig, LatencyConfig, RanksConfig
+from lablib.elastic.family import Family, ParentConfig, held_out_texts, measured, recall_by_distance, split_rows
+from lablib.elastic.router import RouterConfig
 from lablib.elastic.slices import Slices
 from lablib.nn.model import LanguageModel
 from lablib.train.losses import cross_entropy, forward_kl
@@ -143,3 +146,29 @@ def test_every_arm_of_the_family_can_be_built_and_counted():
     shrunk = [cfg.replace(train__batch=3, length=16) for cfg in (small, all_of_it)]
     costs = [spent(cfg) for cfg in shrunk]
     assert costs[0]["train_flops"] < costs[1]["train_flops"] < costs[1]["masked_flops"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *((FamilyConfig, name) for name in ("length", "keys", "rows")),
+        *((StageConfig, name) for name in ("length", "keys", "long", "long_keys", "rows")),
+        *((CutConfig, name) for name in ("orders", "calibration", "rows")),
+        *((LatencyConfig, name) for name in ("factor", "rows", "length", "repeats")),
+        (ParentConfig, "length"),
+        (RouteConfig, "cells"),
+        (RouterConfig, "neurons"),
+    ],
+)
+@pytest.mark.parametrize("value", [0, -3])
+def test_numbers_below_one_are_refused_by_name(kind, name, value):
+    with pytest.raises(ValueError, match=f"^{name} is {value}; expected at least 1"):
+        kind(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["width", "hidden", "mamba_heads", "heads", "depths"])
+def test_options_below_one_are_refused_by_name(name):
+    with pytest.raises(ValueError, match=f"^{name} is .*; expected each at least 1"):
+        RouterConfig(**{name: (2, 0)})
+    with pytest.raises(ValueError, match="sizes is .*; expected each at least 1"):
+        RanksConfig(sizes=(16, 0))

@@ -78,6 +78,7 @@ class FamilyConfig(Config):
     train: TrainConfig = TrainConfig(steps=800, batch=32, log_every=50, optim=OptimConfig(lr=RATES["KD"]))
     rows: int = 512
 
+    limits: ClassVar = {"at least 1": "length keys rows"}
     scales: ClassVar = {
         "smoke": {
             "parent": ParentConfig.at("smoke"), "train": TrainConfig(steps=3, batch=6, log_every=1), "length": 32,
@@ -232,6 +233,7 @@ class StageConfig(Config):
     long_keys: int = 24
     rows: int = 128
 
+    limits: ClassVar = {"at least 1": "length keys long long_keys rows"}
     scales: ClassVar = {
         "smoke": {
             "first": FamilyConfig.at("smoke"), "train": TrainConfig(steps=2, batch=4, log_every=1), "length": 64,

@@ -44,6 +44,7 @@ class RouteConfig(Config):
     train: TrainConfig = TrainConfig(steps=400, batch=32, log_every=20, optim=OptimConfig(lr=RATES["KD"]))
     cells: int = 40
 
+    limits: ClassVar = {"at least 1": "cells"}
     scales: ClassVar = {
         "smoke": {
             "family": FamilyConfig.at("smoke"), "train": TrainConfig(steps=2, batch=6, log_every=1), "cells": 2,

@@ -64,6 +64,7 @@ class CutConfig(Config):
     calibration: int = CALIBRATION
     rows: int = 512
 
+    limits: ClassVar = {"at least 1": "orders calibration rows"}
     scales: ClassVar = {"smoke": {"parent": ParentConfig.at("smoke"), "orders": 1, "calibration": 8, "rows": 8}}
 
 
@@ -131,6 +132,7 @@ class RanksConfig(Config):
     family: FamilyConfig = FamilyConfig()
     sizes: tuple[int, ...] = (16, 64, 256, 1024)
 
+    limits: ClassVar = {"at least 1": "sizes"}
     scales: ClassVar = {"smoke": {"family": FamilyConfig.at("smoke"), "sizes": (4, 8)}}
 
 
@@ -177,6 +179,7 @@ class LatencyConfig(Config):
     length: int = 128
     repeats: int = 5
 
+    limits: ClassVar = {"at least 1": "factor rows length repeats"}
     scales: ClassVar = {"smoke": {"factor": 1, "rows": 1, "length": 16, "repeats": 1}}
 
 
