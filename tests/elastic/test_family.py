@@ -170,5 +170,5 @@ def test_numbers_below_one_are_refused_by_name(kind, name, value):
 def test_options_below_one_are_refused_by_name(name):
     with pytest.raises(ValueError, match=f"^{name} is .*; expected each at least 1"):
         RouterConfig(**{name: (2, 0)})
-    with pytest.raises(ValueError, match="sizes is .*; expected each at least 1"):
+    with pytest.raises(ValueError, match=r"sizes is .*; expected each at least 1"):
         RanksConfig(sizes=(16, 0))
