@@ -8,11 +8,12 @@ from torch import Generator
 from lablib.data.batch import Batch, every_next
 from lablib.data.skills import SkillsConfig
 from lablib.elastic.budgets import Budget
-from lablib.elastic.experiments.family import FamilyConfig, StageConfig, build, family_arms, spent
+from lablib.elastic.experiments.family import FamilyConfig, StageConfig, build, family_arms, save_family, spent, trained
 from lablib.elastic.experiments.router import RouteConfig
 from lablib.elastic.experiments.slicing import CutConfig, LatencyConfig, RanksConfig
 from lablib.elastic.family import Family, ParentConfig, held_out_texts, measured, recall_by_distance, split_rows
 from lablib.elastic.router import RouterConfig
+from lablib.elastic.saved import load_model
 from lablib.elastic.slices import Slices
 from lablib.nn.model import LanguageModel
 from lablib.train.losses import cross_entropy, forward_kl
@@ -172,3 +173,14 @@ def test_options_below_one_are_refused_by_name(name):
         RouterConfig(**{name: (2, 0)})
     with pytest.raises(ValueError, match=r"sizes is .*; expected each at least 1"):
         RanksConfig(sizes=(16, 0))
+
+
+def test_a_trained_family_is_saved_with_its_budgets(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB_HOME", str(tmp_path))
+    cfg = family_arms("smoke")[0]
+    folder = save_family(cfg)
+    model, trained_for = load_model(folder)
+    assert set(trained_for) == set(cfg.sizes)
+    texts = held_out_texts(cfg.parent.skills, 20, 2, 0)
+    assert torch.equal(model(texts.batch.tokens), trained(cfg)[0](texts.batch.tokens))
+    assert folder == save_family(cfg)

@@ -7,6 +7,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pandas as pd
@@ -15,6 +16,7 @@ import torch
 from lablib.core.config import Config, by_scale, grid
 from lablib.core.experiment import experiment
 from lablib.core.seeds import generator
+from lablib.core.store import lab_home
 from lablib.core.weights_cache import weights_place
 from lablib.data.batch import every_next
 from lablib.data.skills import Skills, SkillsConfig
@@ -33,6 +35,7 @@ from lablib.elastic.family import (
 )
 from lablib.elastic.ranking import importance, permuted, random_order, ranked, reversed_order
 from lablib.elastic.router import share_of
+from lablib.elastic.saved import save_model
 from lablib.elastic.slices import Slices
 from lablib.nn.model import LanguageModel
 from lablib.train.evaluate import budget
@@ -125,6 +128,14 @@ def family_arms(scale: str) -> list[FamilyConfig]:
         make("L, further", objective="CE", **one("L")),
     ]
     return by_scale(scale, full, lab=(0, 5), smoke=(0, 7))
+
+
+def save_family(cfg: FamilyConfig) -> Path:
+    """Save the trained model of an arm, for `lab slice`; returns the folder, which lies in the lab's own store."""
+    model, _ = trained(cfg)
+    folder = lab_home() / "saved" / cfg.digest("elastic/family")
+    save_model(folder, model.parent, {size: BUDGETS[size] for size in cfg.sizes} if cfg.start == "parent" else {})
+    return folder
 
 
 def spent(cfg: FamilyConfig) -> dict[str, float | int]:
