@@ -33,9 +33,17 @@ def cut_loss(table: pd.DataFrame, cut: str, order: str, column: str = "loss") ->
 
 
 def best_random(table: pd.DataFrame, cut: str) -> pd.Series:
-    """The lowest loss of the random orders of a cut, by seed: the lower edge of their band."""
-    rows = table[(table["cut"] == cut) & (table["order"] == "random")]
-    return rows.groupby("seed")["loss"].min()
+    """The lowest loss of the random orders of a cut, by seed."""
+    return _random(table, cut).min()
+
+
+def worst_random(table: pd.DataFrame, cut: str) -> pd.Series:
+    """The highest loss of the random orders of a cut, by seed."""
+    return _random(table, cut).max()
+
+
+def _random(table: pd.DataFrame, cut: str):
+    return table[(table["cut"] == cut) & (table["order"] == "random")].groupby("seed")["loss"]
 
 
 def cuts(table: pd.DataFrame) -> pd.DataFrame:
@@ -45,7 +53,7 @@ def cuts(table: pd.DataFrame) -> pd.DataFrame:
     means["random, from best to worst"] = [
         f"{random['min'][cut]:.2f} to {random['max'][cut]:.2f}" for cut in means.index
     ]
-    wanted = ["ranked", "unranked", "random, from best to worst", "reversed"]
+    wanted = ["after the nonlinearity", "ranked", "unranked", "random, from best to worst", "reversed"]
     return means[wanted].round(2).rename_axis(columns=None).reset_index()
 
 

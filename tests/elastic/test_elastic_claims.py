@@ -15,8 +15,10 @@ CASES = {
     slicing: cases(
         claims.SLICING,
         shifted(1.0, "loss", "order == 'ranked'"),
+        shifted(1.0, "loss", "order == 'after the nonlinearity'"),
+        shifted(2.0, "loss", "order == 'ranked'"),
         shifted(-2.0, "loss", "order == 'reversed'"),
-        shifted(1.0, "recall", "order == 'across groups'"),
+        shifted(-2.0, "loss", "order == 'across groups'"),
     ),
     depth: cases(
         claims.DEPTH,

@@ -7,19 +7,22 @@ from lablib.viz.chart import Axis, Chart, Panel, Reference, figure, one_panel
 from lablib.viz.style import AMBER, BLUE, GREY, PINK, TEAL
 
 LOSS = "loss (nats)"
-ORDERS = {"ranked": BLUE, "unranked": GREY, "random": AMBER, "reversed": PINK}
+ORDERS = {"after the nonlinearity": TEAL, "ranked": BLUE, "unranked": GREY, "random": AMBER, "reversed": PINK}
 SHARE = Axis("share", "share of the parent's parameters")
 SIZES = {"L": BLUE, "M": TEAL, "S": AMBER}
 
 
 @figure
 def slicing_figure(table: pd.DataFrame) -> Chart:
-    """Loss after a cut without any training, by the order in which the parts stand; random orders are means of five."""
+    """Loss after a cut without any training, by the order in which the parts stand; random orders are means of five.
+
+    *After the nonlinearity* is ranked, too, but neurons are scored by their outputs.
+    """
     rows = table[(table["cut"] != "nothing") & table["order"].isin(list(ORDERS))]
     rows = rows.groupby(["seed", "cut", "order", "store"], sort=False, as_index=False)["loss"].mean()
     whole = table.loc[table["order"] == "unranked"].query("cut == 'nothing'")["loss"].mean()
     small = rows[rows["cut"] == "all axes, S"].groupby("order")["loss"].mean()
-    said = "; ".join(f"{name} {small[name]:.2f}" for name in ORDERS)
+    said = "; ".join(f"{name} {small[name]:.2f}" for name in ORDERS if name in small)
     return one_panel(
         rows=rows, kind="bars", x=Axis("loss", LOSS), y=Axis("cut"), by="order", names=list(ORDERS), colours=ORDERS,
         references=[Reference(whole, "nothing cut", "x")], title=f"Loss of S cut without training: {said}",
