@@ -8,6 +8,7 @@ from lablib.viz.style import AMBER, BLUE, GREY, PINK, TEAL
 
 LOSS = "loss (nats)"
 ORDERS = {"after the nonlinearity": TEAL, "ranked": BLUE, "unranked": GREY, "random": AMBER, "reversed": PINK}
+CUTS = ("MLP 1/2", "MLP 1/4", "width 3/4", "Mamba heads 1/2", "attention heads 1/2", "all axes, M", "all axes, S")
 SHARE = Axis("share", "share of the parent's parameters")
 SIZES = {"L": BLUE, "M": TEAL, "S": AMBER}
 
@@ -18,7 +19,7 @@ def slicing_figure(table: pd.DataFrame) -> Chart:
 
     *After the nonlinearity* is ranked, too, but neurons are scored by their outputs.
     """
-    rows = table[(table["cut"] != "nothing") & table["order"].isin(list(ORDERS))]
+    rows = table[table["cut"].isin(CUTS) & table["order"].isin(list(ORDERS))]
     rows = rows.groupby(["seed", "cut", "order", "store"], sort=False, as_index=False)["loss"].mean()
     whole = table.loc[table["order"] == "unranked"].query("cut == 'nothing'")["loss"].mean()
     small = rows[rows["cut"] == "all axes, S"].groupby("order")["loss"].mean()
