@@ -72,10 +72,17 @@ def _attention(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     return table[(table["kind"] == "attention") & (table["metric"] == metric)].set_index("seed")
 
 
-def _last(table: pd.DataFrame) -> Iterator[Check]:
-    rows = _attention(table, "nMSE")
-    last = rows["place"] == table["layer"].max()
-    yield Check(bool(last.mean() > 0.5), f"last in {wilson(int(last.sum()), len(last)):.2f} of seeds", len(last))
+def _behind(table: pd.DataFrame) -> Iterator[Check]:
+    rows, last = (
+        _attention(table, "nMSE"),
+        table[(table["metric"] == "nMSE") & (table["layer"] == table["layer"].max())],
+    )
+    last = last.set_index("seed")
+    behind = rows["place"] > last["place"]
+    yield Check(
+        bool(behind.all()), f"behind the last MLP in {wilson(int(behind.sum()), len(behind)):.2f} of seeds", len(behind)
+    )
+    yield above("its loss, more than the MLP's", difference(last["loss"], rows["loss"]))
     yield below("recall without it, less", difference(rows["recall_whole"], rows["recall"]), -0.3)
 
 
@@ -89,7 +96,7 @@ def _causes(table: pd.DataFrame) -> Iterator[Check]:
 
 
 DEPTH = (
-    Claim("Does nMSE rank the attention layer last, though recall needs it?", "yes", _last),
+    Claim("Does nMSE rank the attention layer behind an MLP that matters less?", "yes", _behind),
     Claim("Which cure moves it forward?", "KL and the answers' positions; not centring", _causes),
 )
 
