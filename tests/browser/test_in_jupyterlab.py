@@ -14,7 +14,7 @@ from browser.looks import dress, photograph_notebook, too_wide
 from browser.server import NOTEBOOKS, PATIENCE
 
 WIDE, NARROW, NARROWEST = 1300, 800, 480
-STUB = re.compile(r"^( *)(?:return \.\.\.|pass(?=  #)).*$", re.MULTILINE)
+STUB = re.compile(r"^( +)(?:return )?\.\.\..*$", re.MULTILINE)
 SOLUTION = re.compile(r"<summary>Solution</summary><pre><code>(.*?)</code>", re.DOTALL)
 PREDICTED = "guess.against("
 
@@ -91,7 +91,7 @@ def test_every_exercise_knows_a_stub_a_wrong_answer_and_its_own_solution(live):
 
 
 def answer(stub: str, code: str) -> str:
-    """The stub with some code in place of its `return ...`, or of a kernel's `pass`."""
+    """The stub with some code in place of its `return ...`, or of a kernel's `...`."""
     return STUB.sub(lambda found: "\n".join(found[1] + line for line in code.splitlines()), stub, count=1)
 
 
