@@ -141,7 +141,9 @@ def principal(embeddings: Embeddings) -> Float[Tensor, "width width"]:
     return directions.flip(1).to(embeddings)
 
 
-def funnel(queries: Embeddings, documents: Embeddings, stages: Sequence[tuple[int, int]]) -> Int[Tensor, "row kept"]:
+def funnel(
+    queries: Embeddings, documents: Float[Tensor, "document width"], stages: Sequence[tuple[int, int]]
+) -> Int[Tensor, "row kept"]:
     """The best documents of each query, best first; stage (m, k) keeps the k best by the cosine of m numbers.
 
     The first stage scans all documents, a later one what the stage before it kept. One stage is the plain scan, two

@@ -104,6 +104,8 @@ class EmbedConfig(Config):
         yield not 0 < self.temperature < math.inf, f"temperature is {self.temperature}; expected more than 0"
         few = not 1 <= self.queries <= self.documents
         yield few, f"queries is {self.queries}; expected 1 to documents={self.documents}"
+        outside = [] if self.apart else [m for m in self.read if not 1 <= m <= self.prefixes.width]
+        yield outside, f"read holds {outside}; expected 1 to width={self.prefixes.width}"
 
     def models(self) -> list[PrefixConfig]:
         """The embeddings to train: one, or one a prefix."""
@@ -118,9 +120,8 @@ def way(base: EmbedConfig, name: str, dims: tuple[int, ...], rate: float, change
     """The arm of a way to train, with seed 0."""
     if base.train.steps < 10:  # of a smoke run
         changes = {key: value for key, value in changes.items() if key != "train__steps"}
-    return base.replace(name=name, prefixes__width=dims[-1], prefixes__dims=dims, train__optim__lr=rate).replace(
-        **changes
-    )
+    shape = {"prefixes__width": dims[-1], "prefixes__dims": dims}
+    return base.replace(name=name, train__optim__lr=rate, **shape, **changes)
 
 
 def arms_of(scale: str, base: EmbedConfig, ways: dict, tuned: list[EmbedConfig], few: int) -> list[EmbedConfig]:
