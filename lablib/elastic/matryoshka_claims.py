@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
-from lablib.core.claims import Check, Claim, above, below, includes_zero
+from lablib.core.claims import Check
 from lablib.core.stats import Interval
 from lablib.elastic.summaries import difference
 
@@ -13,16 +13,13 @@ Checks = Callable[[pd.DataFrame], Iterator[Check]]
 
 
 def series(table: pd.DataFrame) -> pd.DataFrame:
-    """What is reported, with a `series` each: a way to train, or what is done to a plain model that is tuned for it."""
-    rows = table[table["first_seed"] == 0]
-    rows = rows[(rows["how"] == "cut") | (rows["name"] == "plain")]
-    own = "plain, for cutting" if (rows["name"] == "plain, for cutting").any() else "plain"
-    named = rows["name"].mask(rows["name"] == "plain", PCA)
-    named = named.mask((rows["name"] == own) & (rows["how"] == "cut"), CUT)
-    return rows.assign(series=named)[(named != PCA) | (rows["how"] == "PCA")]
+    """What is reported, with a `series` each: a way to train, and a plain model that is cut, or cut after PCA."""
+    plain = table["name"].str.startswith("plain")
+    named = table["name"].mask(plain, table["name"] + ", " + table["how"])
+    return table.assign(series=named)[(table["first_seed"] == 0) & ((table["how"] == "cut") | plain)]
 
 
-def at(table: pd.DataFrame, name: str, m: int, column: str = "recall") -> pd.Series:
+def at(table: pd.DataFrame, name: str, m: int, column: str = "right") -> pd.Series:
     """A measure of a series with m numbers, by seed."""
     rows = series(table)
     rows = rows[(rows["phase"] == "scan") & (rows["series"] == name) & (rows["dims"] == m)]
@@ -32,10 +29,10 @@ def at(table: pd.DataFrame, name: str, m: int, column: str = "recall") -> pd.Ser
 def searched(table: pd.DataFrame, name: str, stages: str) -> pd.Series:
     """Recall of a series by stages, such as "16/200, 64/1", by seed."""
     rows = series(table)
-    return rows[(rows["series"] == name) & (rows["stages"] == stages)].set_index("seed")["recall"].sort_index()
+    return rows[(rows["series"] == name) & (rows["stages"] == stages)].set_index("seed")["right"].sort_index()
 
 
-def less(table: pd.DataFrame, name: str, other: str, m: int, column: str = "recall") -> Interval:
+def less(table: pd.DataFrame, name: str, other: str, m: int, column: str = "right") -> Interval:
     """A series less another with m numbers, paired by seed."""
     return difference(at(table, other, m, column), at(table, name, m, column))
 
@@ -43,5 +40,5 @@ def less(table: pd.DataFrame, name: str, other: str, m: int, column: str = "reca
 def best_rates(table: pd.DataFrame, how: str = "cut") -> pd.Series:
     """By way to train, the learning rate with the highest recall, averaged over numbers kept, seeds of the tuning."""
     rows = table[(table["first_seed"] > 0) & (table["phase"] == "scan") & (table["how"] == how)]
-    means = rows.groupby(["name", "train.optim.lr"])["recall"].mean()
+    means = rows.groupby(["name", "train.optim.lr"])["right"].mean()
     return means.groupby("name").idxmax().map(lambda place: place[1])

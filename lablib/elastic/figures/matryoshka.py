@@ -28,11 +28,11 @@ def retrieval_figure(table: pd.DataFrame) -> Chart:
 
 def _by_numbers(table: pd.DataFrame, m: int, measure: str) -> Chart:
     rows = series(table[table["phase"] == "scan"])
-    means = rows[rows["dims"] == m].groupby("series")["recall"].mean()
+    means = rows[rows["dims"] == m].groupby("series")["right"].mean()
     said = ", ".join(f"{short(means[name])} {name}" for name in COLOURS if name in means)
     names = [name for name in COLOURS if (rows["series"] == name).any()]
     return one_panel(
-        rows=rows, x=NUMBERS, y=Axis("recall", measure), by="series", names=names, colours=COLOURS, height=340,
+        rows=rows, x=NUMBERS, y=Axis("right", measure), by="series", names=names, colours=COLOURS, height=340,
         title=f"With {m} numbers: {said}", source=f"{int(table['queries'].iloc[0]):,} queries a seed",
     )  # fmt: skip
 
@@ -45,15 +45,15 @@ def adaptive_figure(table: pd.DataFrame) -> Chart:
     kept = rows["stages"].str.extract(r"/(\d+),")[0].fillna("")
     search = ("shortlist of " + kept).mask(parts == 1, "one scan").mask(parts > 2, "funnel")
     rows = rows.assign(search=search, percent=100 * rows["share"])
-    at = rows[rows["stages"] == "16/200, 64/1"].groupby("series")["recall"].mean()
-    whole = rows[(rows["dims"] == 64) & (rows["phase"] == "scan")].groupby("series")["recall"].mean()
+    at = rows[rows["stages"] == "16/200, 64/1"].groupby("series")["right"].mean()
+    whole = rows[(rows["dims"] == 64) & (rows["phase"] == "scan")].groupby("series")["right"].mean()
     names = [name for name in ("MRL", "plain, PCA") if name in at]
     said = "; ".join(f"{name} {short(at[name])} of {short(whole[name])}" for name in names)
     flops = Axis("percent", "% of the whole scan's FLOPs (log scale)", "log")
     return Chart(
         panels=[
             Panel(rows=rows[rows["series"] == name], title=name, by="search", names=list(SEARCHES), colours=SEARCHES,
-                  x=flops, y=Axis("recall", RIGHT), references=[Reference(whole[name], "the whole scan")])
+                  x=flops, y=Axis("right", RIGHT), references=[Reference(whole[name], "the whole scan")])
             for name in names
         ],
         title=f"With 30 % of the FLOPs, 200 of {int(table['documents'].iloc[0]):,} by 16 numbers: {said}",
