@@ -10,30 +10,32 @@ COLOURS = {
     "MRL": BLUE, "MRL-E": TEAL, "MRL, more weight": TEAL, "independent": GREEN, "plain, PCA": AMBER, "plain, cut": GREY,
 }  # fmt: skip
 NUMBERS = Axis("dims", "numbers kept (log scale)", "values")
-RIGHT = "share of right nearest neighbours"
+RIGHT = Axis("right", "share of right nearest neighbours")
 SEARCHES = {"one scan": GREY, "shortlist of 50": PINK, "shortlist of 200": BLUE, "funnel": AMBER}
 
 
 @figure
 def classes_figure(table: pd.DataFrame) -> Chart:
     """Share of right classes by the nearest neighbour, by how many numbers of an embedding are kept."""
-    return _by_numbers(table, 8, RIGHT)
+    return _by_numbers(table, 8)
 
 
 @figure
 def retrieval_figure(table: pd.DataFrame) -> Chart:
     """Share of queries whose nearest document is theirs, by how many numbers of an embedding are kept."""
-    return _by_numbers(table, 16, RIGHT)
+    return _by_numbers(table, 16)
 
 
-def _by_numbers(table: pd.DataFrame, m: int, measure: str) -> Chart:
+def _by_numbers(table: pd.DataFrame, m: int) -> Chart:
     rows = series(table[table["phase"] == "scan"])
-    means = rows[rows["dims"] == m].groupby("series")["right"].mean()
-    said = ", ".join(f"{short(means[name])} {name}" for name in COLOURS if name in means)
-    names = [name for name in COLOURS if (rows["series"] == name).any()]
+    means = rows.groupby(["series", "dims"])["right"].mean()
+    names = [name for name in COLOURS if name in means]
+    said = "; ".join(f"{name} {short(means[name, m])}" for name in names)
+    whole = max(means[name, 64] for name in ("plain, cut", "plain, for the whole, cut") if name in means)
     return one_panel(
-        rows=rows, x=NUMBERS, y=Axis("right", measure), by="series", names=names, colours=COLOURS, height=340,
-        title=f"With {m} numbers: {said}", source=f"{int(table['queries'].iloc[0]):,} queries a seed",
+        rows=rows, x=NUMBERS, y=RIGHT, by="series", names=names, colours=COLOURS, height=340,
+        references=[Reference(whole, "plain, all 64")],
+        title=f"With {m} of 64 numbers: {said}", source=f"{int(table['queries'].iloc[0]):,} queries a seed",
     )  # fmt: skip
 
 
@@ -53,7 +55,7 @@ def adaptive_figure(table: pd.DataFrame) -> Chart:
     return Chart(
         panels=[
             Panel(rows=rows[rows["series"] == name], title=name, by="search", names=list(SEARCHES), colours=SEARCHES,
-                  x=flops, y=Axis("right", RIGHT), references=[Reference(whole[name], "the whole scan")])
+                  x=flops, y=RIGHT, references=[Reference(whole[name], "the whole scan")])
             for name in names
         ],
         title=f"With 30 % of the FLOPs, 200 of {int(table['documents'].iloc[0]):,} by 16 numbers: {said}",
