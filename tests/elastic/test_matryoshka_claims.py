@@ -6,6 +6,7 @@ from planted import cases, few_seeds, level, shifted, swapped
 from lablib.core.claims import NOT_SHOWN
 from lablib.elastic import matryoshka_claims as claims
 from lablib.elastic.experiments.matryoshka import CLASS_WAYS, PAIR_WAYS, classes, retrieval
+from lablib.elastic.figures.matryoshka import adaptive_figure
 
 CUT_PLAIN = swapped("name", "MRL", "plain")
 CASES = {
@@ -58,7 +59,9 @@ def test_the_weight_of_the_whole_and_the_rate_for_it_are_the_best_of_their_tunin
     rows = recorded[retrieval].query(
         "first_seed > 0 and phase == 'scan' and name == 'MRL, more weight' and how == 'cut'"
     )
-    weight = rows.assign(weight=rows["prefixes.weights"].map(lambda each: each[-1])).groupby("weight")["right"].mean()
+    weight = (
+        rows.assign(weight=rows["prefixes.weights"].str.split().str[-1].astype(float)).groupby("weight")["right"].mean()
+    )
     assert PAIR_WAYS["MRL, more weight"][2]["prefixes__weights"][-1] == weight.idxmax()
     whole = recorded[classes].query("first_seed > 0 and phase == 'scan' and name == 'plain' and dims == 64")
     assert CLASS_WAYS["plain, for the whole"][1] == whole.groupby("train.optim.lr")["right"].mean().idxmax()
@@ -71,3 +74,12 @@ def test_series_are_what_is_reported_once_each(recorded):
         assert (rows["first_seed"] == 0).all()
         assert not scans.duplicated(["series", "seed", "dims"]).any()
         assert {"plain, cut", "plain, PCA", "MRL", "independent"} <= set(rows["series"])
+
+
+def test_the_figure_of_flops_has_a_point_for_each_search(recorded):
+    drawn = adaptive_figure(recorded[retrieval])
+    points = {trace.name: len(trace.x) for trace in drawn.data if trace.mode == "lines+markers"}
+    assert points == {"one scan": 7, "shortlist of 50": 3, "shortlist of 200": 3, "funnel": 2}
+    assert "30 % of the FLOPs" in drawn.layout.meta["title"]
+    shares = recorded[retrieval].query("stages == '16/200, 64/1'")["share"]
+    assert (shares == 0.3).all()

@@ -209,7 +209,7 @@ class Search(NamedTuple):
 
 
 def embed_and_search(cfg: EmbedConfig) -> pd.DataFrame:
-    """Phase "scan" by numbers kept, as they are or after PCA; phase "stages" by shortlists and funnels.
+    """Phase "scan" by numbers kept, as they are or after PCA of the documents; "stages" by shortlists and funnels.
 
     `right` is the share of queries whose nearest document is right: of the same class, or the one (recall@1).
     """
