@@ -6,7 +6,7 @@ from planted import cases, few_seeds, level, shifted, swapped
 from lablib.core.claims import NOT_SHOWN
 from lablib.elastic import matryoshka_claims as claims
 from lablib.elastic.experiments.matryoshka import CLASS_WAYS, PAIR_WAYS, classes, retrieval
-from lablib.elastic.figures.matryoshka import adaptive_figure
+from lablib.elastic.figures.embeddings import adaptive_figure
 
 CUT_PLAIN = swapped("name", "MRL", "plain")
 CASES = {
