@@ -53,12 +53,13 @@ def depth_figure(table: pd.DataFrame) -> Chart:
     rows = rows.assign(what=rows["layer"].map(lambda layer: f"{layer} ") + rows["kind"])
     most = rows.groupby(["seed", "metric"])["score"].transform("max")
     rows = rows.assign(relative=rows["score"] / most).sort_values(["layer"], ascending=False)
-    attention = rows[rows["kind"] == "attention"]
-    whole, without = attention["recall_whole"].mean(), attention["recall"].mean()
+    means = rows.groupby(["metric", "what"], sort=False)["relative"].mean()
+    two = [f"{rows['layer'].max()} MLP", next(name for name in rows["what"] if "attention" in name)]
+    by = {metric: " and ".join(f"{means[metric, name]:.2f}" for name in two) for metric in ("nMSE", "loss")}
     return one_panel(
         rows=rows, kind="bars", x=Axis("relative", "score, 1: the most important layer"), y=Axis("what"), by="metric",
         names=["nMSE", "KL", "loss"], colours={"nMSE": PINK, "KL": BLUE, "loss": GREY},
-        title=f"Without its attention layer, recall falls from {whole:.2f} to {without:.2f}",
+        title=f"Last MLP and attention: by nMSE {by['nMSE']}, by what the loss loses {by['loss']}",
     )  # fmt: skip
 
 
