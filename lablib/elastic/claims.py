@@ -147,7 +147,7 @@ def _own_teacher(table: pd.DataFrame) -> Iterator[Check]:
 
 def _cliff(table: pd.DataFrame) -> Iterator[Check]:
     parts = {name: at_budget(table, FAMILY, name) for name in ("M", "M to S", "S", "below S")}
-    yield below("between M and S, less S", difference(parts["S"], parts["M to S"]))
+    yield within("between M and S, less S", difference(parts["S"], parts["M to S"]), -0.05, 0.05)
     inside = difference(parts["M"], parts["S"])
     outside = difference(parts["S"], parts["below S"])
     yield Check(outside.low > inside.high, f"M to S {inside:.2f}, S to below S {outside:.2f}", outside.seeds)
