@@ -18,8 +18,11 @@ def notebooks_of(subject: str | None) -> list[Path]:
 
 def belongs(item: pytest.Item, subject: str) -> bool:
     """Whether a test lies in the subject's folders, or is given one of its notebooks or experiments."""
-    if item.path.relative_to(TESTS).parts[0] in FOLDERS.get(subject, (subject,)) or "smoke_run" in item.fixturenames:
+    if item.path.relative_to(TESTS).parts[0] in FOLDERS.get(subject, (subject,)):
         return True
     given = item.callspec.params.values() if hasattr(item, "callspec") else ()
     notebooks = notebooks_of(subject)
-    return any(value in notebooks or str(value).startswith(f"{subject}/") for value in given)
+    if notebooks and "smoke_run" in item.fixturenames:
+        return True
+    of_it = lambda value: isinstance(value, str) and value.startswith(f"{subject}/")  # noqa: E731
+    return any(of_it(value) or (isinstance(value, Path) and value in notebooks) for value in given)
