@@ -10,7 +10,7 @@ lost is lost by the prefix, and its FLOPs can be counted; an approximate index (
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -22,10 +22,6 @@ from torch import Generator, Tensor, nn
 
 from lablib.core.config import Config
 from lablib.nn.layers import Linear
-from lablib.ops.grad_mode import outside_inference_mode
-from lablib.train.loop import TrainConfig, check_update, clip_gradients
-from lablib.train.optim import build_optimizer
-from lablib.train.schedule import factor
 
 Embeddings = Float[Tensor, "row width"]
 Loss = Float[Tensor, ""]
@@ -103,30 +99,6 @@ def info_nce(queries: Embeddings, documents: Embeddings, temperature: float) -> 
 def pair_losses(queries: Embeddings, documents: Embeddings, dims: Sequence[int], temperature: float) -> list[Loss]:
     """InfoNCE of each prefix, cut and normalised on both sides."""
     return [info_nce(prefix(queries, m), prefix(documents, m), temperature) for m in dims]
-
-
-@outside_inference_mode
-@torch.enable_grad()
-def train(
-    model: nn.Module,
-    draw: Callable[[int, Generator], tuple[Tensor, Tensor]],
-    objective: Callable[[Tensor, Tensor], Loss],
-    cfg: TrainConfig,
-    generator: Generator,
-) -> None:
-    """AdamW in place: `lablib.train.loop.fit` for rows that are no tokens. FloatingPointError as there."""
-    optimizer = build_optimizer(model, cfg.optim)
-    for step in range(cfg.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * factor(cfg.schedule, step, cfg.steps)
-        loss = objective(*draw(cfg.batch, generator))
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {step}; lower the learning rate")
-        optimizer.zero_grad()
-        loss.backward()
-        clip_gradients(model, cfg.optim.clip, step)
-        optimizer.step()
-    check_update(model, optimizer, cfg.steps)
 
 
 # ---- search

@@ -11,7 +11,6 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lablib.core.config import Config
-from lablib.data.batch import Batch
 from lablib.nn.surgery import plain_module
 from lablib.ops.grad_mode import outside_inference_mode
 from lablib.ops.precision import wide
@@ -40,7 +39,7 @@ class TrainConfig(Config):
 @torch.enable_grad()
 def fit(
     model: nn.Module,
-    draw: Callable[[int, Generator], Batch],
+    draw: Callable[[int, Generator], Any],
     cfg: TrainConfig,
     generator: Generator,
     *,
@@ -48,14 +47,15 @@ def fit(
     checkpoint: Path | None = None,
     run: str | None = None,
     rate: Callable[[int], float] | None = None,
-    objective: Callable[[nn.Module, Batch], tuple[Tensor, Tensor]] = next_token_loss,
+    objective: Callable[[nn.Module, Any], tuple[Tensor, Tensor]] = next_token_loss,
     multipliers: Callable[[str, nn.Parameter], Multipliers] = as_configured,
 ) -> pd.DataFrame:
     """Train `model` in place on `draw(batch, generator)`; returns a row a logged step (`step`, `loss`, hooks' columns).
 
     With `checkpoint`, the run is saved there and a later call goes on where it stopped, bitwise as if it never had;
     `run` names it (default: by `cfg`), so that no other run takes it up. `rate` is the share of the peak learning rate
-    by step (default: `cfg.schedule`); `objective` gives loss and logits; `multipliers` are those of `build_optimizer`.
+    by step (default: `cfg.schedule`). `objective` gives loss and outputs (logits) of what `draw` gives: a `Batch`, by
+    default. `multipliers` are those of `build_optimizer`.
     Hooks get the plain model. FloatingPointError for a loss, gradient or weight that is not finite: it is never saved.
     """
     optimizer, run = build_optimizer(model, cfg.optim, multipliers), run or cfg.digest()
@@ -68,15 +68,15 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * rate(step)
         batch = draw(cfg.batch, generator)
-        loss, logits = objective(model, batch)
+        loss, outputs = objective(model, batch)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {step}{why_not_finite(batch, logits)}")
+            raise FloatingPointError(f"the loss is {loss.item()} at step {step}{why_not_finite(batch, outputs)}")
         optimizer.zero_grad()
         loss.backward()
         logged = (done := step + 1) % cfg.log_every == 0 or done == cfg.steps
         row: dict[str, float] = {"step": done, "loss": loss.item()}
         for hook in hooks if logged else ():
-            hook.after_backward(step, plain, batch, logits.detach(), row)
+            hook.after_backward(step, plain, batch, outputs.detach(), row)
         clip_gradients(model, cfg.optim.clip, step)
         optimizer.step()
         if logged:

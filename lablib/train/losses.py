@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -77,15 +78,16 @@ def check_weights(weight: Float[Tensor, "*shape"]) -> None:
         raise ValueError("no prediction of the batch counts: all its weights are 0; expected at least one above 0")
 
 
-def why_not_finite(batch: Batch, logits: Tensor) -> str:
-    """What is to blame for a loss that is not finite: the batch, the logits, or how the loss was made of them."""
+def why_not_finite(batch: Any, outputs: Tensor) -> str:
+    """What is to blame for a loss that is not finite: the batch, the outputs, or how it was made of them."""
     try:
-        check_weights(batch.weight)
+        if isinstance(batch, Batch):
+            check_weights(batch.weight)
     except ValueError as fault:
         return f": {fault}"
-    if wrong := int((~logits.isfinite()).sum()):
-        return f"; lower the learning rate or the clip: {wrong:,} of {logits.numel():,} logits are not finite"
-    return ": the logits and the weights of the batch are finite; look at what else the objective adds"
+    if wrong := int((~outputs.isfinite()).sum()):
+        return f"; lower the learning rate or the clip: {wrong:,} of {outputs.numel():,} outputs are not finite"
+    return ": the outputs and the weights of the batch are finite; look at what else the objective adds"
 
 
 def next_token_loss(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, "batch time vocab"]]:

@@ -116,7 +116,7 @@ def test_the_learning_rate_is_blamed_for_logits_alone(generator):
     assert "look at what else the objective adds" in why_not_finite(batch, logits)
     logits = logits.detach().index_fill(2, torch.tensor([3]), math.nan)
     assert why_not_finite(batch, logits).endswith(
-        "lower the learning rate or the clip: 21 of 231 logits are not finite"
+        "lower the learning rate or the clip: 21 of 231 outputs are not finite"
     )
 
 

@@ -37,10 +37,9 @@ from lablib.elastic.matryoshka import (
     prefix,
     principal,
     scan_flops,
-    train,
 )
 from lablib.train.evaluate import budget
-from lablib.train.loop import TrainConfig
+from lablib.train.loop import TrainConfig, fit
 from lablib.train.optim import OptimConfig
 
 TUNING = 100  # the first seed of the arms that rates are chosen by
@@ -158,14 +157,15 @@ class Embedder(nn.Module):
         else:
             self.document = encoder(INPUTS, cfg.hidden, prefixes.width, weights)
 
-    def loss(self, vectors: Tensor, other: Tensor) -> Tensor:
-        """Of a batch: vectors and their classes, or queries and their documents."""
+    def loss(self, vectors: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+        """Of a batch, vectors and their classes or queries and their documents: the loss, and the embeddings."""
+        embeddings = self.query(vectors)
         if self.heads is not None:
-            losses = [F.cross_entropy(logits, other) for logits in self.heads(self.query(vectors))]
+            losses = [F.cross_entropy(logits, other) for logits in self.heads(embeddings)]
         else:
-            pair = self.query(vectors), self.document(other)
+            pair = embeddings, self.document(other)
             losses = pair_losses(*pair, self.prefixes.dims, self.cfg.temperature)
-        return by_prefix(self.prefixes, losses)
+        return by_prefix(self.prefixes, losses), embeddings
 
 
 def task_of(cfg: EmbedConfig) -> Classes | Views:
@@ -178,7 +178,7 @@ def spent(cfg: EmbedConfig) -> dict[str, float | int]:
     batch = task_of(cfg)(cfg.train.batch, cfg.stream("rows"))
     models = nn.ModuleList(Embedder(cfg, prefixes) for prefixes in cfg.models())
     with torch.enable_grad():
-        flops = sum(count_flops(lambda model=model: model.loss(*batch).backward()) for model in models)
+        flops = sum(count_flops(lambda model=model: model.loss(*batch)[0].backward()) for model in models)
     return budget(models, tokens=cfg.train.steps * cfg.train.batch * len(models), flops=cfg.train.steps * flops)
 
 
@@ -222,7 +222,7 @@ def embed_and_search(cfg: EmbedConfig) -> pd.DataFrame:
         asked = known
     for prefixes in cfg.models():
         model = Embedder(cfg, prefixes)
-        train(model, task, model.loss, cfg.train, cfg.stream("rows"))
+        fit(model, task, cfg.train, cfg.stream("rows"), objective=lambda model, batch: model.loss(*batch))
         with torch.no_grad():
             one, other = model.query(queries[: cfg.queries]), model.document(documents)
             turns = {"cut": torch.eye(prefixes.width), "PCA": principal(prefix(other, prefixes.width))}
