@@ -8,13 +8,13 @@ are drawn from the task's own generator, rows from one that each draw is given.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from lablib.core.config import Config
-from lablib.core.refusals import at_least
 
 Vectors = Float[Tensor, "row input"]
 INPUTS = 96
@@ -30,10 +30,7 @@ class ClassesConfig(Config):
     offset: float = 0.6
     noise: float = 0.65
 
-    def faults(self):
-        at_least(1, groups=self.groups, members=self.members, hidden=self.hidden)
-        at_least(0, offset=self.offset, noise=self.noise)
-        return super().faults()
+    limits: ClassVar = {"at least 1": "groups members hidden", "at least 0": "offset noise"}
 
 
 class Classes:
@@ -60,10 +57,7 @@ class ViewsConfig(Config):
     hidden: int = 32
     noise: float = 0.46
 
-    def faults(self):
-        at_least(1, hidden=self.hidden)
-        at_least(0, noise=self.noise)
-        return super().faults()
+    limits: ClassVar = {"at least 1": "hidden", "at least 0": "noise"}
 
 
 class Views:
