@@ -79,6 +79,11 @@ class Claim:
 
 def verdicts(claims: Iterable[Claim], table: pd.DataFrame) -> str:
     """The claims on a table as a table in Markdown: question, verdict, measured, seeds, caveat."""
+    return verdict_table(claim(table) for claim in claims)
+
+
+def verdict_table(found: Iterable[Verdict]) -> str:
+    """Verdicts as a table in Markdown, a row each."""
     rows = [("question", "verdict", "measured", "seeds", "caveat"), ("---",) * 5]
-    rows += [(v.question, v.verdict, v.measured, str(v.seeds), v.caveat) for v in (claim(table) for claim in claims)]
+    rows += [(v.question, v.verdict, v.measured, str(v.seeds), v.caveat) for v in found]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

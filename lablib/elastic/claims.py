@@ -1,12 +1,20 @@
-"""The claims on cutting a parent, and on its layers."""
+"""The claims of notebook 04 on one model that is many: cutting, depth, families, stages, the router.
 
-from collections.abc import Iterator
+The first claim of each group is the one that the notebook's first table shows. Losses are in nats a token.
+"""
+
+from collections.abc import Callable, Iterator
 
 import pandas as pd
 
-from lablib.core.claims import Check, Claim, above, below, includes_zero
+from lablib.core.claims import Check, Claim, above, below, includes_zero, within
 from lablib.core.stats import mean_interval, wilson
-from lablib.elastic.summaries import best_random, cut_loss, difference, worst_random
+from lablib.elastic import summaries
+from lablib.elastic.summaries import at_budget, best_random, cut_loss, difference, worst_random
+
+FAMILY, ALONE, THIRD = "family", "S alone", "S alone, a third"
+SCRATCH, LONGER = "S from scratch", "S from scratch, parent too"
+
 
 # ---- cutting without training
 
@@ -14,31 +22,34 @@ from lablib.elastic.summaries import best_random, cut_loss, difference, worst_ra
 AFTER = "after the nonlinearity"
 
 
+def _jointly(table: pd.DataFrame) -> Iterator[Check]:
+    for size in ("M", "S"):
+        cut = f"all axes, {size}"
+        more = difference(cut_loss(table, cut, "random"), cut_loss(table, cut, "ranked"))
+        yield below(f"{size}: ranked minus random", more)
+
+
+def _reversed_worst(table: pd.DataFrame) -> Iterator[Check]:
+    for size in ("M", "S"):
+        cut = f"all axes, {size}"
+        more = difference(worst_random(table, cut), cut_loss(table, cut, "reversed"))
+        yield above(f"{size}: reversed minus the worst random", more)
+    for cut in ("MLP 1/2", "MLP 1/4"):
+        more = difference(cut_loss(table, cut, "random"), cut_loss(table, cut, "reversed"))
+        yield above(f"{cut}: reversed minus the mean random", more)
+
+
 def _formula(table: pd.DataFrame) -> Iterator[Check]:
     for cut in ("MLP 1/2", "MLP 1/4"):
         more = difference(best_random(table, cut), cut_loss(table, cut, "ranked"))
-        yield includes_zero(f"{cut}, less the best random", more)
+        yield includes_zero(f"{cut}: ranked minus the best random", more)
 
 
 def _after(table: pd.DataFrame) -> Iterator[Check]:
     for cut in ("MLP 1/2", "MLP 1/4"):
-        yield below(f"{cut}, less the best random", difference(best_random(table, cut), cut_loss(table, cut, AFTER)))
-        yield below("less the formula's", difference(cut_loss(table, cut, "ranked"), cut_loss(table, cut, AFTER)))
-
-
-def _jointly(table: pd.DataFrame) -> Iterator[Check]:
-    for cut in ("all axes, M", "all axes, S"):
-        more = difference(cut_loss(table, cut, "random"), cut_loss(table, cut, "ranked"))
-        yield below(f"{cut}, less the mean random", more)
-
-
-def _reversed_worst(table: pd.DataFrame) -> Iterator[Check]:
-    for cut in ("all axes, M", "all axes, S"):
-        more = difference(worst_random(table, cut), cut_loss(table, cut, "reversed"))
-        yield above(f"{cut}, more than the worst random", more)
-    for cut in ("MLP 1/2", "MLP 1/4"):
-        more = difference(cut_loss(table, cut, "random"), cut_loss(table, cut, "reversed"))
-        yield above(f"{cut}, more than the mean random", more)
+        found = cut_loss(table, cut, AFTER)
+        yield below(f"{cut}: minus the best random", difference(best_random(table, cut), found))
+        yield below("minus the score before", difference(cut_loss(table, cut, "ranked"), found))
 
 
 def _groups(table: pd.DataFrame) -> Iterator[Check]:
@@ -46,18 +57,34 @@ def _groups(table: pd.DataFrame) -> Iterator[Check]:
         difference(*(cut_loss(table, "nothing", order, column) for order in ("unranked", "across groups")))
         for column in ("loss", "recall")
     )
-    yield above("loss, more", loss)
-    yield includes_zero("recall, more", recall)
+    yield above("loss grows by", loss)
+    yield includes_zero("recall changes by", recall)
 
 
 SLICING = (
+    Claim("Cut on all axes, is the ranked order better than a random one?", "yes", _jointly, "mean of five orders"),
+    Claim("Is the reversed order the worst?", "on all axes yes; MLPs: worse than the mean random", _reversed_worst),
     Claim("Is the paper's score of neurons better than the best of five random orders?", "not shown", _formula,
           "activations before the nonlinearity"),
     Claim("And the same score after the nonlinearity?", "yes, and better than before it", _after),
-    Claim("Cut jointly, is the ranked order better than a random one?", "yes", _jointly, "than the mean of five"),
-    Claim("Is the reversed order the worst?", "jointly yes; for MLPs worse than the mean random", _reversed_worst),
     Claim("Does an order across groups hurt, though nothing is cut?", "yes", _groups, "of recall it is not shown"),
 )  # fmt: skip
+
+
+# ---- the first steps
+
+
+def _head_start(table: pd.DataFrame) -> Iterator[Check]:
+    steps = table["step"]
+    for said, rows, check in (
+        ("untrained", table[steps == 1], above),
+        ("last steps", table[steps > 90], includes_zero),
+    ):
+        kl = rows.groupby(["name", "seed"])["loss S"].mean()
+        yield check(f"{said}: reversed minus ranked", difference(kl["ranked"], kl["reversed"]), spec=".3f")
+
+
+RECOVERY = (Claim("Is the head start of the ranked order gone after 100 steps?", "yes", _head_start, "KL of S"),)
 
 
 # ---- depth
@@ -74,11 +101,10 @@ def _behind(table: pd.DataFrame) -> Iterator[Check]:
     )
     last = last.set_index("seed")
     behind = rows["place"] > last["place"]
-    yield Check(
-        bool(behind.all()), f"behind the last MLP in {wilson(int(behind.sum()), len(behind)):.2f} of seeds", len(behind)
-    )
-    yield above("its loss, more than the MLP's", difference(last["loss"], rows["loss"]))
-    yield below("recall without it, less", difference(rows["recall_whole"], rows["recall"]), -0.3)
+    share = wilson(int(behind.sum()), len(behind))
+    yield Check(bool(behind.all()), f"behind the last MLP in {share:.2f} of the seeds", len(behind))
+    yield above("the loss without attention minus without that MLP:", difference(last["loss"], rows["loss"]))
+    yield below("recall without attention changes by", difference(rows["recall_whole"], rows["recall"]), -0.3)
 
 
 def _causes(table: pd.DataFrame) -> Iterator[Check]:
@@ -87,10 +113,152 @@ def _causes(table: pd.DataFrame) -> Iterator[Check]:
     for metric in ("nMSE, centred", "nMSE, answers", "KL"):
         moved = plain - places[metric]  # how many places further to the front
         check = includes_zero if metric == "nMSE, centred" else above
-        yield check(f"places gained by {metric}", mean_interval(moved))
+        yield check(f"places gained by {metric}:", mean_interval(moved))
 
 
 DEPTH = (
     Claim("Does nMSE rank the attention layer behind an MLP that matters less?", "yes", _behind),
     Claim("Which cure moves it forward?", "KL and the answers' positions; not centring", _causes),
+)
+
+
+# ---- families
+
+
+def _less(first: str, second: str, budget: str = "S", column: str = "loss") -> Callable[[pd.DataFrame], pd.Series]:
+    return lambda table: difference(at_budget(table, second, budget, column), at_budget(table, first, budget, column))
+
+
+def _near_alone(table: pd.DataFrame) -> Iterator[Check]:
+    yield below("S of the family minus S alone:", _less(FAMILY, ALONE)(table), 0.05)
+    yield below("minus S alone with a third of the rows:", _less(FAMILY, THIRD)(table))
+
+
+def _near_teacher(table: pd.DataFrame) -> Iterator[Check]:
+    teacher = at_budget(table, FAMILY, "teacher")
+    yield below("L minus its teacher:", difference(teacher, at_budget(table, FAMILY, "L")), 0.05)
+
+
+def _scratch(table: pd.DataFrame) -> Iterator[Check]:
+    yield below("S of the family minus scratch:", _less(FAMILY, SCRATCH)(table))
+
+
+def _scratch_longer(table: pd.DataFrame) -> Iterator[Check]:
+    for column in ("text", "facts", "recall"):
+        yield below(f"{column}", _less(FAMILY, LONGER, column=column)(table))
+
+
+def _order_forgotten(table: pd.DataFrame) -> Iterator[Check]:
+    for name in ("random", "reversed"):
+        yield within(f"S: {name} minus ranked", _less(f"family, {name} order", FAMILY)(table), -0.05, 0.05)
+
+
+def _objectives(table: pd.DataFrame) -> Iterator[Check]:
+    yield within("next tokens minus KD, S:", _less("family by CE", FAMILY)(table), -0.05, 0.05)
+    yield below("L:", _less("family by CE", FAMILY, "L")(table))
+
+
+def _held_back(table: pd.DataFrame) -> Iterator[Check]:
+    teacher = at_budget(table, FAMILY, "teacher")
+    yield above("L minus its teacher, by KD:", difference(teacher, at_budget(table, FAMILY, "L")))
+    for name, said in (("family by CE", "by CE"), ("family, own teacher", "own teacher"), ("L, further", "L alone")):
+        yield below(f"{said}:", difference(teacher, at_budget(table, name, "L")))
+
+
+def _own_teacher(table: pd.DataFrame) -> Iterator[Check]:
+    yield below("own teacher minus frozen teacher, L:", _less("family, own teacher", FAMILY, "L")(table))
+    yield within("S:", _less("family, own teacher", FAMILY)(table), -0.05, 0.05)
+
+
+def _cliff(table: pd.DataFrame) -> Iterator[Check]:
+    parts = {name: at_budget(table, FAMILY, name) for name in ("M", "M to S", "S", "below S")}
+    yield within("between M and S, minus S:", difference(parts["S"], parts["M to S"]), -0.05, 0.05)
+    inside = difference(parts["M"], parts["S"])
+    outside = difference(parts["S"], parts["below S"])
+    yield Check(outside.low > inside.high, f"S minus M: {inside:.2f}; below S minus S: {outside:.2f}", outside.seeds)
+
+
+FAMILIES = (
+    Claim("Is S of the family as good as S alone, with three times its rows?", "within 0.05 nats", _near_alone),
+    Claim("Does L stay near its teacher?", "within 0.05 nats", _near_teacher),
+    Claim("Does S beat training from scratch on as many tokens?", "yes", _scratch),
+    Claim("And on the parent's tokens too?", "by skill: S of the family minus scratch", _scratch_longer),
+    Claim("Does the order still matter after the training?", "not by 0.05 nats", _order_forgotten),
+    Claim("Is KD better than next tokens?", "not for S; for L it is worse", _objectives),
+    Claim("Is it the teacher that limits L?", "yes: without it, L falls below its teacher", _held_back,
+          "the parent is not trained to its end"),
+    Claim("What does L gain as its own teacher, and what does S lose?", "L gains; S stays within 0.05", _own_teacher),
+    Claim("Do sizes between the trained ones work, and smaller ones fail?", "yes", _cliff),
+)  # fmt: skip
+
+
+# ---- stages
+
+
+def _long(table: pd.DataFrame, column: str, first: str, second: str, *checks) -> Iterator[Check]:
+    for size, check in checks:
+        yield check(f"{size}, {column}", summaries.stage_change(table, first, second, size, column))
+
+
+def _stage_two(table: pd.DataFrame) -> Iterator[Check]:
+    yield from _long(table, "loss", "short, uniform", "long, uniform", ("S", below), ("L", below))
+
+
+def _skew(table: pd.DataFrame) -> Iterator[Check]:
+    yield from _long(table, "loss", "long, uniform", "long, more for L", ("L", below), ("S", above))
+
+
+STAGES = (
+    Claim("Do long rows help more than as many tokens in short ones?", "yes", _stage_two),
+    Claim("Does more for L help L and cost S?", "yes", _skew),
+)
+
+
+# ---- the router
+
+
+def _met(table: pd.DataFrame, name: str = "homogeneous") -> Iterator[Check]:
+    rows = summaries.achieved(table)
+    rows = rows[rows["name"] == name]
+    for target, part in rows.groupby("target"):
+        yield within(f"share kept minus target {target:.2f}:", mean_interval(part["share"] - target), -0.05, 0.05)
+
+
+def _oracle(table: pd.DataFrame) -> Iterator[Check]:
+    rows = summaries.achieved(table)
+    rows = rows[(rows["name"] == "homogeneous") & (rows["target"] < 1)].dropna(subset=["best"])
+    more = mean_interval((rows["loss"] - rows["best"]).groupby(rows["seed"]).mean())
+    yield below("router minus best, smaller targets:", more, 0.05)
+
+
+def _smallest(table: pd.DataFrame, name: str, column: str) -> pd.Series:
+    rows = summaries.achieved(table)
+    least = rows["target"].min()
+    return rows[(rows["name"] == name) & (rows["target"] == least)].set_index("seed")[column]
+
+
+def _faithful(table: pd.DataFrame) -> Iterator[Check]:
+    for name, other in (("homogeneous", "depth by nMSE"), ("heterogeneous", "heterogeneous, depth by nMSE")):
+        change = difference(_smallest(table, name, "recall"), _smallest(table, other, "recall"))
+        yield below(f"recall, {other}, minus depth by KL:", change)
+
+
+def _layers_apart(table: pd.DataFrame) -> Iterator[Check]:
+    change = difference(_smallest(table, "homogeneous", "loss"), _smallest(table, "heterogeneous", "loss"))
+    yield includes_zero("heterogeneous minus homogeneous, smallest target:", change)
+
+
+def _soft_gap(table: pd.DataFrame) -> Iterator[Check]:
+    for name in ("homogeneous", "straight-through"):
+        rows = summaries.achieved(table).query("name == @name")
+        gap = mean_interval((rows["loss"] - rows["soft"]).groupby(rows["seed"]).mean())
+        yield within(f"{name}: chosen budget minus its soft masks", gap, -0.05, 0.05)
+
+
+ROUTER = (
+    Claim("Does the router meet its targets?", "within 0.05", _met),
+    Claim("Is its budget as good as the best one tried?", "within 0.05 nats", _oracle),
+    Claim("Does it execute a bad depth order?", "yes: recall is lost", _faithful),
+    Claim("Is a choice for each layer better than one for all?", "no difference is shown", _layers_apart),
+    Claim("Is the chosen budget as good as the masks that were trained?", "yes, soft or straight through", _soft_gap),
 )

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from lablib.core.stats import Interval, mean_interval, paired_difference
+from lablib.core.stats import Interval, paired_difference
 
 KEYS = ["name", "seed"]
 
@@ -12,6 +12,18 @@ KEYS = ["name", "seed"]
 def read_rows(table: pd.DataFrame) -> pd.DataFrame:
     """What was measured after the training."""
     return table[table["phase"] == "read"]
+
+
+def above_parent(table: pd.DataFrame) -> pd.DataFrame:
+    """What was measured after the training, with a column `more`: the loss minus that of the seed's parent."""
+    rows = read_rows(table)
+    parent = rows[rows["budget"] == "teacher"].groupby("seed")["loss"].mean()
+    return rows.assign(more=rows["loss"] - rows["seed"].map(parent))
+
+
+def of_small(rows: pd.DataFrame) -> pd.DataFrame:
+    """What was measured of S, where S was trained."""
+    return rows[(rows["budget"] == "S") & rows["sizes"].str.split().map(lambda sizes: "S" in sizes)]
 
 
 def at_budget(table: pd.DataFrame, name: str, budget: str, column: str = "loss") -> pd.Series:
@@ -69,10 +81,11 @@ def layers(table: pd.DataFrame) -> pd.DataFrame:
 
 def ledger(table: pd.DataFrame) -> pd.DataFrame:
     """By way to train: loss and skills of S, tokens, FLOPs as run, and FLOPs under masks; means over seeds."""
-    rows = read_rows(table).query("budget == 'S'")
-    means = rows.groupby("name", sort=False)[
-        ["loss", "text", "facts", "recall", "train_tokens", "train_flops", "masked_flops"]
-    ].mean()
+    means = (
+        of_small(table)
+        .groupby("name", sort=False)[["loss", "text", "facts", "recall", "train_tokens", "train_flops", "masked_flops"]]
+        .mean()
+    )
     means = means.assign(
         train_tokens=means["train_tokens"] / 1e6, train_flops=means["train_flops"] / 1e12,
         masked_flops=means["masked_flops"] / 1e12,
@@ -117,17 +130,13 @@ class HeadStart(NamedTuple):
     words: str
 
 
-def head_start(table: pd.DataFrame) -> HeadStart:
-    """KL of S from the teacher, reversed order less ranked: at the first logged step and at the last."""
-    rows = table[table["phase"] == "train"].set_index(["name", "step", "seed"])["loss S"]
-    steps = rows["family"].index.get_level_values("step")
-    ends = (steps.min(), steps.max())
-    first, last = (mean_interval(rows["family, reversed order", step] - rows["family", step]) for step in ends)
-    left = last.estimate / first.estimate
+def head_start(cut: pd.DataFrame, trained: pd.DataFrame) -> HeadStart:
+    """Loss of S, reversed order minus ranked: cut without training, and after the family's training."""
+    before = difference(*(cut_loss(cut, "all axes, S", order) for order in ("ranked", "reversed")))
+    after = difference(*(at_budget(trained, name, "S") for name in ("family", "family, reversed order")))
+    left = after.estimate / before.estimate
     outcome = "all of it" if left > 0.75 else "half" if left > 0.25 else "almost nothing"
-    words = (
-        f"The reversed order is {first:.2f} nats behind at step {ends[0]:.0f}, and {last:.3f} at step {ends[1]:.0f}."
-    )
+    words = f"Before the training S in reversed order is {before:.2f} nats worse; after it {after:.3f}."
     return HeadStart(outcome, words)
 
 

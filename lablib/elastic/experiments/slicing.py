@@ -1,6 +1,7 @@
 """Cutting a trained parent without training: by which order, and which layers.
 
 `elastic/slicing`     ranked, unranked, random and reversed order, by axis and jointly
+`elastic/recovery`    the first steps of the family's training, by the order of the cut
 `elastic/depth`       what leaving out a layer costs, and what metrics say of it
 `elastic/latency`     bytes and CPU seconds of a budget under masks, on views, and as a copy
 `elastic/ranks`       how stable the ranks are: by calibration rows, by training, by number of heads
@@ -20,7 +21,7 @@ from lablib.core.seeds import generator
 from lablib.core.stats import rank_correlation
 from lablib.data.skills import Skills
 from lablib.elastic.budgets import Budget
-from lablib.elastic.experiments.family import CALIBRATION, FamilyConfig, trained
+from lablib.elastic.experiments.family import CALIBRATION, FamilyConfig, trained, way
 from lablib.elastic.family import BUDGETS, PARENT, ParentConfig, held_out_texts, measured, trained_parent
 from lablib.elastic.ranking import (
     METRICS,
@@ -98,6 +99,19 @@ def slicing(cfg: CutConfig) -> pd.DataFrame:
     broken = permuted(parent, across_groups(shape, scores), break_groups=True)
     found.append({"cut": "nothing", "order": "across groups", "draw": 0, "share": 1.0, **measured(broken, texts)})
     return pd.DataFrame(found)
+
+
+def recovery_arms(scale: str) -> list[FamilyConfig]:
+    """Three orders, at a learning rate that stays after its warm-up."""
+    start = {"train__log_every": 1, "train__schedule__shape": "constant"}
+    orders = [way(order, scale, 100, order=order).replace(**start) for order in ("ranked", "random", "reversed")]
+    return by_scale(scale, orders, lab=(0, 2), smoke=1)
+
+
+@experiment("elastic/recovery", version=1, arms=recovery_arms)
+def recovery(cfg: FamilyConfig) -> pd.DataFrame:
+    """A row a step: KL from the teacher of each size, before the step's update. At step 1 nothing is trained."""
+    return trained(cfg)[1]
 
 
 @experiment("elastic/depth", version=1, arms=cut_arms)

@@ -2,11 +2,12 @@
 
 import pandas as pd
 
-from lablib.elastic.summaries import achieved, read_rows
+from lablib.elastic.summaries import above_parent, achieved, of_small
 from lablib.viz.chart import Axis, Chart, Panel, Reference, figure, one_panel
 from lablib.viz.style import AMBER, BLUE, GREY, PINK, TEAL
 
 LOSS = "loss (nats)"
+MORE = "nats above the parent"
 ORDERS = {"after the nonlinearity": TEAL, "ranked": BLUE, "unranked": GREY, "random": AMBER, "reversed": PINK}
 CUTS = ("MLP 1/2", "MLP 1/4", "width 3/4", "Mamba heads 1/2", "attention heads 1/2", "all axes, M", "all axes, S")
 SHARE = Axis("share", "share of the parent's parameters")
@@ -32,17 +33,14 @@ def slicing_figure(table: pd.DataFrame) -> Chart:
 
 @figure
 def recovery_figure(table: pd.DataFrame) -> Chart:
-    """How far S is from its teacher over the training of the family, by the order that it was cut in."""
-    names = {"family": "ranked", "family, random order": "random", "family, reversed order": "reversed"}
-    rows = table[(table["phase"] == "train") & table["name"].isin(list(names))].dropna(subset=["loss S"])
-    rows = rows.assign(order=rows["name"].map(names))
-    first, last = rows["step"].min(), rows["step"].max()
-    ends = [rows[rows["step"] == step].groupby("order")["loss S"].mean() for step in (first, last)]
+    """How far S is from its teacher in the first steps of the family's training, by the order that it was cut in."""
+    steps = table["step"]
+    ends = [table[rows].groupby("name")["loss S"].mean() for rows in (steps <= 2, steps > 0.9 * steps.max())]
     gaps = [float(end.get("reversed", end.max()) - end["ranked"]) for end in ends]
     return one_panel(
-        rows=rows, x=Axis("step", "step"), y=Axis("loss S", "KL from the teacher, of S (nats)", "log"), by="order",
-        colours=ORDERS,
-        title=f"Reversed order less ranked: {gaps[0]:.2f} nats at step {int(first)}, {gaps[1]:.2f} at the end",
+        rows=table, x=Axis("step", "step (log scale)", "log", ticks=(1, 2, 5, 10, 20, 50, 100)),
+        y=Axis("loss S", "KL from the teacher, of S (nats)", "log"), by="name", colours=ORDERS,
+        title=f"Reversed minus ranked order: {gaps[0]:.2f} nats at first, {gaps[1]:.2f} after {int(steps.max())} steps",
     )  # fmt: skip
 
 
@@ -64,34 +62,36 @@ def depth_figure(table: pd.DataFrame) -> Chart:
 
 
 @figure
-def family_figure(table: pd.DataFrame) -> Chart:
-    """Loss of the smallest size by the way it was trained; dotted the parent, which is four times the work."""
-    rows = read_rows(table).query("budget == 'S'")
-    means = rows.groupby("name")["loss"].mean()
-    said = [f"{name} {means[name]:.2f}" for name in ("family", "S alone", "S from scratch") if name in means]
-    whole = Reference(
-        read_rows(table).query("budget == 'L' and name == 'family'")["loss"].mean(), "L of the family", "x"
-    )
+def family_figure(table: pd.DataFrame, own: pd.DataFrame | None = None) -> Chart:
+    """Loss of S, the smallest size, minus that of the whole parent, by the way S was trained; held-out texts.
+
+    `own` arms are drawn over the recorded ones as open diamonds.
+    """
+    rows, yours = of_small(above_parent(table)), None if own is None or own.empty else of_small(above_parent(own))
+    means = rows.groupby("name")["more"].mean()
+    said = [f"{name} {means[name]:.2f}" for name in ("S alone", "family", "S from scratch") if name in means]
     return one_panel(
-        rows=rows, kind="bars", x=Axis("loss", LOSS), y=Axis("name"), references=[whole],
-        title=f"Loss of S: {'; '.join(said)}",
+        rows=rows.sort_values("name", key=lambda names: -names.map(means)), own=yours, kind="bars",
+        x=Axis("more", MORE), y=Axis("name"), title=f"S, nats above the parent: {', '.join(said)}",
     )  # fmt: skip
 
 
 @figure
 def path_figure(table: pd.DataFrame) -> Chart:
-    """Loss by size after one training of L, M and S: sizes between them and below, and MLPs that were cut alone."""
-    rows = read_rows(table).query("name == 'family'")
+    """Loss minus that of the parent, after one training of L, M and S (dotted): sizes between them, and below."""
+    rows = above_parent(table).query("name == 'family' and budget != 'teacher'")
     alone = rows["budget"].str.startswith("MLP")
     rows = rows.assign(way=alone.map({True: "MLPs alone", False: "all axes, from L to S"}))
     whole = rows[rows["budget"] == "L"].assign(way="MLPs alone")
-    means = rows.groupby("budget")["loss"].mean()
+    means = rows.groupby("budget")["more"].mean()
     trained = rows[rows["budget"].isin(list(SIZES))].groupby("budget")["share"].first()
+    ticks = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
     return one_panel(
-        rows=pd.concat([rows, whole]), x=SHARE, y=Axis("loss", LOSS), by="way",
-        colours={"all axes, from L to S": BLUE, "MLPs alone": AMBER},
+        rows=pd.concat([rows, whole]), x=SHARE, y=Axis("more", MORE, "log", ticks=ticks), by="way",
+        colours={"all axes, from L to S": BLUE, "MLPs alone": AMBER}, geometric=True,
         references=[Reference(share, name, "x") for name, share in trained.items()],
-        title=f"Between trained sizes {means['M to S']:.2f} (S {means['S']:.2f}); below S {means['below S']:.2f}",
+        title=f"Nats above the parent: S {means['S']:.2f}, between M and S {means['M to S']:.2f}, "
+        f"below S {means['below S']:.2f}",
     )  # fmt: skip
 
 
