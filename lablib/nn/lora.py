@@ -20,7 +20,7 @@ from torch import Generator, Tensor, nn
 
 from lablib.core.config import Config
 from lablib.nn.layers import Linear
-from lablib.nn.surgery import plain_module, replace, select
+from lablib.nn.surgery import replace, select
 
 LARGEST_SCALE = 4.0
 
@@ -115,21 +115,18 @@ def with_lora(
 ) -> nn.Module:
     """A copy of the model with a new, active adapter on each selected linear map; only the adapter is trainable.
 
-    `pattern` and `count` as in `select`. Warns where the scale is above 4: the change is larger than the rate says.
-    ValueError for a name that is taken, a selected part that is no linear map, a rank above its sizes.
+    `pattern` and `count` as in `select`, of linear maps. Warns where the scale is above 4: the change is larger than
+    the rate says. ValueError for a name that is taken and for a rank above the sizes of a map.
     """
     if cfg.scale > LARGEST_SCALE:
         said = f"alpha={cfg.alpha:g} at rank {cfg.rank} multiplies the change by {cfg.scale:g}"
         warnings.warn(f"{said}; expected at most {LARGEST_SCALE:g}, or a lower learning rate", stacklevel=2)
-    model = copy.deepcopy(model)
-    chosen = select(model, pattern, count=count)
-    if other := [where for where, part in chosen.items() if not isinstance(plain_module(part), nn.Linear)]:
-        raise ValueError(f"{other[0]} is a {type(chosen[other[0]]).__name__}; expected linear maps alone")
-    if taken := [where for where, part in chosen.items() if name in getattr(part, "adapters", ())]:
+    model, which = copy.deepcopy(model), {"count": count, "kind": nn.Linear}
+    if taken := [where for where, part in lora_maps(model) if name in part.adapters]:
         raise ValueError(f"{taken[0]} has an adapter {name!r} already; choose another name")
-    replace(model, pattern, lambda part: part if isinstance(part, LoRALinear) else LoRALinear(part), count=count)
+    replace(model, pattern, lambda part: part if isinstance(part, LoRALinear) else LoRALinear(part), **which)
     model.requires_grad_(False)
-    for part in select(model, pattern, count=count).values():
+    for part in select(model, pattern, **which).values():
         part.adapters[name] = Adapter(part, cfg, generator)
     activate(model, name)
     return model
