@@ -42,18 +42,19 @@ class Kept(NamedTuple):
     """What a layer of the parent keeps: neurons of an MLP, or heads (of each group, in Mamba-2) and their channels."""
 
     place: int
-    kind: str  # mamba2, full-nope or relu2
+    kind: str  # mamba2, attention or relu2
     sizes: tuple[int, ...]
 
 
 def kind_of(layer: Layer) -> str:
     """The one part of a layer. ValueError for a layer that cannot be made elastic."""
-    kind = layer.mixers[0] if layer.mixers else (layer.mlp or ("none", 0))[0]
+    part = layer.mixers[0] if layer.mixers else (layer.mlp or ("none", 0))[0]
+    kind = "attention" if part in ("full", "full-nope") else part
     single = len(layer.mixers) + (layer.mlp is not None) == 1 and layer.prime is None and layer.times == 1
-    if not single or kind not in ("mamba2", "full-nope", "relu2") or layer.heads == (None,):
+    if not single or kind not in ("mamba2", "attention", "relu2") or layer.heads == (None,):
         raise ValueError(
             f"a layer with {[*layer.mixers, *(layer.mlp or ())]} cannot be made elastic; expected layers of one part, "
-            "relu2, or mamba2 or full-nope with their heads and no-mlp, as in `mamba2:8x8+no-mlp relu2:192`"
+            "relu2, or mamba2, full or full-nope with their heads and no-mlp, as in `mamba2:8x8+no-mlp relu2:192`"
         )
     return kind
 
@@ -80,7 +81,7 @@ def kept_sizes(cfg: ModelConfig, budget: Budget) -> list[Kept]:
     _within("width", budget.width, cfg.width)
     if budget.layers and not 0 <= budget.layers[0] <= budget.layers[-1] < len(parent):
         raise ValueError(f"layers is {budget.layers}; expected places from 0 to {len(parent) - 1}")
-    asked = {"relu2": ("hidden",), "mamba2": ("mamba_heads", "mamba_channels"), "full-nope": ("heads",)}
+    asked = {"relu2": ("hidden",), "mamba2": ("mamba_heads", "mamba_channels"), "attention": ("heads",)}
     of_kind = {kind: [layer for layer in parent if layer.kind == kind] for kind in asked}
     found = []
     for layer in parent:
@@ -107,11 +108,12 @@ def _within(name: str, value: int | None, most: int) -> None:
 def sliced_config(cfg: ModelConfig, budget: Budget) -> ModelConfig:
     """The configuration of what is kept, as a model of its own."""
     words = []
-    for _, kind, sizes in kept_sizes(cfg, budget):
+    for place, kind, sizes in kept_sizes(cfg, budget):
         if kind == "relu2":
             words.append(f"relu2:{sizes[0]}")
         else:
-            words.append(f"{kind}:{sizes[0] * (cfg.groups if kind == 'mamba2' else 1)}x{sizes[1]}+no-mlp")
+            mixer = cfg.layers.layers[place].mixers[0]
+            words.append(f"{mixer}:{sizes[0] * (cfg.groups if kind == 'mamba2' else 1)}x{sizes[1]}+no-mlp")
     return cfg.replace(plan=" ".join(words), width=cfg.width if budget.width is None else budget.width)
 
 
@@ -127,7 +129,7 @@ def layer_parameters(cfg: ModelConfig, kind: str, sizes: Sequence, width: Any) -
     """Parameters of a layer with its norm; sizes and width may be numbers, or tensors of expected sizes."""
     if kind == "relu2":
         return width * (2 * sizes[0] + 1)
-    if kind == "full-nope":
+    if kind == "attention":
         return width * (4 * sizes[0] * sizes[1] + 1) + 2 * sizes[1]
     heads, shared = sizes[0] * cfg.groups, cfg.groups * cfg.state
     inner = heads * sizes[1]
@@ -143,7 +145,7 @@ def cost(cfg: ModelConfig, length: int = 64) -> Cost:
     for _, kind, sizes in layers:
         if kind == "relu2":
             flops += 4 * width * sizes[0]
-        elif kind == "full-nope":
+        elif kind == "attention":
             inner = sizes[0] * sizes[1]
             state += 8 * length * inner
             flops += 8 * width * inner + 4 * length * inner

@@ -197,23 +197,35 @@ FAMILIES = (
 # ---- stages
 
 
-def _long(table: pd.DataFrame, column: str, first: str, second: str, *checks) -> Iterator[Check]:
-    for size, check in checks:
-        yield check(f"{size}, {column}", summaries.stage_change(table, first, second, size, column))
+def _change(table: pd.DataFrame, first: str, second: str, size: str, column: str = "loss"):
+    return summaries.stage_change(table, first, second, size, column)
 
 
 def _stage_two(table: pd.DataFrame) -> Iterator[Check]:
-    yield from _long(table, "loss", "short, uniform", "long, uniform", ("S", below), ("L", below))
+    for size in ("S", "L"):
+        yield within(f"{size}: long minus short", _change(table, "short, uniform", "long, uniform", size), -0.02, 0.02)
+    recall = mean_interval(summaries.on_long_rows(table, "recall")["S"]["no second stage"])
+    yield above("recall of S without a second stage:", recall, 0.99, ".3f")
+
+
+def _rotary(table: pd.DataFrame) -> Iterator[Check]:
+    for size in ("S", "L"):
+        for column, check in (("recall", above), ("loss", below)):
+            found = _change(table, "RoPE: short, uniform", "RoPE: long, uniform", size, column)
+            yield check(f"{size}, {column}: long minus short", found)
 
 
 def _skew(table: pd.DataFrame) -> Iterator[Check]:
-    yield from _long(table, "loss", "long, uniform", "long, more for L", ("L", below), ("S", above))
+    yield includes_zero("L:", _change(table, "long, uniform", "long, more for L", "L"), ".4f")
+    yield above("S:", _change(table, "long, uniform", "long, more for L", "S"), spec=".4f")
 
 
 STAGES = (
-    Claim("Do long rows help more than as many tokens in short ones?", "yes", _stage_two),
-    Claim("Does more for L help L and cost S?", "yes", _skew),
-)
+    Claim("Do long rows help more than as many tokens in short ones?", "not by 0.02 nats: recall needs no help",
+          _stage_two, "attention without positions"),
+    Claim("And where attention has positions (RoPE)?", "yes: long rows bring recall back", _rotary),
+    Claim("Does more for L help L and cost S?", "it costs S; no gain of L is shown", _skew, "without positions"),
+)  # fmt: skip
 
 
 # ---- the router

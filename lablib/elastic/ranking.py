@@ -66,7 +66,7 @@ def importance(
         if kind == "relu2":
             watch = residual.part.down if after else residual.part.up
             places[watch] = keep(Axis("hidden", place), lambda given, out: size_of(given if after else out))
-        elif kind == "full-nope":
+        elif kind == "attention":
             by_head = lambda given, _, sizes=sizes: size_of(given.unflatten(-1, sizes).norm(dim=-1))  # noqa: E731
             places[residual.part.out] = keep(Axis("heads", place), by_head)
         else:
@@ -145,7 +145,7 @@ def permuted(model: LanguageModel, order: Order, *, break_groups: bool = False) 
     for place, kind, (first, *rest) in full_sizes(cfg):
         if kind == "relu2":
             index[Axis("hidden", place)] = order.places[Axis("hidden", place)]
-        elif kind == "full-nope":
+        elif kind == "attention":
             heads = order.places[Axis("heads", place)]
             index[Axis("channels", place)] = (heads[:, None] * rest[0] + torch.arange(rest[0])).flatten()
         else:

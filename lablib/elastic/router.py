@@ -69,7 +69,7 @@ class Place(NamedTuple):
     layer: int | None = None
 
 
-KINDS = {"hidden": "relu2", "mamba_heads": "mamba2", "heads": "full-nope"}
+KINDS = {"hidden": "relu2", "mamba_heads": "mamba2", "heads": "attention"}
 
 
 def places(cfg: RouterConfig, parent: ModelConfig) -> list[Place]:

@@ -34,7 +34,7 @@ WIDTH, WHOLE = Axis("width"), Axis("whole")
 # the axes of each parameter of a layer, by the end of its name, behind the layer's number
 PARTS = {
     "relu2": {"mlp.part.up.weight": ("hidden", "width"), "mlp.part.down.weight": ("width", "hidden")},
-    "full-nope": {
+    "attention": {
         **{f"mixers.0.part.{name}.weight": ("channels", "width") for name in ("query", "key", "value")},
         "mixers.0.part.out.weight": ("width", "channels"),
         "mixers.0.part.query_norm.gain": ("whole",),
@@ -90,7 +90,7 @@ def indices(cfg: ModelConfig, budget: Budget) -> dict[Axis, Index]:
     for place, kind, sizes in kept_sizes(cfg, budget):
         if kind == "relu2":
             found[Axis("hidden", place)] = torch.arange(sizes[0])
-        elif kind == "full-nope":
+        elif kind == "attention":
             found[Axis("channels", place)] = torch.arange(sizes[0] * sizes[1])
         else:
             each = full_sizes(cfg)[place].sizes[0]

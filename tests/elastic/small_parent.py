@@ -11,6 +11,7 @@ SMALL = ModelConfig(
     plan="mamba2:4x6+no-mlp relu2:24 full-nope:4x4+no-mlp relu2:20 mamba2:8x3+no-mlp",
     vocab=11, width=16, groups=2, state=4, chunk=4,
 )  # fmt: skip
+ROTATED = SMALL.replace(plan=SMALL.plan.replace("full-nope", "full"))
 BUDGETS = {
     "everything": Budget(),
     "width": Budget(width=9),
@@ -26,9 +27,9 @@ BUDGETS = {
 }
 
 
-def make_parent(dtype: torch.dtype = torch.float64) -> LanguageModel:
+def make_parent(dtype: torch.dtype = torch.float64, shape: ModelConfig = SMALL) -> LanguageModel:
     """With weights far from the initial ones, gains and biases of steps included."""
-    model, noise = LanguageModel(SMALL, Generator().manual_seed(0)), Generator().manual_seed(1)
+    model, noise = LanguageModel(shape, Generator().manual_seed(0)), Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.3 * torch.randn(parameter.shape, generator=noise)

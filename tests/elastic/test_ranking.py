@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_parent import SMALL, make_parent, make_tokens
+from small_parent import ROTATED, SMALL, make_parent, make_tokens
 from torch import Generator
 
 from lablib.data.batch import every_next
@@ -30,10 +30,11 @@ def a_batch(length: int = 13):
     return batch._replace(weight=weight)
 
 
+@pytest.mark.parametrize("shape", [SMALL, ROTATED], ids=["without positions", "rotary"])
 @pytest.mark.parametrize("seed", range(4))
-def test_an_order_that_keeps_groups_changes_nothing(seed):
-    model, tokens = make_parent(), make_tokens()
-    order = random_order(SMALL, importance(model, tokens), Generator().manual_seed(seed))
+def test_an_order_that_keeps_groups_changes_nothing(seed, shape):
+    model, tokens = make_parent(shape=shape), make_tokens()
+    order = random_order(shape, importance(model, tokens), Generator().manual_seed(seed))
     torch.testing.assert_close(permuted(model, order)(tokens), model(tokens), rtol=0, atol=1e-12)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_parent import BUDGETS, SMALL, make_parent, make_tokens
+from small_parent import BUDGETS, ROTATED, SMALL, make_parent, make_tokens
 from torch import Generator
 
 from lablib.core.measure import count_flops, num_parameters
@@ -20,10 +20,11 @@ def of_type(found, dtype):
 
 @pytest.mark.parametrize("name", BUDGETS)
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
-def test_masked_sliced_and_shared_give_the_same_logits(name, dtype, most):
-    model, tokens, budget = make_parent(dtype), make_tokens(), BUDGETS[name]
+@pytest.mark.parametrize("shape", [SMALL, ROTATED], ids=["without positions", "rotary"])
+def test_masked_sliced_and_shared_give_the_same_logits(name, dtype, most, shape):
+    model, tokens, budget = make_parent(dtype, shape), make_tokens(), BUDGETS[name]
     small = sliced(model, budget)
-    shared, masked = Slices(model)(tokens, budget), Masked(model)(tokens, of_type(masks(SMALL, budget), dtype))
+    shared, masked = Slices(model)(tokens, budget), Masked(model)(tokens, of_type(masks(shape, budget), dtype))
     torch.testing.assert_close(shared, small(tokens), rtol=0, atol=most)  # a view has other strides than a copy
     torch.testing.assert_close(masked, small(tokens), rtol=0, atol=most)
 

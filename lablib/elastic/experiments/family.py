@@ -258,7 +258,10 @@ class StageConfig(Config):
 
 
 def stages_arms(scale: str) -> list[StageConfig]:
-    """Long rows, uniform and with 0.2, 0.3, 0.5 for S, M, L; as many tokens in short rows; no second stage."""
+    """Long rows, uniform and with 0.2, 0.3, 0.5 for S, M, L; as many tokens in short rows; no second stage.
+
+    Without positions, attention recalls at lengths that it never saw. With RoPE it has something to learn there.
+    """
     base = StageConfig.at(scale)
     short = {
         "length": base.first.length,
@@ -271,7 +274,9 @@ def stages_arms(scale: str) -> list[StageConfig]:
         base.replace(name="short, uniform", **short),
         base.replace(name="no second stage", train__optim__lr=0.0, train__steps=1, **short),
     ]
-    return by_scale(scale, full, lab=(0, 2), smoke=1)
+    rope = base.first.parent.model.plan.replace("full-nope", "full")
+    full += [cfg.replace(name=f"RoPE: {cfg.name}", first__parent__model__plan=rope) for cfg in (full[0], *full[2:])]
+    return by_scale(scale, full, lab=(0, 2), smoke=(0, 4))
 
 
 @experiment("elastic/stages", version=1, arms=stages_arms)

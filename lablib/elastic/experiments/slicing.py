@@ -20,7 +20,7 @@ from lablib.core.experiment import experiment
 from lablib.core.seeds import generator
 from lablib.core.stats import rank_correlation
 from lablib.data.skills import Skills
-from lablib.elastic.budgets import Budget
+from lablib.elastic.budgets import Budget, kind_of
 from lablib.elastic.experiments.family import CALIBRATION, FamilyConfig, trained, way
 from lablib.elastic.family import BUDGETS, PARENT, ParentConfig, held_out_texts, measured, trained_parent
 from lablib.elastic.ranking import (
@@ -133,8 +133,7 @@ def depth(cfg: CutConfig) -> pd.DataFrame:
 
 
 def _kind(parent, layer: int) -> str:
-    block = parent.cfg.layers.layers[layer]
-    return {"mamba2": "Mamba-2", "full-nope": "attention"}.get((*block.mixers, "")[0], "MLP")
+    return {"mamba2": "Mamba-2", "relu2": "MLP"}.get(kind := kind_of(parent.cfg.layers.layers[layer]), kind)
 
 
 @dataclass(frozen=True, kw_only=True)
