@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lablib.data.batch import Batch
+from lablib.ops import divergences
 
 
 def cross_entropy(
@@ -35,14 +36,9 @@ def forward_kl(
 ) -> Float[Tensor, ""]:
     """Mean of KL(teacher || student) in nats over the positions that count, each by its weight.
 
-    ValueError where the vocabularies differ, and as in `weighted_mean`.
+    ValueError as in `divergences.forward_kl` and `weighted_mean`.
     """
-    if teacher.shape[-1] != logits.shape[-1]:
-        raise ValueError(
-            f"the teacher has {teacher.shape[-1]} tokens, the student {logits.shape[-1]}; expected as many"
-        )
-    apart = F.kl_div(logits.log_softmax(-1), teacher.log_softmax(-1), reduction="none", log_target=True).sum(-1)
-    return weighted_mean(apart, weight)
+    return weighted_mean(divergences.forward_kl(teacher, logits), weight)
 
 
 def in_vocabulary(
