@@ -12,8 +12,8 @@ from torch import Generator, Tensor
 
 from lablib.core.refusals import at_least
 from lablib.nn.model import LayerStates, Logits, Tokens
+from lablib.nn.sampling import drawn
 from lablib.ops.grad_mode import outside_inference_mode
-from lablib.ops.precision import wide
 from lablib.ttt.e2e import Carry, TTTModel
 
 
@@ -73,12 +73,5 @@ def sample(
     model: TTTModel, prompt: Tokens, number: int, generator: Generator, *, temperature: float = 1.0
 ) -> Int[Tensor, "batch new"]:
     """`number` tokens behind a prompt of at least one token, drawn at a temperature above 0."""
-    if prompt.shape[1] < 1 or not temperature > 0:
-        raise ValueError(f"prompt has {prompt.shape[1]} tokens, temperature is {temperature}; expected >= 1 and > 0")
-    at_least(0, number=number)
-    logits, progress = feed(model, begin(model, len(prompt)), prompt)
-    drawn = []
-    for _ in range(number):
-        drawn.append(torch.multinomial((wide(logits[:, -1]) / temperature).softmax(-1), 1, generator=generator))
-        logits, progress = feed(model, progress, drawn[-1])
-    return torch.cat(drawn, 1) if drawn else prompt[:, :0]
+    read = lambda tokens, progress: feed(model, progress, tokens)  # noqa: E731
+    return drawn(read, begin(model, len(prompt)), prompt, number, generator, temperature)

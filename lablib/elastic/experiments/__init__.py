@@ -1,1 +1,1 @@
-"""The experiments of notebook 03."""
+"""The experiments of notebook 04."""

@@ -1,0 +1,155 @@
+"""What a student gains from probabilities in place of tokens, on a language whose probabilities are known.
+
+`efficiency/distillation_rates`  the learning rate of each way to teach, on other languages than those reported
+`efficiency/distillation`        by training tokens: hard labels, the language, a trained teacher, half and half
+`efficiency/temperature`         by the temperature of the labels
+`efficiency/teachers`            by how much the teacher has read
+`efficiency/top_k`               by how many of the teacher's probabilities are stored, with the remainder and without
+`efficiency/directions`          a student that is too small: forward and reverse KL, on given text and on its own
+
+Directions, written before the runs: the notebook's log.
+"""
+
+from functools import partial
+from typing import Any
+
+import pandas as pd
+import torch
+
+from lablib.core.config import by_scale, grid
+from lablib.core.experiment import experiment
+from lablib.core.measure import count_flops
+from lablib.efficiency.distillation import (
+    MODEL,
+    DistillationConfig,
+    Excess,
+    Teaching,
+    trained_student,
+    written,
+)
+from lablib.nn.model import LanguageModel
+from lablib.train.evaluate import budget, mean_where
+
+TUNING = 100  # the first seed of the arms that rates are chosen by
+TRIED = (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)
+TOKENS = (1000, 4000, 16_000)
+WAYS: dict[str, dict[str, Any]] = {
+    "CE": {"labels": "tokens"},
+    "KD from the language": {"labels": "language"},
+    "KD from a teacher": {"labels": "teacher"},
+    "half KD, half CE": {"labels": "teacher", "share": 0.5},
+}
+SMALL = MODEL.replace(plan="swa", width=8, hidden=8)
+DIRECTIONS: dict[str, dict[str, Any]] = {
+    "forward KL": {"beta": 0.0},
+    "JSD": {"beta": 0.5},
+    "reverse KL": {"beta": 1.0},
+    "forward KL, own text": {"beta": 0.0, "labels": "own text"},
+    "reverse KL, own text": {"beta": 1.0, "labels": "own text"},
+    "teacher's text": {"labels": "teacher's text"},
+}
+
+
+def way(name: str, scale: str, rate: float, **changes: Any) -> DistillationConfig:
+    """An arm by its name and what is different."""
+    return DistillationConfig.at(scale, name=name).replace(train__optim__lr=rate, **changes)
+
+
+def spent(cfg: DistillationConfig) -> dict[str, float | int]:
+    """The budget columns of the student's training, the teacher's forward passes included, its own training not."""
+    student = LanguageModel(cfg.student)
+    teacher = LanguageModel(cfg.teacher.model).eval().requires_grad_(False)
+    few = cfg.replace(tokens=cfg.length, labels="tokens")
+    teaching = Teaching(few, student, None)
+    with torch.enable_grad():
+        flops = count_flops(
+            lambda: teaching(student, teaching.draw(cfg.train.batch, cfg.stream("noise")))[0].backward()
+        )
+    if cfg.labels in ("teacher", "own text"):
+        tokens = torch.zeros(cfg.train.batch, cfg.length, dtype=torch.long)
+        passes = count_flops(lambda: teacher(tokens))
+        flops += passes + (count_flops(lambda: student(tokens)) if cfg.labels == "own text" else 0)
+    return budget(student, tokens=cfg.train.steps * cfg.train.batch * cfg.length, flops=cfg.train.steps * flops)
+
+
+def taught(cfg: DistillationConfig) -> pd.DataFrame:
+    """Phase "train": by step, the loss and how far the student is from the language. Phase "read": at the end.
+
+    `excess_teacher` is the teacher's own distance, `agreement` the share of positions with one most probable token;
+    `own_nats`: the language's surprise at what the student writes, `entropy` (nats) how varied that is.
+    """
+    student, teacher, table = trained_student(cfg)
+    excess = Excess(cfg)
+    read = excess.read(student)
+    if teacher is not None:
+        read["excess_teacher"] = excess.read(teacher)["excess"]
+        batch = excess.sets["excess"][0]
+        with torch.no_grad():
+            same = (teacher(batch.tokens).argmax(-1) == student(batch.tokens).argmax(-1)).float()
+        read["agreement"] = mean_where(same, batch.weight > 0)
+    own = written(student, cfg.rows, cfg.length, cfg.stream("noise"))
+    with torch.no_grad():
+        truth = cfg.spoken().log_probabilities(own.tokens).gather(-1, own.targets[..., None])[..., 0]
+        mine = student(own.tokens).log_softmax(-1)
+    read["own_nats"] = -mean_where(truth, own.weight > 0)
+    read["entropy"] = mean_where(-(mine.exp() * mine).sum(-1), own.weight > 0)
+    return pd.concat([table.assign(phase="train"), pd.DataFrame([read]).assign(phase="read")], ignore_index=True)
+
+
+# the best of `efficiency/distillation_rates` by way and tokens
+RATES: dict[tuple[str, int], float] = {(name, tokens): 8e-3 for name in WAYS for tokens in TOKENS}
+
+
+def rates_arms(scale: str) -> list[DistillationConfig]:
+    """Each way at each number of tokens at five rates; three seeds of other languages."""
+    ways = [way(name, scale, 8e-3, first_seed=TUNING, tokens=n, **how) for name, how in WAYS.items() for n in TOKENS]
+    arms = [arm for cfg in ways for arm in grid(cfg, train__optim__lr=TRIED)]
+    return by_scale(scale, arms, lab=1, smoke=1, seeds=3)
+
+
+def distillation_arms(scale: str) -> list[DistillationConfig]:
+    """Each way at each number of tokens, at its best rate."""
+    arms = [way(name, scale, RATES[name, n], tokens=n, **how) for n in TOKENS for name, how in WAYS.items()]
+    return by_scale(scale, arms, lab=(4, 5, 6), smoke=(0, 6))
+
+
+def temperature_arms(scale: str) -> list[DistillationConfig]:
+    """From a trained teacher at 4,000 tokens."""
+    rate = RATES["KD from a teacher", 4000]
+    arms = [way(f"temperature {t:g}", scale, rate, temperature=t) for t in (0.5, 1.0, 2.0, 4.0, 8.0)]
+    return by_scale(scale, arms, lab=(1, 3), smoke=1)
+
+
+def teachers_arms(scale: str) -> list[DistillationConfig]:
+    """Teachers that have read as much as the student, 4, 16 times as much, and fresh rows in every step."""
+    rate = RATES["KD from a teacher", 4000]
+    arms = [way(f"{n:,} tokens", scale, rate, teacher__tokens=n) for n in (4000, 16_000, 64_000)]
+    arms += [way("fresh rows", scale, rate, teacher__tokens=0)]
+    return by_scale(scale, arms, lab=(0, 3), smoke=1)
+
+
+def top_k_arms(scale: str) -> list[DistillationConfig]:
+    """1 to 8 stored probabilities of 24, with the remainder and without; and all."""
+    rate = RATES["KD from a teacher", 4000]
+    arms = [
+        way(f"top {k}, {'with' if kept else 'without'} the remainder", scale, rate, top=k, remainder=kept)
+        for k in (1, 2, 4, 8)
+        for kept in (True, False)
+    ]
+    return by_scale(scale, [*arms, way("all", scale, rate)], lab=(2, 3, 8), smoke=1)
+
+
+def directions_arms(scale: str) -> list[DistillationConfig]:
+    """A small student and a teacher that has read fresh rows; 16,000 tokens where text is given."""
+    rate = RATES["KD from a teacher", 16_000]
+    make = partial(way, scale=scale, rate=rate, student=SMALL, teacher__tokens=0, tokens=16_000)
+    arms = [make(name, **how) for name, how in DIRECTIONS.items()]
+    return by_scale(scale, arms, lab=(0, 2), smoke=(4,))
+
+
+distillation_rates = experiment("efficiency/distillation_rates", version=1, arms=rates_arms, counted=spent)(taught)
+distillation = experiment("efficiency/distillation", version=1, arms=distillation_arms, counted=spent)(taught)
+temperature = experiment("efficiency/temperature", version=1, arms=temperature_arms, counted=spent)(taught)
+teachers = experiment("efficiency/teachers", version=1, arms=teachers_arms, counted=spent)(taught)
+top_k = experiment("efficiency/top_k", version=1, arms=top_k_arms, counted=spent)(taught)
+directions = experiment("efficiency/directions", version=1, arms=directions_arms, counted=spent)(taught)

@@ -1,0 +1,1 @@
+"""Figures: table in, plotly figure out, no torch."""
