@@ -11,6 +11,7 @@ MORE = "nats above the parent"
 ORDERS = {"after the nonlinearity": TEAL, "ranked": BLUE, "unranked": GREY, "random": AMBER, "reversed": PINK}
 CUTS = ("MLP 1/2", "MLP 1/4", "width 3/4", "Mamba heads 1/2", "attention heads 1/2", "all axes, M", "all axes, S")
 SHARE = Axis("share", "share of the parent's parameters")
+STAGES = {"no second stage": GREY, "short, uniform": AMBER, "long, uniform": BLUE}
 SIZES = {"L": BLUE, "M": TEAL, "S": AMBER}
 
 
@@ -97,18 +98,23 @@ def path_figure(table: pd.DataFrame) -> Chart:
 
 @figure
 def stages_figure(table: pd.DataFrame) -> Chart:
-    """Recall on long rows by how many tokens ago the value stood, after each second stage; sizes L and S."""
-    rows = table[table["what"] == "by distance"]
+    """Recall of S on long rows by how many tokens ago the value stood, after each second stage."""
+    rows = table[(table["what"] == "by distance") & (table["budget"] == "S")]
+    rotary = rows["name"].str.startswith("RoPE: ")
+    rows = rows.assign(after=rows["name"].str.removeprefix("RoPE: "))
+    names = ["no second stage", "short, uniform", "long, uniform"]
     panels = [
         Panel(
-            rows=rows[rows["budget"] == size], title=size, by="name",
-            x=Axis("nearest", "tokens ago, at least (log scale)", "values"), y=Axis("recall", "share of right recalls"),
+            rows=rows[rotary == turned], title=title, by="after", names=names, colours=STAGES,
+            x=Axis("nearest", "tokens ago, at least (log scale)", "values"),
+            y=Axis("recall", "share of right recalls", range=(0, 1.03)),
         )
-        for size in ("L", "S")
+        for turned, title in ((False, "attention without positions"), (True, "attention with RoPE"))
+        if (rotary == turned).any()
     ]  # fmt: skip
-    far = rows[(rows["budget"] == "S") & (rows["nearest"] == rows["nearest"].max())].groupby("name")["recall"].mean()
-    said = "; ".join(f"{name} {value:.2f}" for name, value in far.items())
-    return Chart(panels=panels, title=f"Recall of S, farthest: {said}")
+    far = rows[(rows["nearest"] == rows["nearest"].max()) & rotary].groupby("after")["recall"].mean()
+    said = ", ".join(f"{name} {far[name]:.2f}" for name in names if name in far)
+    return Chart(panels=panels, title=f"Farthest recall of S with RoPE: {said}")
 
 
 @figure
