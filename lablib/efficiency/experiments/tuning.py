@@ -1,0 +1,114 @@
+"""Few trainable parameters: what each way to tune learns and forgets, at its own best learning rate.
+
+`efficiency/tuning_rates`  eight rates of each method on each shift, on other languages than those reported
+`efficiency/tuning`        each method at its best rate: the new language, the old one, trained parameters
+`efficiency/ranks`         LoRA by rank, scaling and rate: does the best rate move?
+`efficiency/capacity`      a language that is new altogether: where do few parameters end?
+
+Directions, written before the runs: the notebook's log.
+"""
+
+from typing import Any
+
+import pandas as pd
+
+from lablib.core.config import by_scale, grid
+from lablib.core.experiment import experiment
+from lablib.core.measure import count_flops
+from lablib.data.batch import Batch
+from lablib.data.markov import MarkovConfig
+from lablib.efficiency.tuning import Distances, TuneConfig, tuned_base, tuning_rows
+from lablib.nn.model import LanguageModel
+from lablib.nn.tuning import TuningConfig, tuned
+from lablib.train.evaluate import budget
+from lablib.train.losses import next_token_loss
+
+TUNING = 100  # the first seed of the arms that rates are chosen by
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
+SHIFTS = {
+    "unigram": MarkovConfig(shift="unigram", strength=1.0),
+    "transitions": MarkovConfig(shift="transitions", strength=0.3),
+}
+COUNTS = {"full": 0, "LoRA": 14, "rsLoRA": 14, "DoRA": 14, "adapters": 4, "BitFit": 14, "head": 0}
+# the best of `efficiency/tuning_rates` by method and shift
+BEST: dict[tuple[str, str], float] = {(method, shift): 3e-3 for method in COUNTS for shift in SHIFTS}
+
+
+def method(name: str, **changes: Any) -> TuningConfig:
+    """A way to tune with the number of parts that the model has."""
+    return TuningConfig(method=name, count=COUNTS[name], **changes)
+
+
+def arm(scale: str, name: str, rate: float, **changes: Any) -> TuneConfig:
+    """An arm by its name and what is different."""
+    return TuneConfig.at(scale, name=name).replace(train__optim__lr=rate, **changes)
+
+
+def rates_arms(scale: str) -> list[TuneConfig]:
+    """Three seeds of other languages."""
+    base = [
+        arm(scale, name, 3e-3, tuning=method(name), language=shift, first_seed=TUNING)
+        for shift in SHIFTS.values()
+        for name in COUNTS
+    ]
+    arms = [each for cfg in base for each in grid(cfg, train__optim__lr=RATES)]
+    return by_scale(scale, arms, lab=1, smoke=1, seeds=3)
+
+
+def tuning_arms(scale: str) -> list[TuneConfig]:
+    """Each method on each shift."""
+    arms = [
+        arm(scale, name, BEST[name, shift], tuning=method(name), language=language)
+        for shift, language in SHIFTS.items()
+        for name in COUNTS
+    ]
+    return by_scale(scale, arms, lab=(0, 1, 5), smoke=(1, 5))
+
+
+def ranks_arms(scale: str) -> list[TuneConfig]:
+    """Six ranks, alpha by the rank and by its root, five rates; three seeds, exploratory."""
+    base = arm(scale, "LoRA", 3e-3)
+    arms = [
+        base.replace(name=f"{name}, rank {rank}", tuning=method(name, rank=rank, alpha=4.0), train__optim__lr=rate)
+        for name in ("LoRA", "rsLoRA")
+        for rank in (1, 2, 4, 8, 16, 32)
+        for rate in (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+    ]
+    return by_scale(scale, arms, lab=(0,), smoke=(0,), seeds=3)
+
+
+def capacity_arms(scale: str) -> list[TuneConfig]:
+    """All contexts new, and 64,000 tokens to learn them from: full tuning, and LoRA of rank 1, 4 and 16."""
+    language = MarkovConfig(shift="transitions", strength=1.0)
+    ways = {"full": method("full")} | {
+        f"LoRA, rank {rank}": method("LoRA", rank=rank, alpha=4.0) for rank in (1, 4, 16)
+    }
+    arms = [
+        arm(scale, name, BEST[way.method, "transitions"], tuning=way, language=language, tokens=64_000)
+        for name, way in ways.items()
+    ]
+    arms = arms if scale == "smoke" else [cfg.replace(train__steps=1000) for cfg in arms]
+    return by_scale(scale, arms, lab=(0, 1), smoke=(1,))
+
+
+def spent(cfg: TuneConfig) -> dict[str, float | int]:
+    """The budget columns of the tuning; parameters are the trained ones."""
+    model = tuned(LanguageModel(cfg.base.model), cfg.tuning, cfg.stream("noise"))
+    rows = tuning_rows(cfg.replace(tokens=cfg.base.length))
+    batch = Batch(*(column.expand(cfg.train.batch, -1) for column in rows))
+    flops = count_flops(lambda: next_token_loss(model, batch)[0].backward())
+    return budget(model, tokens=cfg.train.steps * cfg.train.batch * cfg.base.length, flops=cfg.train.steps * flops)
+
+
+def learnt(cfg: TuneConfig) -> pd.DataFrame:
+    """Phase "train": by step; "read": distances from both languages at the end, and those of the base."""
+    model, base, table = tuned_base(cfg)
+    distances = Distances(cfg)
+    found = distances.read(model.eval()) | {f"base_{name}": value for name, value in distances.read(base).items()}
+    return pd.concat([table.assign(phase="train"), pd.DataFrame([found]).assign(phase="read")], ignore_index=True)
+
+
+tuning_rates = experiment("efficiency/tuning_rates", version=1, arms=rates_arms, counted=spent)(learnt)
+tuning = experiment("efficiency/tuning", version=1, arms=tuning_arms, counted=spent)(learnt)
+ranks = experiment("efficiency/ranks", version=1, arms=ranks_arms, counted=spent)(learnt)
+capacity = experiment("efficiency/capacity", version=1, arms=capacity_arms, counted=spent)(learnt)
