@@ -3,6 +3,7 @@
 `elastic/router`  cost against target over the training, the budgets chosen, and the best of those that were not
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Generator, Tensor, nn
 
-from lablib.core.config import Config, by_scale
+from lablib.core.config import Config, by_scale, later
 from lablib.core.experiment import experiment
 from lablib.core.seeds import generator
 from lablib.data.batch import Batch
@@ -27,10 +28,14 @@ from lablib.train.loop import TrainConfig, fit
 from lablib.train.losses import cross_entropy, forward_kl
 from lablib.train.optim import Multipliers, OptimConfig
 
+ATTENTION = 2  # the place of the parent's attention layer
+
 
 @dataclass(frozen=True, kw_only=True)
 class RouteConfig(Config):
-    """A router on a ranked parent; `depth_metric` orders the layers. The router learns at a rate of its own.
+    """A router on a ranked parent; `depth_metric` orders the layers, and `last` of them is then put last.
+
+    The router learns at a rate of its own.
 
     `cells` budgets at each target, at most, are tried to find the best one.
     """
@@ -43,6 +48,7 @@ class RouteConfig(Config):
     depth_metric: Metric = "KL"
     train: TrainConfig = TrainConfig(steps=400, batch=32, log_every=20, optim=OptimConfig(lr=RATES["KD"]))
     cells: int = 40
+    last: int | None = later(None)
 
     limits: ClassVar = {"at least 1": "cells"}
     scales: ClassVar = {
@@ -50,6 +56,11 @@ class RouteConfig(Config):
             "family": FamilyConfig.at("smoke"), "train": TrainConfig(steps=2, batch=6, log_every=1), "cells": 2,
         },
     }  # fmt: skip
+
+    def faults(self) -> Iterator[tuple[Any, str]]:
+        many = len(self.family.parent.model.layers.layers)
+        out = self.last is not None and not 0 <= self.last < many
+        yield out, f"last is {self.last}; expected a layer, 0 to {many - 1}, or None"
 
 
 class Routed(nn.Module):
@@ -100,7 +111,7 @@ class Routing(Hook):
 
 
 def router_arms(scale: str) -> list[RouteConfig]:
-    """Homogeneous and heterogeneous, soft and straight-through, three more weights of the cost, a bad depth order."""
+    """Homogeneous and heterogeneous, soft and straight-through, three more weights of the cost, worse depth orders."""
     base = RouteConfig.at(scale)
     full = [
         base,
@@ -108,6 +119,8 @@ def router_arms(scale: str) -> list[RouteConfig]:
         base.replace(name="straight-through", router__mix="straight-through"),
         base.replace(name="depth by nMSE", depth_metric="nMSE"),
         base.replace(name="heterogeneous, depth by nMSE", depth_metric="nMSE", router__heterogeneous=True),
+        base.replace(name="attention last", last=ATTENTION),
+        base.replace(name="heterogeneous, attention last", last=ATTENTION, router__heterogeneous=True),
         *(base.replace(name=f"cost weight {weight:g}", router__cost_weight=weight) for weight in (1.0, 3.0, 30.0)),
     ]
     seeds = lambda cfg: 3 if cfg.name.startswith("cost weight") else 5  # noqa: E731
@@ -121,7 +134,8 @@ def router(cfg: RouteConfig) -> pd.DataFrame:
     teacher = trained_parent(family.parent.replace(seed=cfg.seed))
     parent = sorted_parent(teacher, family)
     rows = Skills(family.parent.skills)(family.length, CALIBRATION, generator("calibration", cfg.seed))
-    depth = tuple(depth_order(parent, rows, cfg.depth_metric))
+    depth = depth_order(parent, rows, cfg.depth_metric)
+    depth = tuple(layer for layer in depth if layer != cfg.last) + ((cfg.last,) if cfg.last is not None else ())
     noise = generator("noise", cfg.seed)
     model = Routed(Masked(parent), Router(cfg.router.replace(depth=depth), parent.cfg, noise))
     routing = Routing(cfg, teacher, noise)
