@@ -52,7 +52,7 @@ def _pairs(name: str, *parts: tuple[str, Callable, tuple[int, ...]], column: str
     def checks(table: pd.DataFrame) -> Iterator[Check]:
         for other, check, dims in parts:
             for m in dims:
-                yield check(f"less {other}, {m}:", less(table, name, other, m, column), spec=".3f")
+                yield check(f"minus {other}, {m}:", less(table, name, other, m, column), spec=".3f")
 
     return checks
 
@@ -92,21 +92,21 @@ def _pca(table: pd.DataFrame) -> Iterator[Check]:
 
 
 def _tax(table: pd.DataFrame) -> Iterator[Check]:
-    yield below("less the plain model", less(table, "MRL", CUT, WHOLE), spec=".3f")
-    yield above("more weight, less equal weights", less(table, "MRL, more weight", "MRL", WHOLE), spec=".3f")
-    yield below("more weight, less the plain model", less(table, "MRL, more weight", CUT, WHOLE), spec=".3f")
+    yield below("MRL minus the plain model:", less(table, "MRL", CUT, WHOLE), spec=".3f")
+    yield above("more weight minus equal weights:", less(table, "MRL, more weight", "MRL", WHOLE), spec=".3f")
+    yield below("more weight minus the plain model:", less(table, "MRL, more weight", CUT, WHOLE), spec=".3f")
 
 
 def _longer(table: pd.DataFrame) -> Iterator[Check]:
     tax = [at(table, plain, WHOLE) - at(table, name, WHOLE)
            for plain, name in ((CUT, "MRL"), ("plain, longer, cut", "MRL, longer"))]  # fmt: skip
-    yield below("tax at twice the steps, less before", difference(*tax), spec=".3f")
+    yield below("price at twice the steps minus before:", difference(*tax), spec=".3f")
 
 
 def _between(table: pd.DataFrame) -> Iterator[Check]:
     for low, m, high in ((8, 12, 16), (16, 24, 32)):
-        yield above(f"{m} less {low}:", difference(at(table, "MRL", low), at(table, "MRL", m)))
-        yield below(f"{m} less {high}:", difference(at(table, "MRL", high), at(table, "MRL", m)))
+        yield above(f"{m} minus {low}:", difference(at(table, "MRL", low), at(table, "MRL", m)))
+        yield below(f"{m} minus {high}:", difference(at(table, "MRL", high), at(table, "MRL", m)))
 
 
 def _order(table: pd.DataFrame) -> Iterator[Check]:
@@ -118,7 +118,7 @@ def _order(table: pd.DataFrame) -> Iterator[Check]:
 def _shortlist(table: pd.DataFrame) -> Iterator[Check]:
     for name in ("MRL", PCA):
         lost = difference(at(table, name, WHOLE), searched(table, name, SHORTLIST))
-        yield within(f"{name}, less its whole scan", lost, -0.01, 0.01, spec=".3f")
+        yield within(f"{name} minus its whole scan:", lost, -0.01, 0.01, spec=".3f")
     rows = series(table)
     share = rows.loc[rows["stages"] == SHORTLIST, "share"].max()
     yield Check(share < 0.35, f"at {share:.2f} of the FLOPs", int(rows["seed"].nunique()))
@@ -126,7 +126,7 @@ def _shortlist(table: pd.DataFrame) -> Iterator[Check]:
 
 def _funnel(table: pd.DataFrame) -> Iterator[Check]:
     apart = difference(searched(table, "MRL", "8/200, 64/1"), searched(table, "MRL", "8/200, 16/50, 64/1"))
-    yield within("less the shortlist of 200 that all numbers rank", apart, -0.01, 0.01, spec=".3f")
+    yield within("minus the shortlist of 200:", apart, -0.01, 0.01, spec=".3f")
     rows = series(table).groupby("stages")["flops"].max()
     share = rows["8/200, 16/50, 64/1"] / rows["8/200, 64/1"]
     yield Check(share < 0.9, f"at {share:.2f} of its FLOPs", apart.seeds)
