@@ -1,0 +1,72 @@
+"""The figures of tuning with few parameters: table in, plotly figure out, no torch."""
+
+import pandas as pd
+
+from lablib.efficiency.summaries import best_rates, distances, read_rows
+from lablib.viz.chart import Axis, Chart, facets, figure, one_panel
+from lablib.viz.style import AMBER, BLUE, CRIMSON, GREEN, GREY, PINK, TEAL, short
+
+METHODS = {
+    "full": GREY, "LoRA": BLUE, "rsLoRA": TEAL, "DoRA": CRIMSON, "adapters": AMBER, "BitFit": PINK, "head": GREEN,
+}  # fmt: skip
+EXCESS = Axis("excess", "nats above the new language")
+RATE = Axis("train.optim.lr", "learning rate (log scale)", "values")
+
+
+@figure
+def tuning_rates_figure(table: pd.DataFrame) -> Chart:
+    """How far a tuned base is from the new language, by method and learning rate, on languages of its own."""
+    rows = read_rows(table)
+    best = best_rates(rows, ["language.shift", "name"])
+    panels = facets(
+        rows[rows["name"] != "rsLoRA"], "language.shift", title="shift: {}", x=RATE, y=EXCESS._replace(kind="log"),
+        by="name", names=[name for name in METHODS if (rows["name"] == name).any() and name != "rsLoRA"],
+        colours=METHODS,
+    )  # fmt: skip
+    low, high = best.idxmin(), best.idxmax()
+    said = f"{low[-1]} {short(best.min())}, {high[-1]} {short(best.max())}"
+    return Chart(panels=panels, title=f"The best rates of methods lie apart: {said}")
+
+
+@figure
+def tuning_figure(table: pd.DataFrame, own: pd.DataFrame | None = None) -> Chart:
+    """What is learnt of the new language against what is lost of the old one, by method, at its best learning rate.
+
+    `own` arms are drawn over the recorded ones as open diamonds.
+    """
+    rows = distances(table)
+    yours = None if own is None or own.empty else distances(own)
+    means = rows.groupby(["language.shift", "name"])["excess"].mean()
+    said = [
+        f"{shift}: {means[shift].idxmin()} {short(means[shift].min())}" for shift in rows["language.shift"].unique()
+    ]
+    panels = []
+    for shift, part in rows.groupby("language.shift", sort=False):
+        mine = None if yours is None else yours[yours["language.shift"] == shift]
+        panels += facets(
+            part, "language.shift", title="shift: {}", kind="plane", x=Axis("lost", "nats lost on the old language"),
+            y=EXCESS, by="name", names=[name for name in METHODS if (part["name"] == name).any()], colours=METHODS,
+            own=mine,
+        )  # fmt: skip
+    return Chart(panels=panels, title=f"Nearest to the new language: {'; '.join(said)}")
+
+
+@figure
+def ranks_figure(table: pd.DataFrame) -> Chart:
+    """How far LoRA is from the new language by learning rate and rank, with alpha divided by the rank and by its root."""
+    rows = read_rows(table)
+    rows = rows.assign(scaling=rows["name"].str.split(",").str[0], rank=rows["tuning.rank"].map("rank {}".format))
+    best = best_rates(rows, ["scaling", "rank"])
+    ranks = [f"rank {rank}" for rank in sorted(rows["tuning.rank"].unique())]
+    said = [f"{name} {short(best[name].max() / best[name].min())} times" for name in rows["scaling"].unique()]
+    panels = facets(rows, "scaling", x=RATE, y=EXCESS._replace(kind="log"), by="rank", names=ranks)
+    return Chart(panels=panels, title=f"Best rates of all ranks lie apart by: {', '.join(said)}")
+
+
+@figure
+def capacity_figure(table: pd.DataFrame) -> Chart:
+    """How far the tuned model is from a language that is new in every context, after 64,000 tokens."""
+    rows = read_rows(table)
+    means = rows.groupby("name", sort=False)["excess"].mean()
+    said = ", ".join(f"{name} {short(value)}" for name, value in means.items())
+    return one_panel(rows=rows, kind="bars", x=EXCESS, y=Axis("name"), title=f"A new language: {said}")
