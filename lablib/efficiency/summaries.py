@@ -36,7 +36,7 @@ def difference(first: pd.Series, second: pd.Series) -> Interval:
 
 
 def best_rates(table: pd.DataFrame, keys: list[str], column: str = "excess") -> pd.Series:
-    """By `keys`, the learning rate with the lowest mean of a measure over seeds; of hard labels, stopped at its best."""
+    """By `keys`, the learning rate with the lowest mean of a measure over seeds."""
     means = table.groupby([*keys, "train.optim.lr"], sort=False)[column].mean()
     return means.groupby(keys, sort=False).idxmin().map(lambda place: place[-1])
 

@@ -53,7 +53,7 @@ def tuning_figure(table: pd.DataFrame, own: pd.DataFrame | None = None) -> Chart
 
 @figure
 def ranks_figure(table: pd.DataFrame) -> Chart:
-    """How far LoRA is from the new language by learning rate and rank, with alpha divided by the rank and by its root."""
+    """How far LoRA is from the new language by learning rate and rank; alpha is divided by the rank, or by its root."""
     rows = read_rows(table)
     rows = rows.assign(scaling=rows["name"].str.split(",").str[0], rank=rows["tuning.rank"].map("rank {}".format))
     best = best_rates(rows, ["scaling", "rank"])
