@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from lablib.core.cpu_time import timed as timed
@@ -37,6 +38,25 @@ def count_flops(call: Callable[[], Any]) -> int:
     with FlopCounterMode(display=False, custom_mapping=formulas()) as counter:
         call()
     return counter.get_total_flops()
+
+
+def kept_bytes(call: Callable[[], Any], *besides: Any) -> int:
+    """Bytes that autograd keeps from a forward pass for the backward pass: each storage once.
+
+    The storages of the tensors `besides`, such as weights and inputs, do not count.
+    """
+    known, found = {tensor.untyped_storage().data_ptr() for tensor in besides}, {}
+
+    def keep(tensor: Any) -> Any:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        alive = call()  # while it lives no storage of its graph is given to another tensor
+    del alive
+    return sum(found.values())
 
 
 def peak_memory() -> int:

@@ -70,3 +70,20 @@ def capacity_figure(table: pd.DataFrame) -> Chart:
     means = rows.groupby("name", sort=False)["excess"].mean()
     said = ", ".join(f"{name} {short(value)}" for name, value in means.items())
     return one_panel(rows=rows, kind="bars", x=EXCESS, y=Axis("name"), title=f"A new language: {said}")
+
+
+@figure
+def memory_figure(table: pd.DataFrame) -> Chart:
+    """Memory of a training step by method: activations for the backward pass, gradients, and the optimiser."""
+    added = table["gradient_bytes"] + table["optimizer_bytes"]
+    parts = [
+        table.assign(what="activations", mib=table["activation_bytes"] / 2**20),
+        table.assign(what="gradients and optimiser", mib=added / 2**20),
+    ]
+    rows = pd.concat(parts)
+    means = rows[rows["what"] == "activations"].groupby("method", sort=False)["mib"].mean()
+    said = ", ".join(f"{name} {means[name]:.0f}" for name in means.index if name in ("full", "LoRA", "BitFit"))
+    return one_panel(
+        rows=rows, kind="bars", x=Axis("mib", "MiB"), y=Axis("method"), by="what",
+        colours={"activations": BLUE, "gradients and optimiser": AMBER}, title=f"MiB of activations: {said}",
+    )  # fmt: skip
