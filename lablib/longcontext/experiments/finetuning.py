@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from lablib.core.config import by_scale
+from lablib.core.config import by_scale, later
 from lablib.core.experiment import experiment
 from lablib.core.seeds import generator
 from lablib.core.weights_cache import weights_place
@@ -21,6 +21,8 @@ from lablib.longcontext.experiments.warmup import NARROW, RECIPES, SHORT_DENSE, 
 from lablib.longcontext.stages import Curriculum, Mix
 from lablib.longcontext.train_and_evaluate import RecipeConfig, curriculum_at, measured, row_faults, steering
 from lablib.nn.model import LanguageModel
+from lablib.nn.tuning import TuningConfig
+from lablib.nn.tuning import tuned as tuned_model
 
 TRAINING = 1  # version of the training here: raise it when the trained weights change
 THIRD: dict[str, Any] = {**WIDE, "lengths": (64, 256), "length_weights": (0.67, 0.33)}  # shares of the tokens
@@ -33,9 +35,14 @@ BASES: dict[str, tuple[tuple[float, dict[str, Any]], ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuningConfig(RecipeConfig):
-    """A recipe that goes on from the end of another: `base` first, then `curriculum` with a fresh optimiser."""
+    """A recipe that goes on from the end of another: `base` first, then `curriculum` with a fresh optimiser.
+
+    `method` is the way to tune it. `first_seed` is added to the seed: arms with one are what rates are chosen by.
+    """
 
     base: Curriculum = Curriculum()
+    first_seed: int = later(0)
+    method: TuningConfig = later(TuningConfig(method="full"))
 
     def faults(self) -> Iterator[tuple[bool, str]]:
         yield from super().faults()
@@ -72,12 +79,42 @@ def tuned(scale: str, name: str, base: str, stage: dict[str, Any]) -> Finetuning
 @experiment("longcontext/finetuning", version=1, arms=finetuning_arms)
 def finetuning(cfg: FinetuningConfig) -> pd.DataFrame:
     """Rows with phase "before" and "train" (the fine-tuning) by step, "heldout" and "test" by length, of its end."""
+    cfg = cfg.replace(seed=cfg.first_seed + cfg.seed, first_seed=0)
     model, rows = LanguageModel(cfg.model, generator("weights", cfg.seed)), cfg.rows()
     digest = cfg.model.digest(cfg.seed, cfg.data.digest(), cfg.base.digest())
     place = weights_place("longcontext/finetuning", TRAINING, digest)
     train_curriculum(model, cfg.base, rows, generator("training", cfg.seed), checkpoint=place)
+    if cfg.method.method != "full":
+        model = tuned_model(model, cfg.method, generator("noise", cfg.seed))
     (monitor,) = steering(cfg, rows)
     before: dict[str, float | str] = {"phase": "before", "step": 0}
     monitor.at_eval(cfg.probe_every - 1, model, before)
     table = train_curriculum(model, cfg.curriculum, rows, generator("fine-tuning", cfg.seed), hooks=[monitor])
     return measured(model, cfg, pd.DataFrame([before]), table.assign(phase="train"))
+
+
+# ---- who forgets to retrieve?
+
+
+TUNING = 100  # the first seed of the arms that rates are chosen by
+METHODS = {
+    "full": TuningConfig(method="full"),
+    "LoRA": TuningConfig(method="LoRA", count=17),
+    "adapters": TuningConfig(method="adapters", count=5),
+    "BitFit": TuningConfig(method="BitFit", count=14),
+}
+TRIED = (2e-3, 8e-3, 3.2e-2)
+# the rate of each method with the lowest loss on short plain rows, on the seeds from TUNING on
+BEST = {"full": 4e-3, "LoRA": 4e-3, "adapters": 4e-3, "BitFit": 4e-3}
+
+
+def forgetting_arms(scale: str) -> list[FinetuningConfig]:
+    """Each method at its best rate, five seeds; and each at three rates, three seeds of their own."""
+    base = tuned(scale, "short rows", "wide", WIDE).replace(model__bias=True)
+    made = {name: base.replace(recipe=name, method=how) for name, how in METHODS.items()}
+    arms = [cfg.replace(curriculum__optim__lr=BEST[name]) for name, cfg in made.items()]
+    arms += [cfg.replace(first_seed=TUNING, curriculum__optim__lr=rate) for cfg in made.values() for rate in TRIED]
+    return by_scale(scale, arms, lab=(0, 1), smoke=(1,), seeds=lambda cfg: 3 if cfg.first_seed else 5)
+
+
+forgetting = experiment("longcontext/forgetting", version=1, arms=forgetting_arms)(finetuning.function)

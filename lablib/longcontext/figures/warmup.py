@@ -72,13 +72,23 @@ def _points(table: pd.DataFrame) -> str:
 @figure
 def finetuning_figure(table: pd.DataFrame) -> Chart:
     """Exact recall while a trained model goes on at a renewed rate, on rows that its window covers or not."""
+    return _while_tuned(table, "Fine-tuned")
+
+
+@figure
+def forgetting_figure(table: pd.DataFrame) -> Chart:
+    """Exact recall while a trained model goes on with short rows, by how it is tuned, at its best learning rate."""
+    return _while_tuned(table[table["first_seed"] == 0] if "first_seed" in table else table, "Tuned on short rows")
+
+
+def _while_tuned(table: pd.DataFrame, what: str) -> Chart:
     rows = table[table["phase"].isin(["before", "train"])].dropna(subset=["global_share"])
     near, *_, far = _probes(table)
     end, names = rows[rows["step"] == rows["step"].max()], list(rows["recipe"].unique())
     return Chart(
         panels=[Panel(rows=rows.assign(exact=rows[f"recall_{length}"]), x=STEP, y=EXACT, by="recipe",
                       title=f"at {length:,} tokens", faint=names[6:]) for length in (near, far)],
-        title=extremes(end, "recipe", f"recall_{far}", f"Fine-tuned, recall at {spell_length(far)}"),
+        title=extremes(end, "recipe", f"recall_{far}", f"{what}, recall at {spell_length(far)}"),
         source=_points(table),
     )  # fmt: skip
 
