@@ -97,20 +97,24 @@ def _resources(cubin: bytes) -> dict[str, int]:
 
 def builds() -> Iterator[Build]:
     """The production configuration of every kernel, in bf16 with heads of 64 and 128."""
+    from labkernels.distillation import builds as distillation
     from labkernels.hsa import builds as hsa
     from labkernels.swa import builds as swa
 
     yield from swa.builds()
     yield from hsa.builds()
+    yield from distillation.builds()
 
 
 def corners() -> Iterator[Build]:
     """The configurations at the limits of what kernels take."""
+    from labkernels.distillation import builds as distillation
     from labkernels.hsa import builds as hsa
     from labkernels.swa import builds as swa
 
     yield from swa.corners()
     yield from hsa.corners()
+    yield from distillation.corners()
 
 
 if __name__ == "__main__":

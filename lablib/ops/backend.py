@@ -29,6 +29,7 @@ OPERATORS = {
     "sliding-window attention": "labkernels.swa.op",
     "hierarchical sparse attention": "labkernels.hsa.op",
     "selection of chunks": "labkernels.hsa.select",
+    "distillation loss": "labkernels.distillation.op",
 }
 _wanted: ContextVar[Backend] = ContextVar("backend", default="auto")
 _log = logging.getLogger(__name__)

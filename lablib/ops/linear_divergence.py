@@ -4,10 +4,12 @@
 
 Logits take tokens x vocabulary numbers, of the teacher and of the student, and twice as many for the gradient. Here the
 forward pass computes the gradients for h and V chunk by chunk and keeps these alone; the backward pass multiplies them.
-(The chunked loss of Liger-Kernel, arXiv 2410.10989, section 3.2, does the same.)
+(The chunked loss of Liger-Kernel, arXiv 2410.10989, section 3.2, does the same.) The forward KL has Triton kernels too,
+which keep two numbers a token.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,9 +18,11 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from lablib.core.refusals import at_least
+from lablib.ops import backend
 from lablib.ops.divergences import forward_kl
 
 CHUNK = 256  # tokens
+OPERATOR = "distillation loss"
 Divergence = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -45,8 +49,10 @@ def linear_divergence(
 ) -> Float[Tensor, ""]:
     """The same with the logits of `chunk` tokens in memory; gradients for `hidden` and `head`, once.
 
-    A second derivative raises RuntimeError. ValueError for other vocabularies, weights without a sum above 0, and
-    what `divergence` refuses.
+    The forward KL (also `partial(forward_kl, temperature=...)`) is computed by Triton kernels, in fp32, where
+    `lablib/ops/backend.py` says so, and backend "plain" takes the definition. Else a second derivative raises
+    RuntimeError (of a kernel NotImplementedError). ValueError for other vocabularies, weights without a sum above 0,
+    and what `divergence` refuses.
     """
     at_least(1, chunk=chunk)
     if len(head) != len(teacher_head):
@@ -56,8 +62,27 @@ def linear_divergence(
     if not bool(weight.sum() > 0):
         raise ValueError("the weights sum to 0 or less; expected at least one prediction that counts")
     teacher_hidden, teacher_head = teacher_hidden.detach(), teacher_head.detach()
+    if backend.is_plain():
+        return naive_linear_divergence(hidden, head, teacher_hidden, teacher_head, weight.detach(), divergence)
+    if backend.kernels_wanted(hidden):
+        temperature = _temperature(divergence)
+        operands = hidden, head, teacher_hidden, teacher_head, weight
+        if temperature is None:
+            backend.no_kernel(OPERATOR, "there are kernels for the forward KL alone")
+        elif kernel := backend.kernel(OPERATOR, *operands, temperature):
+            return kernel.linear_kl(*operands, temperature=temperature)
     share = (weight / weight.sum()).detach()
     return _ChunkByChunk.apply(hidden, head, teacher_hidden, teacher_head, share, divergence, chunk)
+
+
+def _temperature(divergence: Divergence) -> float | None:
+    """That of a forward KL; None for another divergence."""
+    if divergence is forward_kl:
+        return 1.0
+    is_forward = isinstance(divergence, partial) and divergence.func is forward_kl and not divergence.args
+    if not is_forward or divergence.keywords.keys() != {"temperature"}:
+        return None
+    return divergence.keywords["temperature"]
 
 
 class _ChunkByChunk(torch.autograd.Function):

@@ -36,6 +36,8 @@ def test_every_operator_has_forward_and_backward_at_both_widths(facts):
         kinds = {name.removesuffix(f", dim {dim}") for name in names if name.endswith(f", dim {dim}")}
         assert kinds >= {"swa forward", "swa dq", "swa dk, dv", "hsa dq", "hsa dk, dv", "hsa selection"}
         assert kinds >= {"hsa forward, query-major", "hsa forward, chunk-major"}
+        assert {f"distillation {kind}, width {dim}" for kind in ("dh", "dv")} <= set(names)
+    assert "distillation forward, width 64" in names  # one program for all widths
 
 
 def broken_rules(fact: dict) -> list[str]:

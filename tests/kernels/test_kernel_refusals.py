@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from labkernels.distillation.op import check_shapes as check_loss
+from labkernels.distillation.op import linear_kl
 from labkernels.hsa.op import check_shapes as check_chunks
 from labkernels.hsa.op import hierarchical_attention
 from labkernels.hsa.select import select_chunks
@@ -25,6 +27,8 @@ def test_a_cpu_without_the_interpreter_is_refused_and_told_what_can():
         hierarchical_attention(q, q.mT.mT, q, chunks, chunks.float())
     with pytest.raises(ValueError, match=r"selection of chunks: .* on the CPU"):
         select_chunks(q[0], q[0], 4, 1)
+    with pytest.raises(ValueError, match=r"distillation loss: .* on the CPU.*Backend 'torch' can"):
+        linear_kl(*(torch.zeros(8, 16) for _ in range(4)), torch.ones(8))
 
 
 @pytest.mark.parametrize(
@@ -87,6 +91,45 @@ def test_chosen_chunks_beyond_what_is_counted_or_kept_are_refused(group, time, s
     chunks = torch.zeros(1, 1, time, slots, dtype=torch.int32, device="meta")
     with pytest.raises(ValueError, match=r"the kernel takes up to 64 heads and fewer than 2\^31 slots"):
         check_chunks(q, k, k, chunks, chunks.float())
+
+
+def loss_case(**changes):
+    shapes = {"hidden": (8, 16), "head": (9, 16), "teacher_hidden": (8, 24), "teacher_head": (9, 24), "weight": (8,)}
+    return {name: torch.zeros(shape, device="meta") for name, shape in (shapes | changes).items()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"hidden": (1, 8, 16)}, r"hidden \(1, 8, 16\), .*expected matrices"),
+        ({"weight": (8, 1)}, r"weight \(8, 1\); expected matrices .* a weight a token"),
+        ({"weight": (7,)}, "as many tokens in hidden, teacher_hidden and weight"),
+        ({"teacher_hidden": (7, 24)}, "as many tokens in hidden, teacher_hidden and weight"),
+        ({"teacher_head": (10, 24)}, "the teacher has 10 tokens, the student 9; expected one vocabulary"),
+        ({"head": (9, 17)}, "expected a head as wide as its hidden states"),
+        ({"teacher_head": (9, 16)}, "expected a head as wide as its hidden states"),
+        ({"head": (0, 16), "teacher_head": (0, 24)}, "expected no empty axis. Backend 'torch' can"),
+        ({"hidden": (8, 1040), "head": (9, 1040)}, "1040 wide; the kernels take up to 1024 .*Backend 'torch' can"),
+    ],
+)
+def test_losses_of_operands_that_do_not_fit_are_refused(changes, said):
+    with pytest.raises(ValueError, match=f"distillation loss: .*{said}"):
+        check_loss(**loss_case(**changes))
+
+
+def test_losses_of_types_weights_and_temperatures_that_make_no_sense_are_refused():
+    case = {name: x if name == "weight" else x.half() for name, x in loss_case().items()}
+    with pytest.raises(ValueError, match=r"hidden torch.float16, head torch.bfloat16.*expected one type"):
+        linear_kl(**case | {"head": case["head"].bfloat16()})
+    with pytest.raises(ValueError, match=r"torch.float32; compiled kernels take .*Backend 'torch' can"):
+        linear_kl(**loss_case())
+    with pytest.raises(ValueError, match=r"weight is torch.int64 on meta.*expected floating-point weights"):
+        linear_kl(**case | {"weight": case["weight"].long()})
+    with pytest.raises(ValueError, match=r"weight is torch.float32 on cpu, hidden on meta"):
+        linear_kl(**case | {"weight": torch.ones(8)})
+    for temperature in (0, -1, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=f"temperature is {temperature}; expected a finite number above 0"):
+            linear_kl(**case, temperature=temperature)
 
 
 def test_a_limit_is_said_with_the_number_that_came():

@@ -4,14 +4,19 @@ The rule is flash-attention's: the largest error at most twice that of torch on 
 gradients), plus 1e-5. Smallest and largest operands are among the cases, and all tiles.
 """
 
+from functools import partial
+
 import pytest
 import torch
 
+from labkernels.distillation.op import linear_kl
 from labkernels.hsa.op import hierarchical_attention
 from labkernels.hsa.select import select_chunks
 from labkernels.swa.op import sliding_window_attention
 from lablib.ops import attention, backend, hsa
 from lablib.ops.attention import attention_reference, window_mask
+from lablib.ops.divergences import forward_kl
+from lablib.ops.linear_divergence import naive_linear_divergence
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU (gate 4)")
 types = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -97,6 +102,33 @@ def test_chosen_chunks(dtype, order, group, dim, size, slots):
         plain,
         (q, k, v, weights),
         randn(1, 2, group, time, dim, seed=5),
+    )
+
+
+@types
+@pytest.mark.parametrize(
+    ("tokens", "vocab", "width", "its_width", "temperature"),
+    [
+        (1500, 5003, 64, 128, 1.0),
+        (700, 5003, 128, 64, 2.0),
+        (333, 2000, 256, 512, 1.0),
+        (333, 2000, 1024, 1024, 0.5),
+        (200, 300, 112, 1008, 1.0),
+        (9, 13, 20, 33, 1.0),
+    ],
+)
+def test_the_distillation_loss(dtype, tokens, vocab, width, its_width, temperature):
+    shapes = (tokens, width), (vocab, width), (tokens, its_width), (vocab, its_width)
+    drawn = (randn(*shape, seed=seed) / shape[1] ** 0.25 for seed, shape in enumerate(shapes))
+    *own, its_hidden, its_head = (x.to(dtype) for x in drawn)
+    weight = torch.rand(tokens, device="cuda", generator=torch.Generator("cuda").manual_seed(4))
+    weight[::3] = 0
+    kind = partial(forward_kl, temperature=temperature)
+    check(
+        lambda h, v: linear_kl(h, v, its_hidden, its_head, weight, temperature=temperature),
+        lambda h, v: naive_linear_divergence(h, v, its_hidden.to(h.dtype), its_head.to(h.dtype), weight, kind),
+        own,
+        torch.tensor(float(tokens), device="cuda"),  # gradients of a size that the slack does not cover
     )
 
 

@@ -1,5 +1,7 @@
 """The same model through torch and through Triton: the door of `lablib.ops.backend`, in the interpreter."""
 
+from functools import partial
+
 import pytest
 import torch
 from conftest import with_margins
@@ -8,7 +10,9 @@ from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig
 from lablib.ops import backend
 from lablib.ops.attention import sliding_window_attention
+from lablib.ops.divergences import forward_kl, reverse_kl
 from lablib.ops.hsa import attend, select_chunks
+from lablib.ops.linear_divergence import linear_divergence
 
 
 def randn(*shape):
@@ -44,6 +48,22 @@ def test_choosing_and_reading_are_the_same_with_their_gradients(fusion):
         gradients = torch.autograd.grad(found.square().sum(), inputs)
     for a, b in zip((found, *gradients), (expected, *right), strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [forward_kl, partial(forward_kl, temperature=2.0)])
+def test_the_distillation_loss_is_the_same_with_its_gradients(kind):
+    shapes = (20, 16), (9, 16), (20, 5), (9, 5)
+    hidden, head, *teacher = (with_margins(randn(*shape)) for shape in shapes)
+    own = hidden.requires_grad_(), head.requires_grad_()
+    losses = [linear_divergence(*own, *teacher, torch.arange(20.0), kind)]
+    with backend.using("triton"):
+        losses.append(linear_divergence(*own, *teacher, torch.arange(20.0), kind))
+    torch.testing.assert_close(losses[1], losses[0], atol=1e-5, rtol=1e-5)
+    gradients = [torch.autograd.grad(loss, own) for loss in losses]
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-5, rtol=1e-5)
+    assert "DistillationLoss" in losses[1].grad_fn.name()
+    with backend.using("triton"), pytest.raises(ValueError, match=r"the forward KL alone.*Backend 'torch' can"):
+        linear_divergence(*own, *teacher, torch.arange(20.0), reverse_kl)
 
 
 def test_a_model_trains_alike_through_both():

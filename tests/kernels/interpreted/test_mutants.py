@@ -8,18 +8,20 @@ from types import ModuleType
 
 import pytest
 import test_chunks
+import test_linear_kl
 import test_window
 import torch
 from definitions import FARTHEST, chosen_attention, errors, window_attention
 
 import labkernels.hsa.op
 import labkernels.swa.op
+from labkernels.distillation import op as distillation_op
 from labkernels.hsa import launch, select
 from labkernels.runtime import Tiles
 from labkernels.swa import op as window_op
 
 KERNELS = Path(window_op.__file__).parents[1]
-WINDOW, CHUNKS, CHOICE = "swa", "hsa", "selection"
+WINDOW, CHUNKS, CHOICE, LOSS = "swa", "hsa", "selection", "distillation"
 
 MUTANTS = {
     "a mask off by one": (WINDOW, "forward", "j > i - window", "j >= i - window"),
@@ -80,6 +82,24 @@ MUTANTS = {
     "the last landmarks forgotten": (CHOICE, "select", "range(0, complete, N)", "range(0, complete // N * N, N)"),
     "the best so far forgotten": (CHOICE, "select", "tl.join(best, fresh)", "tl.join(fresh, fresh)"),
     "the choice's gradient forgotten": (CHUNKS, "backward", "(b_dp - b_dot[:, None])", "b_dp"),
+    "no mask behind the vocabulary": (LOSS, "forward", "inside = o_n[None, :] < vocab", "inside = o_n[None, :] >= 0"),
+    "the end of the vocabulary forgotten": (LOSS, "forward", "range(0, vocab, N)", "range(0, vocab // N * N, N)"),
+    "the end of the width forgotten": (LOSS, "forward", "range(0, width, K)", "range(0, width // K * K, K)"),
+    "the student for the teacher": (LOSS, "forward", "b_t - b_s", "b_s - b_t"),
+    "a gap that is not shrunk": (LOSS, "forward", "b_gap * shrink + ", "b_gap + "),
+    "the other model's log-sum-exp": (LOSS, "forward", "lse_s + o_m, max_s", "lse_s + o_m, max_t"),
+    "a loss in bits": (LOSS, "forward", "b_kl / LOG2_E", "b_kl"),
+    "no mask behind the vocabulary, backward": (LOSS, "backward", "tl.where(inside, ", "tl.where(inside | True, "),
+    "p minus q": (LOSS, "backward", "b_dh *= ", "b_dh *= -1.0 * "),
+    "a probability by the other's log-sum-exp": (LOSS, "backward", "b_t - b_lse_t", "b_t - b_lse_s"),
+    "a gradient without its weight": (LOSS, "backward", " * b_factor", ""),
+    "the first block of the width alone": (LOSS, "backward", "tl.program_id(1) * D", "0 * D"),
+    "the last tokens forgotten": (LOSS, "backward", "range(0, tokens, M)", "range(0, tokens // M * M, M)"),
+    "the loss's gradient above forgotten": (LOSS, "backward", "b_dv *= tl.load(unit)", "b_dv *= 1.0"),
+    "a loss without T^2": (LOSS, "op", "temperature**2 * (kl", "(kl"),
+    "a gradient without T": (LOSS, "op", "above * ctx.temperature", "above"),
+    "logits without T": (LOSS, "op", "LOG2_E / temperature", "LOG2_E"),
+    "all tokens alike": (LOSS, "op", "(kl * weight).sum() / weight.sum()", "kl.mean()"),
 }
 
 
@@ -143,15 +163,28 @@ def of_the_choice() -> Iterator[float]:
     yield float((found.masked_fill(found < 0, 1 << 30) != right).any())
 
 
+def of_the_loss() -> Iterator[float]:
+    """Errors with ends of all axes, weights of 0 and a temperature; with logits so far below 0 that 2^-lse is inf."""
+    for dtype, below in ((torch.float32, 0.0), (torch.float64, 2000.0)):
+        yield from test_linear_kl.errors_of(test_linear_kl.draw(37, 41, 48, 16, dtype, below), 2.0)
+
+
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
+    monkeypatch.setattr(distillation_op, "fitting", lambda *_: Tiles(16, 16))
+    monkeypatch.setattr(distillation_op, "block", lambda *_: 32)
     monkeypatch.setattr(window_op, "fitting", lambda *_: Tiles(16, 16))
     monkeypatch.setattr(launch, "FOR_DKV", Tiles(16, 16))
     monkeypatch.setattr(launch, "CHUNK_MAJOR", Tiles(16, 16))
     monkeypatch.setattr(select, "TILES", Tiles(16, 16))
 
 
-ERRORS = {WINDOW: (window_op, of_the_window), CHUNKS: (launch, of_the_chunks), CHOICE: (select, of_the_choice)}
+ERRORS = {
+    WINDOW: (window_op, of_the_window),
+    CHUNKS: (launch, of_the_chunks),
+    CHOICE: (select, of_the_choice),
+    LOSS: (distillation_op, of_the_loss),
+}
 FOLDERS = {CHOICE: "hsa"}
 
 
