@@ -54,9 +54,8 @@ def fit(
 
     With `checkpoint`, the run is saved there and a later call goes on where it stopped, bitwise as if it never had;
     `run` names it (default: by `cfg`), so that no other run takes it up. `rate` is the share of the peak learning rate
-    by step (default: `cfg.schedule`). `objective` gives loss and outputs (logits) of what `draw` gives, a `Batch` by
-    default; `multipliers` as in `build_optimizer`. Hooks get the plain model. FloatingPointError for a loss, gradient
-    or weight that is not finite: it is never saved.
+    by step (default: `cfg.schedule`). `objective` gives loss and outputs (logits) of what `draw` gives. Hooks get the
+    plain model. FloatingPointError for a loss, gradient or weight that is not finite: it is never saved.
     """
     optimizer, run = build_optimizer(model, cfg.optim, multipliers), run or cfg.digest()
     rate = rate or functools.partial(factor, cfg.schedule, num_steps=cfg.steps)
