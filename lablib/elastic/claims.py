@@ -209,10 +209,17 @@ def _stage_two(table: pd.DataFrame) -> Iterator[Check]:
 
 
 def _rotary(table: pd.DataFrame) -> Iterator[Check]:
+    recall = summaries.on_long_rows(table, "recall")["S"]
+    yield below("recall of S without a second stage:", mean_interval(recall["RoPE: no second stage"]), 0.9)
     for size in ("S", "L"):
-        for column, check in (("recall", above), ("loss", below)):
-            found = _change(table, "RoPE: short, uniform", "RoPE: long, uniform", size, column)
-            yield check(f"{size}, {column}: long minus short", found)
+        found = _change(table, "RoPE: no second stage", "RoPE: long, uniform", size, "recall")
+        yield below(f"{size}: long rows minus no second stage", found, 0.05)
+
+
+def _by_tokens(table: pd.DataFrame) -> Iterator[Check]:
+    for size in ("S", "L"):
+        found = _change(table, "RoPE: short, uniform, CE", "RoPE: long, uniform, CE", size, "recall")
+        yield above(f"{size}, recall: long minus short", found)
 
 
 def _skew(table: pd.DataFrame) -> Iterator[Check]:
@@ -223,7 +230,9 @@ def _skew(table: pd.DataFrame) -> Iterator[Check]:
 STAGES = (
     Claim("Do long rows help more than as many tokens in short ones?", "not by 0.02 nats: recall needs no help",
           _stage_two, "attention without positions"),
-    Claim("And where attention has positions (RoPE)?", "yes: long rows bring recall back", _rotary),
+    Claim("And where attention has positions (RoPE)?", "recall is lost, and KD on long rows does not bring it back",
+          _rotary, "the teacher has lost it, too"),
+    Claim("And with next tokens in place of that teacher?", "yes: long rows bring recall back", _by_tokens, "RoPE"),
     Claim("Does more for L help L and cost S?", "it costs S; no gain of L is shown", _skew, "without positions"),
 )  # fmt: skip
 

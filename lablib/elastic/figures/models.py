@@ -11,7 +11,9 @@ MORE = "nats above the parent"
 ORDERS = {"after the nonlinearity": TEAL, "ranked": BLUE, "unranked": GREY, "random": AMBER, "reversed": PINK}
 CUTS = ("MLP 1/2", "MLP 1/4", "width 3/4", "Mamba heads 1/2", "attention heads 1/2", "all axes, M", "all axes, S")
 SHARE = Axis("share", "share of the parent's parameters")
-STAGES = {"no second stage": GREY, "short, uniform": AMBER, "long, uniform": BLUE}
+STAGES = {
+    "no second stage": GREY, "short, uniform": AMBER, "long, uniform": BLUE, "short, by CE": PINK, "long, by CE": TEAL,
+}  # fmt: skip
 SIZES = {"L": BLUE, "M": TEAL, "S": AMBER}
 
 
@@ -101,8 +103,8 @@ def stages_figure(table: pd.DataFrame) -> Chart:
     """Recall of S on long rows by how many tokens ago the value stood, after each second stage."""
     rows = table[(table["what"] == "by distance") & (table["budget"] == "S")]
     rotary = rows["name"].str.startswith("RoPE: ")
-    rows = rows.assign(after=rows["name"].str.removeprefix("RoPE: "))
-    names = ["no second stage", "short, uniform", "long, uniform"]
+    rows = rows.assign(after=rows["name"].str.removeprefix("RoPE: ").str.replace("uniform, CE", "by CE"))
+    names = list(STAGES)
     panels = [
         Panel(
             rows=rows[rotary == turned], title=title, by="after", names=names, colours=STAGES,
