@@ -51,7 +51,7 @@ CASES = {
         shifted(0.3, "share", "what == 'router'"),
         shifted(0.3, "loss", "what == 'router' and name == 'homogeneous'"),
         shifted(-0.5, "recall", "name.str.contains('nMSE')"),
-        shifted(1.0, "recall", "name.str.contains('attention last')"),
+        shifted(-0.5, "recall", "name.str.contains('attention last')"),
         shifted(0.5, "loss", "name == 'heterogeneous'"),
         shifted(0.3, "loss", "what == 'soft masks'"),
     ),
