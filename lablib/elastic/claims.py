@@ -95,11 +95,8 @@ def _attention(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _behind(table: pd.DataFrame) -> Iterator[Check]:
-    rows, last = (
-        _attention(table, "nMSE"),
-        table[(table["metric"] == "nMSE") & (table["layer"] == table["layer"].max())],
-    )
-    last = last.set_index("seed")
+    last = table[(table["metric"] == "nMSE") & (table["layer"] == table["layer"].max())].set_index("seed")
+    rows = _attention(table, "nMSE")
     behind = rows["place"] > last["place"]
     share = wilson(int(behind.sum()), len(behind))
     yield Check(bool(behind.all()), f"behind the last MLP in {share:.2f} of the seeds", len(behind))
