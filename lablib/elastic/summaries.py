@@ -142,7 +142,7 @@ def head_start(cut: pd.DataFrame, trained: pd.DataFrame) -> HeadStart:
 
 def bytes_and_time(table: pd.DataFrame) -> pd.DataFrame:
     """By size and way: bytes of the weights, how many are shared with the parent, and time over the parent's own."""
-    means = table.groupby(["size", "way"], sort=False)[["weight_bytes", "shared_bytes", "seconds"]].mean()
+    means = table.groupby(["size", "way"], sort=False)[["weight_bytes", "shared_bytes", "seconds"]].median()
     whole = means.loc[("L", "copy"), "seconds"]
     return pd.DataFrame({
         "MiB": (means["weight_bytes"] / 2**20).round(2),
