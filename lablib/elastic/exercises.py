@@ -1,14 +1,14 @@
 """The exercises of notebook 04: solutions, and checks that guess the mistake."""
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from lablib.core.exercise import Mistake, attempt, close, compare, exercise
 from lablib.elastic.family import PARENT
 from lablib.elastic.router import RouterConfig, settled
 
 
-def masked_norm(x: Tensor, mask: Tensor) -> Tensor:
+def masked_norm(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """RMSNorm under a mask: the mean square is over the kept channels, and the others stay 0."""
     mean = (x * mask).square().sum(-1, keepdim=True) / mask.sum()
     return x * mask / mean.sqrt()
@@ -39,7 +39,7 @@ def check_masked_norm(answer) -> None:
     compare(found, right, guesses, said, close)
 
 
-def legal_order(scores: Tensor, groups: int) -> Tensor:
+def legal_order(scores: torch.Tensor, groups: int) -> torch.Tensor:
     """The heads by importance inside of each group, the groups in their places."""
     inside = scores.unflatten(0, (groups, -1)).argsort(1, descending=True)
     first = torch.arange(groups) * inside.shape[1]
@@ -70,7 +70,7 @@ def check_legal_order(answer) -> None:
 STUCK = RouterConfig(targets=(0.5,), cost_weight=0.1)  # what the third exercise begins with
 
 
-def unstuck(stuck: RouterConfig) -> RouterConfig:
+def unstuck(stuck):
     """The cost has to weigh as much as what is lost; the temperature may stay."""
     return stuck.replace(cost_weight=10.0)
 

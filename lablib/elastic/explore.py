@@ -3,7 +3,7 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from lablib.elastic.budgets import Budget, cost, sliced_config
+from lablib.elastic.budgets import Budget, cost, full_sizes, sliced_config
 from lablib.elastic.family import BUDGETS, PARENT
 from lablib.elastic.figures.kept import kept_figure
 from lablib.elastic.slices import Axis, indices
@@ -41,3 +41,16 @@ def budget_explorer(table: pd.DataFrame) -> Explorer:
     small = BUDGETS["S"]
     start = {"width": small.width, "hidden": small.hidden, "mamba_heads": small.mamba_heads, "heads": 4}
     return Explorer(draw, sliders, start=start)
+
+
+def trained_sizes() -> pd.DataFrame:
+    """The budgets that are trained together, and what they cost."""
+    whole, rows = cost(PARENT), []
+    for name, budget in BUDGETS.items():
+        shape = sliced_config(PARENT, budget)
+        kept = {layer.kind: layer.sizes[0] for layer in full_sizes(shape)}
+        row = {"size": name, "channels": shape.width, "neurons of an MLP": kept["relu2"]}
+        row |= {"Mamba heads a group": kept["mamba2"], "attention heads": kept["attention"]}
+        found = cost(shape).parameters
+        rows.append(row | {"parameters": found, "share": round(found / whole.parameters, 2)})
+    return pd.DataFrame(rows)

@@ -52,7 +52,7 @@ def _pairs(name: str, *parts: tuple[str, Callable, tuple[int, ...]], column: str
     def checks(table: pd.DataFrame) -> Iterator[Check]:
         for other, check, dims in parts:
             for m in dims:
-                yield check(f"minus {other}, {m}:", less(table, name, other, m, column), spec=".3f")
+                yield check(f"{name} minus {other}, {m}:", less(table, name, other, m, column), spec=".3f")
 
     return checks
 
@@ -67,18 +67,18 @@ def _groups(table: pd.DataFrame) -> Iterator[Check]:
 
 
 CLASSES = (
-    Claim("Do prefixes of MRL beat a plain model that is cut?", "yes, from 4 to 16 numbers",
+    Claim("Classes: do prefixes of MRL beat a plain model that is cut?", "yes, from 4 to 16 dimensions",
           _pairs("MRL", (CUT, above, (4, 8, 16)))),
-    Claim("Is a model of each size better than a prefix of MRL?", "with 2 numbers; from 4 on it is not shown",
+    Claim("Is a model of each size better than a prefix of MRL?", "with 2 dimensions; from 4 on it is not shown",
           _pairs("MRL", ("independent", below, (2,)), ("independent", includes_zero, (4, 8, 16, 32)))),
-    Claim("Does PCA of a plain model beat MRL from 16 numbers on?", "no, MRL is better",
+    Claim("Does PCA of a plain model beat MRL from 16 dimensions on?", "no, MRL is better",
           _pairs("MRL", (PCA, above, (16, 32)), (f"{BEST}, PCA", above, (16, 32))),
           "the plain model at two learning rates"),
-    Claim("Is one head for all prefixes (MRL-E) as good?", "no, worse with 4 and 8 numbers",
+    Claim("Is one head for all prefixes (MRL-E) as good?", "no, worse with 4 and 8 dimensions",
           _pairs("MRL-E", ("MRL", below, (4, 8)))),
-    Claim("Does the whole pay for its prefixes?", "no", _pairs("MRL", (f"{BEST}, cut", above, (64,))),
+    Claim("Does the full width pay for the prefixes?", "no", _pairs("MRL", (f"{BEST}, cut", above, (64,))),
           "1-NN; the plain model at its best rate for the whole"),
-    Claim("What do 4 numbers know?", "the group before the class", _groups),
+    Claim("What do 4 dimensions know?", "the group before the class", _groups),
 )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ CLASSES = (
 
 def _pca(table: pd.DataFrame) -> Iterator[Check]:
     for m in (8, 16):
-        yield within(f"{m}:", less(table, "MRL", PCA, m), -0.02, 0.02, spec=".3f")
+        yield within(f"MRL minus {PCA}, {m}:", less(table, "MRL", PCA, m), -0.02, 0.02, spec=".3f")
     yield from _pairs("MRL", (PCA, below, (24, 32, 48)))(table)
 
 
@@ -105,14 +105,14 @@ def _longer(table: pd.DataFrame) -> Iterator[Check]:
 
 def _between(table: pd.DataFrame) -> Iterator[Check]:
     for low, m, high in ((8, 12, 16), (16, 24, 32)):
-        yield above(f"{m} minus {low}:", difference(at(table, "MRL", low), at(table, "MRL", m)))
+        yield above(f"recall with {m} minus {low}:", difference(at(table, "MRL", low), at(table, "MRL", m)))
         yield below(f"{m} minus {high}:", difference(at(table, "MRL", high), at(table, "MRL", m)))
 
 
 def _order(table: pd.DataFrame) -> Iterator[Check]:
     for m in (8, 16):
         wrong = difference(at(table, "MRL", m), at(table, "MRL", m, "right_wrong_order"))
-        yield below(f"{m}:", wrong, spec=".3f")
+        yield below(f"normalised first minus cut first, {m}:", wrong, spec=".3f")
 
 
 def _shortlist(table: pd.DataFrame) -> Iterator[Check]:
@@ -133,14 +133,15 @@ def _funnel(table: pd.DataFrame) -> Iterator[Check]:
 
 
 RETRIEVAL = (
-    Claim("Do prefixes of MRL beat a plain model that is cut?", "yes, with 8 and 16 numbers",
+    Claim("Retrieval: do prefixes of MRL beat a plain model that is cut?", "yes, with 8 and 16 dimensions",
           _pairs("MRL", (CUT, above, (8, 16)))),
-    Claim("And the plain model after PCA?", "not by 0.02 with 8 and 16 numbers; beyond, PCA is better", _pca),
-    Claim("Does the whole pay for its prefixes?", "yes, also with more weight on it, but then less", _tax),
+    Claim("And the plain model after PCA?", "not by 0.02 with 8 and 16 dimensions; beyond, PCA is better", _pca),
+    Claim("Does the full width pay for the prefixes?", "yes; with more weight on it less", _tax),
     Claim("Is the price lower after twice the steps?", "yes, a little", _longer, "both models are trained longer"),
-    Claim("Do numbers between the trained prefixes serve?", "yes, they lie between", _between),
+    Claim("Do dimensions between the trained prefixes serve?", "yes, they lie between", _between),
     Claim("May an embedding be normalised first and cut then?", "no, right neighbours are lost", _order),
-    Claim("What does a shortlist by 16 numbers lose?", "less than 0.01, with MRL and with PCA", _shortlist,
+    Claim("What does a shortlist by 16 dimensions lose?", "less than 0.01, by MRL and by PCA", _shortlist,
           "200 of 4,000 documents, ranked again by all 64"),
-    Claim("Does a funnel of three stages save on that?", "a little, and it loses nothing", _funnel, "from 8 numbers"),
+    Claim("Does a funnel of three stages save on that?", "a little, and it loses nothing", _funnel,
+          "from 8 dimensions"),
 )  # fmt: skip

@@ -80,18 +80,38 @@ def layers(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def ledger(table: pd.DataFrame) -> pd.DataFrame:
-    """By way to train: loss and skills of S, tokens, FLOPs as run, and FLOPs under masks; means over seeds."""
-    means = (
-        of_small(table)
-        .groupby("name", sort=False)[["loss", "text", "facts", "recall", "train_tokens", "train_flops", "masked_flops"]]
-        .mean()
+    """By way to train: losses of L, M and S where they were trained, skills of S, tokens and FLOPs; means over seeds.
+
+    The parent is counted where a way begins from it: its tokens, at the FLOPs a token of the whole model's training.
+    """
+    rows = read_rows(table)
+    rows = rows[[budget in sizes.split() for budget, sizes in zip(rows["budget"], rows["sizes"], strict=True)]]
+    small = rows[rows["budget"] == "S"].groupby("name")
+    whole = rows[rows["name"] == "L, further"]
+    parent = (rows["parent.train.steps"] * rows["parent.train.batch"] * rows["parent.length"]).iloc[0] / 1e6
+    a_token = (whole["train_flops"] / whole["train_tokens"]).mean()  # TFLOP a million tokens
+    begun = (small["start"].first() == "parent") * parent
+    found = rows.pivot_table(index="name", columns="budget", values="loss")[["L", "M", "S"]].add_prefix("loss of ")
+    found = found.loc[list(small.groups)].join(small[["text", "facts", "recall"]].mean())
+    found["million tokens"] = small["train_tokens"].mean() / 1e6
+    found["with the parent"] = found["million tokens"] + begun
+    found["TFLOP"] = small["train_flops"].mean() / 1e12
+    found["TFLOP, the parent too"] = found["TFLOP"] + begun * a_token / 1e6
+    found["TFLOP under masks"] = small["masked_flops"].mean() / 1e12
+    return found.round(2).sort_values("loss of S").reset_index(names="trained as")
+
+
+def in_short(table: pd.DataFrame) -> str:
+    """The answer to the notebook's question, in numbers."""
+    more = above_parent(table).groupby(["name", "budget"])["more"].mean()
+    gap = difference(at_budget(table, "family", "S"), at_budget(table, "family", "below S"))
+    alone, scratch = more["S alone", "S"], more["S from scratch, parent too", "S"]
+    return (
+        f"Yes, at the sizes that are trained. S of the family is {more['family', 'S']:.3f} nats above the whole "
+        f"parent, and M {more['family', 'M']:.3f}. S alone, with three times its rows, is {alone:.3f} above it. "
+        f"S from scratch, on the parent's tokens too, is {scratch:.3f} above it. Below S no slice works: "
+        f"{gap.estimate:.2f} nats more."
     )
-    means = means.assign(
-        train_tokens=means["train_tokens"] / 1e6, train_flops=means["train_flops"] / 1e12,
-        masked_flops=means["masked_flops"] / 1e12,
-    )  # fmt: skip
-    heads = {"train_tokens": "million tokens", "train_flops": "TFLOP", "masked_flops": "TFLOP under masks"}
-    return means.round(2).rename(columns=heads).sort_values("loss").reset_index(names="trained as")
 
 
 def on_long_rows(table: pd.DataFrame, column: str = "loss") -> pd.DataFrame:
@@ -123,6 +143,24 @@ def routers(table: pd.DataFrame) -> pd.DataFrame:
     return means.rename(columns=heads).reset_index().rename(columns={"name": "router"})
 
 
+def chosen(table: pd.DataFrame, names: tuple[str, ...] = ("homogeneous", "attention last")) -> pd.DataFrame:
+    """What routers chose at their smallest target, a row a seed."""
+    rows = achieved(table)
+    rows = rows[(rows["target"] == rows["target"].min()) & rows["name"].isin(names)]
+    axes = rows["chosen"].str.extract(r"width (.*), hidden (.*), mamba_heads (.*), heads (.*), layers \((.*)\)")
+    axes.columns = ["channels", "neurons", "Mamba heads a group", "attention heads", "layers"]
+    told = rows[["name", "seed", "recall"]].round(2)
+    return pd.concat([told[["name", "seed"]], axes, told["recall"]], axis=1).rename(columns={"name": "router"})
+
+
+def half_the_heads(table: pd.DataFrame) -> pd.DataFrame:
+    """Loss with half of the Mamba heads, by the number of heads and by order: mean and range over seeds."""
+    rows = table[table["axis"] == "heads"].dropna(subset=["loss"])
+    rows = rows.assign(order=rows["what"].str.rpartition(", ")[2])
+    found = rows.groupby(["name", "order"], sort=False)["loss"].agg(["mean", "min", "max"]).round(2)
+    return found.reset_index().rename(columns={"name": "parent", "mean": "loss", "min": "lowest", "max": "highest"})
+
+
 class HeadStart(NamedTuple):
     """How much of the head start of the ranked order is left at the end: an option of the prediction, and in words."""
 
@@ -131,12 +169,12 @@ class HeadStart(NamedTuple):
 
 
 def head_start(cut: pd.DataFrame, trained: pd.DataFrame) -> HeadStart:
-    """Loss of S, reversed order minus ranked: cut without training, and after the family's training."""
-    before = difference(*(cut_loss(cut, "all axes, S", order) for order in ("ranked", "reversed")))
-    after = difference(*(at_budget(trained, name, "S") for name in ("family", "family, reversed order")))
+    """Loss of S, random order minus ranked: cut without training, and after the family's training."""
+    before = difference(*(cut_loss(cut, "all axes, S", order) for order in ("ranked", "random")))
+    after = difference(*(at_budget(trained, name, "S") for name in ("family", "family, random order")))
     left = after.estimate / before.estimate
     outcome = "all of it" if left > 0.75 else "half" if left > 0.25 else "almost nothing"
-    words = f"Before the training S in reversed order is {before:.2f} nats worse; after it {after:.3f}."
+    words = f"Loss of S, random order minus ranked: {before:.2f} nats before the training, {after:.3f} after 800 steps."
     return HeadStart(outcome, words)
 
 

@@ -36,8 +36,8 @@ def jupyterlab(folder: Path) -> Iterator[Server]:
     """Start the server with all that it reads and writes in folders of its own; stop it and its kernels in the end."""
     work = folder / "notebooks"
     work.mkdir(parents=True)
-    for notebook in NOTEBOOKS:
-        shutil.copy(notebook, work)
+    for file in (*NOTEBOOKS, *NOTEBOOKS[0].parent.glob("*.svg")):
+        shutil.copy(file, work)
     settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text(json.dumps(NO_NEWS))

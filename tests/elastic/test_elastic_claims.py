@@ -4,7 +4,7 @@ import pytest
 from planted import cases, level, shifted, swapped
 
 from lablib.core.claims import NOT_SHOWN
-from lablib.elastic import claims
+from lablib.elastic import claims, training_claims
 from lablib.elastic.experiments.family import RATES, family, rates
 from lablib.elastic.experiments.router import router
 from lablib.elastic.experiments.slicing import depth, recovery, slicing
@@ -19,6 +19,7 @@ CASES = {
         shifted(-2.0, "loss", "order == 'reversed'"),
         shifted(1.0, "loss", "order == 'ranked'"),
         shifted(1.0, "loss", "order == 'after the nonlinearity'"),
+        shifted(1.0, "loss", "order == 'ranked'"),
         shifted(-2.0, "loss", "order == 'across groups'"),
     ),
     recovery: cases(claims.RECOVERY, shifted(-2.0, "loss S", "name == 'reversed'")),
@@ -28,7 +29,7 @@ CASES = {
         level(5, "place", where="metric == 'KL' and kind == 'attention'"),
     ),
     family: cases(
-        claims.FAMILIES,
+        training_claims.FAMILIES,
         shifted(0.2, "loss", S_OF_FAMILY),
         shifted(0.2, "loss", L_OF_FAMILY),
         swapped("name", "family", "S from scratch"),
@@ -40,20 +41,21 @@ CASES = {
         shifted(2.0, "loss", "budget == 'M to S'"),
     ),
     stages: cases(
-        claims.STAGES,
+        training_claims.STAGES,
         shifted(-0.1, "recall", "name == 'no second stage'"),
         shifted(0.5, "recall", "name == 'RoPE: long, uniform'"),
         swapped("name", "RoPE: short, uniform, CE", "RoPE: long, uniform, CE"),
         swapped("name", "long, more for L", "long, uniform"),
     ),
     router: cases(
-        claims.ROUTER,
+        training_claims.ROUTER,
         shifted(0.3, "share", "what == 'router'"),
         shifted(0.3, "loss", "what == 'router' and name == 'homogeneous'"),
         shifted(-0.5, "recall", "name.str.contains('nMSE')"),
         shifted(-0.5, "recall", "name.str.contains('attention last')"),
         shifted(0.5, "loss", "name == 'heterogeneous'"),
         shifted(0.3, "loss", "what == 'soft masks'"),
+        shifted(0.5, "loss", "name == 'straight-through'"),
     ),
 }
 ALL = [(made, claim, plant) for made, pairs in CASES.items() for claim, plant in pairs]
