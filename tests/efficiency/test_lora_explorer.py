@@ -7,8 +7,8 @@ import pytest
 from lablib.efficiency.explore import adapted, lora_explorer
 
 SWEEP = pd.DataFrame([
-    {"phase": "read", "name": "LoRA", "tuning.rank": rank, "train.optim.lr": rate, "seed": 0, "excess": rank / 10 + rate}
-    for rank in (1, 2, 4, 8) for rate in (1e-3, 1e-2, 1e-1)
+    {"phase": "read", "name": "LoRA", "seed": 0, "tuning.rank": rank, "train.optim.lr": lr, "excess": rank / 10 + lr}
+    for rank in (1, 2, 4, 8) for lr in (1e-3, 1e-2, 1e-1)
 ])  # fmt: skip
 
 
