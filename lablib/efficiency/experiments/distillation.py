@@ -31,7 +31,7 @@ from lablib.nn.model import LanguageModel
 from lablib.train.evaluate import budget, mean_where
 
 TUNING = 100  # the first seed of the arms that rates are chosen by
-TRIED = (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)
+TRIED = (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2)
 TOKENS = (1000, 4000, 16_000)
 WAYS: dict[str, dict[str, Any]] = {
     "CE": {"labels": "tokens"},
@@ -101,7 +101,7 @@ RATES: dict[tuple[str, int], float] = {(name, tokens): 8e-3 for name in WAYS for
 
 
 def rates_arms(scale: str) -> list[DistillationConfig]:
-    """Each way at each number of tokens at five rates; three seeds of other languages."""
+    """Each way at each number of tokens at seven rates; three seeds of other languages."""
     ways = [way(name, scale, 8e-3, first_seed=TUNING, tokens=n, **how) for name, how in WAYS.items() for n in TOKENS]
     arms = [arm for cfg in ways for arm in grid(cfg, train__optim__lr=TRIED)]
     return by_scale(scale, arms, lab=1, smoke=1, seeds=3)
