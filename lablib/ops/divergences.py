@@ -19,23 +19,24 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 Logits = Float[Tensor, "*batch vocab"]
+Theirs = Float[Tensor, "*batch theirs"]  # as many, or refused in words
 Nats = Float[Tensor, "*batch"]
 NEAR_AN_END = 0.05  # of beta
 
 
-def forward_kl(teacher: Logits, student: Logits, temperature: float = 1.0) -> Nats:
+def forward_kl(teacher: Theirs, student: Logits, temperature: float = 1.0) -> Nats:
     """T^2 KL(teacher || student). ValueError for other vocabularies and for a temperature that is not above 0."""
     p, q = _log_probabilities(teacher, student, temperature)
     return temperature**2 * _kl(p, q)
 
 
-def reverse_kl(teacher: Logits, student: Logits, temperature: float = 1.0) -> Nats:
+def reverse_kl(teacher: Theirs, student: Logits, temperature: float = 1.0) -> Nats:
     """T^2 KL(student || teacher). ValueError as in `forward_kl`."""
     p, q = _log_probabilities(teacher, student, temperature)
     return temperature**2 * _kl(q, p)
 
 
-def jsd(teacher: Logits, student: Logits, beta: float, temperature: float = 1.0) -> Nats:
+def jsd(teacher: Theirs, student: Logits, beta: float, temperature: float = 1.0) -> Nats:
     """T^2 JSD(beta); with beta 0 the forward KL, with 1 the reverse KL, as in published codes.
 
     These ends are a jump: inside, the JSD goes to 0 with beta and with 1 - beta, as a learning rate would. Warns close
@@ -87,7 +88,7 @@ def _kl(p: Logits, q: Logits) -> Nats:
     return F.kl_div(q, p, reduction="none", log_target=True).sum(-1)
 
 
-def _log_probabilities(teacher: Logits, student: Logits, temperature: float) -> tuple[Logits, Logits]:
+def _log_probabilities(teacher: Theirs, student: Logits, temperature: float) -> tuple[Logits, Logits]:
     if teacher.shape[-1] != student.shape[-1]:
         came = f"the teacher has {teacher.shape[-1]} tokens, the student {student.shape[-1]}"
         raise ValueError(f"{came}; expected one vocabulary, with the same tokens")

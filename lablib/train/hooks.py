@@ -4,7 +4,6 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from lablib.data.batch import Batch
 from lablib.nn.surgery import plain_name
 
 
@@ -21,7 +20,7 @@ class Hook:
     def before_step(self, step: int, model: nn.Module) -> None:
         """Before the batch is drawn, such as to change the window or the mixture."""
 
-    def after_backward(self, step: int, model: nn.Module, batch: Batch, logits: Any, row: dict[str, Any]) -> None:
+    def after_backward(self, step: int, model: nn.Module, batch: Any, logits: Any, row: dict[str, Any]) -> None:
         """Gradients are there and not yet clipped: add columns to `row`. Called on logged steps only."""
 
     def at_eval(self, step: int, model: nn.Module, row: dict[str, Any]) -> None:

@@ -8,9 +8,10 @@ from torch import Generator
 from lablib.data.batch import Batch, every_next
 from lablib.data.skills import SkillsConfig
 from lablib.elastic.budgets import Budget
-from lablib.elastic.experiments.family import FamilyConfig, StageConfig, build, family_arms, save_family, spent, trained
+from lablib.elastic.experiments.family import FamilyConfig, build, family_arms, save_family, spent, trained
 from lablib.elastic.experiments.router import RouteConfig
 from lablib.elastic.experiments.slicing import CutConfig, LatencyConfig, RanksConfig
+from lablib.elastic.experiments.stages import StageConfig
 from lablib.elastic.family import Family, ParentConfig, held_out_texts, measured, recall_by_distance, split_rows
 from lablib.elastic.router import RouterConfig
 from lablib.elastic.saved import load_model

@@ -58,7 +58,7 @@ FORMS = {
 @pytest.mark.parametrize(("ours", "theirs"), FORMS.values(), ids=FORMS)
 def test_output_and_gradients_are_those_of_peft(ours, theirs, generator):
     base, x = TwoMaps(generator), torch.randn(5, 12, generator=generator, requires_grad=True)
-    mine = with_lora(base, LoRAConfig(rank=3, alpha=6, **ours), "*", count=2, generator=generator)
+    mine = with_lora(base, LoRAConfig(rank=3, alpha=6.0, **ours), "*", count=2, generator=generator)
     cfg = LoraConfig(r=3, lora_alpha=6, target_modules=["one", "two"], **theirs)
     other = get_peft_model(copy.deepcopy(base), cfg)
     pairs = []

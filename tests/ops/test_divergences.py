@@ -108,6 +108,6 @@ ODD = {
 
 
 @pytest.mark.parametrize(("call", "words"), ODD.values(), ids=ODD)
-def test_what_makes_no_sense_is_refused(call, words, generator):
-    with pytest.raises(ValueError, match=words):
+def test_what_makes_no_sense_is_refused(call, words, generator, refused):
+    with refused(ValueError, words):
         call(logits(generator, 3, 8))
