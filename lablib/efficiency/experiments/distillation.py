@@ -96,8 +96,14 @@ def taught(cfg: DistillationConfig) -> pd.DataFrame:
     return pd.concat([table.assign(phase="train"), pd.DataFrame([read]).assign(phase="read")], ignore_index=True)
 
 
-# the best of `efficiency/distillation_rates` by way and tokens
-RATES: dict[tuple[str, int], float] = {(name, tokens): 8e-3 for name in WAYS for tokens in TOKENS}
+# the best of `efficiency/distillation_rates` by way and tokens; hard labels are stopped at their best step
+_BEST = {
+    "CE": (1e-3, 1e-3, 6.4e-2),
+    "KD from the language": (1e-3, 6.4e-2, 6.4e-2),
+    "KD from a teacher": (6.4e-2, 6.4e-2, 6.4e-2),
+    "half KD, half CE": (6.4e-2, 6.4e-2, 6.4e-2),
+}
+RATES = {(name, tokens): rate for name, rates in _BEST.items() for tokens, rate in zip(TOKENS, rates, strict=True)}
 
 
 def rates_arms(scale: str) -> list[DistillationConfig]:
