@@ -127,8 +127,8 @@ def load_tuning(path: Path, base: nn.Module) -> nn.Module:
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
         words = f"{path} holds no tuning that this lab has saved ({type(error).__name__}: {error})"
         raise AdapterFileError(f"{words}; expected a file of `save_tuning`") from error
-    if facts["base"] != (own := base_hash(base)):
-        words = f"{path} was trained on the base {facts['base']}, and this model is {own}"
+    if facts["base"] != (found := base_hash(base)):
+        words = f"{path} was trained on the base {facts['base']}, and this model is {found}"
         raise AdapterFileError(f"{words}; load the base that it was trained on, before any other tuning")
     model = tuned(base, cfg, Generator().manual_seed(0), facts["name"])
     own = trainable(model)
