@@ -1,0 +1,72 @@
+"""The claims of notebook 05 on distillation. Distances are in nats a token."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pandas as pd
+
+from lablib.core.claims import Check, Claim, above, below
+from lablib.efficiency.summaries import BEST, at, difference, read_rows, stopped
+
+TOKENS = (1000, 4000, 16_000)
+EXACT, TEACHER, HALF = "KD from the language", "KD from a teacher", "half KD, half CE"
+
+
+# ---- distillation
+
+
+def _exact(table: pd.DataFrame) -> Iterator[Check]:
+    rows = stopped(table)
+    for n in TOKENS:
+        yield below(f"{n:,} tokens:", difference(at(rows, BEST, tokens=n), at(rows, EXACT, tokens=n)))
+
+
+def _gap(table: pd.DataFrame) -> Iterator[Check]:
+    rows = stopped(table)
+    gaps = [at(rows, BEST, tokens=n) - at(rows, EXACT, tokens=n) for n in TOKENS]
+    for (before, after), n, check in zip(pairwise(gaps), TOKENS[1:], (above, below), strict=True):
+        yield check(f"gap at {n:,} tokens minus the gap before:", difference(before, after))
+
+
+def _smoother(table: pd.DataFrame) -> Iterator[Check]:
+    rows = read_rows(table)
+    n, *more = TOKENS
+    less = {m: difference(at(rows, EXACT, tokens=m), at(rows, TEACHER, tokens=m)) for m in TOKENS}
+    yield below(f"teacher minus language, {n:,} tokens:", less[n])
+    for m in more:
+        yield above(f"{m:,} tokens:", less[m])
+
+
+def _teacher(table: pd.DataFrame) -> Iterator[Check]:
+    rows = stopped(table)
+    for n in TOKENS:
+        yield below(f"{n:,} tokens:", difference(at(rows, BEST, tokens=n), at(rows, TEACHER, tokens=n)))
+
+
+def _beats_its_teacher(table: pd.DataFrame) -> Iterator[Check]:
+    rows = read_rows(table)
+    rows = rows[rows["tokens"] == TOKENS[-1]]
+    yield below(
+        f"student minus teacher, {TOKENS[-1]:,} tokens:",
+        difference(at(rows, TEACHER, "excess_teacher"), at(rows, TEACHER)),
+    )
+
+
+def _half(table: pd.DataFrame) -> Iterator[Check]:
+    rows = read_rows(table)
+    for n in TOKENS:
+        yield above(
+            f"half minus all soft, {n:,} tokens:", difference(at(rows, TEACHER, tokens=n), at(rows, HALF, tokens=n))
+        )
+
+
+DISTILLATION = (
+    Claim("Are exact probabilities better than tokens, stopped at their best?", "yes, for each number of tokens",
+          _exact),
+    Claim("Is the gap smaller with more tokens?", "first larger, then smaller", _gap),
+    Claim("Is a trained teacher better than the tokens themselves?", "yes, for each number", _teacher,
+          "the teacher has read 64,000 other tokens"),
+    Claim("Is a trained teacher worse than the truth?", "with 1,000 tokens it is better, then worse", _smoother),
+    Claim("Can a student beat its teacher?", "yes, with 16,000 tokens", _beats_its_teacher),
+    Claim("Is half of each better than soft labels alone?", "no, worse", _half),
+)  # fmt: skip

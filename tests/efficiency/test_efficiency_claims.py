@@ -1,0 +1,49 @@
+"""The claims of notebook 05 hold in the recorded tables, and fail where a table is made to say something else."""
+
+import pytest
+from planted import cases, shifted
+
+from lablib.core.claims import NOT_SHOWN
+from lablib.efficiency import claims, summaries
+from lablib.efficiency.experiments.distillation import RATES, TRIED, distillation, distillation_rates
+
+CASES = {
+    distillation: cases(
+        claims.DISTILLATION,
+        shifted(2.0, "excess", "name == 'KD from the language'"),
+        shifted(2.0, "excess", "name == 'KD from the language' and tokens == 4000"),
+        shifted(2.0, "excess", "name == 'KD from a teacher'"),
+        shifted(2.0, "excess", "name == 'KD from a teacher' and tokens == 1000"),
+        shifted(2.0, "excess", "name == 'KD from a teacher' and tokens == 16000"),
+        shifted(-2.0, "excess", "name == 'half KD, half CE'"),
+    ),
+}
+ALL = [(made, claim, plant) for made, pairs in CASES.items() for claim, plant in pairs]
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    return {made: made.recorded() for made in (*CASES, distillation_rates)}
+
+
+@pytest.mark.parametrize(("made", "claim", "plant"), ALL, ids=[claim.question for _, claim, _ in ALL])
+def test_a_claim_holds_in_the_record_and_not_in_a_planted_table(recorded, made, claim, plant):
+    verdict = claim(recorded[made])
+    assert verdict.holds, verdict
+    assert "exploratory" not in verdict.caveat
+    planted = claim(plant(recorded[made]))
+    assert planted.verdict == NOT_SHOWN, planted
+
+
+def test_each_way_to_teach_has_the_best_rate_of_its_sweep(recorded):
+    rows = summaries.stopped(recorded[distillation_rates])
+    rows = rows[rows["name"] != "CE"]
+    best = summaries.best_rates(rows, ["name", "tokens"]).rename({summaries.BEST: "CE"})
+    assert best.to_dict() == RATES
+    means = (
+        rows.replace({"name": {summaries.BEST: "CE"}}).groupby(["name", "tokens", "train.optim.lr"])["excess"].mean()
+    )
+    beside = {TRIED[0]: TRIED[1], TRIED[-1]: TRIED[-2]}  # where the best is at an end, the rate beside it is as good
+    for (name, tokens), rate in RATES.items():
+        if rate in beside and (name, tokens) != ("KD from the language", 1000):
+            assert means[name, tokens, beside[rate]] < 1.2 * means[name, tokens, rate], (name, tokens)
