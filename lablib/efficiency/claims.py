@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pandas as pd
 
-from lablib.core.claims import Check, Claim, above, below
+from lablib.core.claims import Check, Claim, above, below, within
 from lablib.efficiency.summaries import BEST, at, difference, read_rows, stopped
 
 TOKENS = (1000, 4000, 16_000)
@@ -69,4 +69,21 @@ DISTILLATION = (
     Claim("Is a trained teacher worse than the truth?", "with 1,000 tokens it is better, then worse", _smoother),
     Claim("Can a student beat its teacher?", "yes, with 16,000 tokens", _beats_its_teacher),
     Claim("Is half of each better than soft labels alone?", "no, worse", _half),
+)  # fmt: skip
+
+
+# ---- what the labels are
+
+
+def _temperatures(table: pd.DataFrame) -> Iterator[Check]:
+    rows = read_rows(table)
+    one = at(rows, "temperature 1")
+    for t in ("2", "4", "8"):
+        yield within(f"temperature {t} minus 1:", difference(one, at(rows, f"temperature {t}")), -0.02, 0.02, ".3f")
+    yield above("0.5 minus 1:", difference(one, at(rows, "temperature 0.5")), spec=".3f")
+
+
+TEMPERATURE = (
+    Claim("Does the temperature of the labels matter?", "not by 0.02 nats from 1 to 8; 0.5 is worse", _temperatures,
+          "4,000 tokens, one learning rate, the loss times T squared"),
 )  # fmt: skip

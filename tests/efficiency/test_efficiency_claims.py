@@ -5,7 +5,7 @@ from planted import cases, shifted
 
 from lablib.core.claims import NOT_SHOWN
 from lablib.efficiency import claims, summaries
-from lablib.efficiency.experiments.distillation import RATES, TRIED, distillation, distillation_rates
+from lablib.efficiency.experiments.distillation import RATES, TRIED, distillation, distillation_rates, temperature
 
 CASES = {
     distillation: cases(
@@ -17,6 +17,7 @@ CASES = {
         shifted(2.0, "excess", "name == 'KD from a teacher' and tokens == 16000"),
         shifted(-2.0, "excess", "name == 'half KD, half CE'"),
     ),
+    temperature: cases(claims.TEMPERATURE, shifted(0.1, "excess", "temperature == 8")),
 }
 ALL = [(made, claim, plant) for made, pairs in CASES.items() for claim, plant in pairs]
 
