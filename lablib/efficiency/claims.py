@@ -87,3 +87,43 @@ TEMPERATURE = (
     Claim("Does the temperature of the labels matter?", "not by 0.02 nats from 1 to 8; 0.5 is worse", _temperatures,
           "4,000 tokens, one learning rate, the loss times T squared"),
 )  # fmt: skip
+
+
+def _better_teachers(table: pd.DataFrame) -> Iterator[Check]:
+    rows = read_rows(table)
+    for before, after in pairwise(rows["name"].unique()):
+        yield below(f"{after} minus {before}:", difference(at(rows, before), at(rows, after)))
+
+
+def _against_its_teacher(table: pd.DataFrame) -> Iterator[Check]:
+    rows = read_rows(table)
+    first, *_, last = rows["name"].unique()
+    for name, check in ((first, below), (last, above)):
+        yield check(f"{name}: student minus teacher", difference(at(rows, name, "excess_teacher"), at(rows, name)))
+
+
+TEACHERS = (
+    Claim("Does a better teacher make a better student?", "yes, each time", _better_teachers,
+          "by what the teacher has read"),
+    Claim("Is the student nearer to the language than its teacher?", "than a bad one; not than a good one",
+          _against_its_teacher, "4,000 tokens"),
+)  # fmt: skip
+
+
+def _remainder(table: pd.DataFrame) -> Iterator[Check]:
+    rows = read_rows(table)
+    for k in (1, 2, 4, 8):
+        without, kept = (at(rows, f"top {k}, {word} the remainder") for word in ("without", "with"))
+        yield above(f"top {k}: without minus with", difference(kept, without), spec=".3f")
+
+
+def _enough(table: pd.DataFrame) -> Iterator[Check]:
+    rows = read_rows(table)
+    found = difference(at(rows, "all"), at(rows, "top 8, with the remainder"))
+    yield above("top 8 with the remainder minus all:", found, spec=".3f")
+
+
+TOP_K = (
+    Claim("Do a few stored probabilities need the remainder?", "yes", _remainder),
+    Claim("Are 8 of 24 as good as all?", "no, a little worse", _enough),
+)

@@ -5,7 +5,15 @@ from planted import cases, shifted
 
 from lablib.core.claims import NOT_SHOWN
 from lablib.efficiency import claims, summaries
-from lablib.efficiency.experiments.distillation import RATES, TRIED, distillation, distillation_rates, temperature
+from lablib.efficiency.experiments.distillation import (
+    RATES,
+    TRIED,
+    distillation,
+    distillation_rates,
+    teachers,
+    temperature,
+    top_k,
+)
 
 CASES = {
     distillation: cases(
@@ -16,6 +24,16 @@ CASES = {
         shifted(2.0, "excess", "name == 'KD from a teacher' and tokens == 1000"),
         shifted(2.0, "excess", "name == 'KD from a teacher' and tokens == 16000"),
         shifted(-2.0, "excess", "name == 'half KD, half CE'"),
+    ),
+    teachers: cases(
+        claims.TEACHERS,
+        shifted(2.0, "excess", "name == 'fresh rows'"),
+        shifted(-2.0, "excess", "name == 'fresh rows'"),
+    ),
+    top_k: cases(
+        claims.TOP_K,
+        shifted(20.0, "excess", "remainder"),
+        shifted(-1.0, "excess", "top == 8"),
     ),
     temperature: cases(claims.TEMPERATURE, shifted(0.1, "excess", "temperature == 8")),
 }
