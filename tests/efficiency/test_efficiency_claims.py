@@ -14,6 +14,7 @@ from lablib.efficiency.experiments.distillation import (
     temperature,
     top_k,
 )
+from lablib.efficiency.experiments.memory import memory
 
 CASES = {
     distillation: cases(
@@ -35,6 +36,7 @@ CASES = {
         shifted(20.0, "excess", "remainder"),
         shifted(-1.0, "excess", "top == 8"),
     ),
+    memory: cases(claims.MEMORY, shifted(-1e8, "activation_bytes", "method == 'LoRA'")),
     temperature: cases(claims.TEMPERATURE, shifted(0.1, "excess", "temperature == 8")),
 }
 ALL = [(made, claim, plant) for made, pairs in CASES.items() for claim, plant in pairs]
