@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from lablib.core.claims import Claim
+from lablib.core.claims import NOT_SHOWN, Claim
 
 Plant = Callable[[pd.DataFrame], pd.DataFrame]
 
@@ -37,6 +37,15 @@ def shifted(by: float, measure: str, where: str) -> Plant:
 def few_seeds(table: pd.DataFrame) -> pd.DataFrame:
     """The first three seeds: no interval."""
     return table[table["seed"] < 3]
+
+
+def check_claim(claim: Claim, table: pd.DataFrame, plant: Plant, *, exploratory: bool = False) -> None:
+    """The claim holds in the recorded table and says whether it is exploratory; in the planted one it is not shown."""
+    verdict = claim(table)
+    assert verdict.holds, verdict
+    assert ("exploratory" in verdict.caveat) == exploratory
+    planted = claim(plant(table))
+    assert planted.verdict == NOT_SHOWN, planted
 
 
 def cases(claims: Iterable[Claim], *plants: Plant) -> list[tuple[Claim, Plant]]:

@@ -74,17 +74,28 @@ def difference(table: pd.DataFrame, measure: str, first: object, second: object,
     return paired_difference(*pairs(table, measure, first, second, by))
 
 
+def apart(first: pd.Series, second: pd.Series) -> Interval:
+    """second - first, of measures by seed, over the seeds that both have. ValueError where they share none."""
+    shared = first.index.intersection(second.index)
+    return paired_difference(first[shared], second[shared])
+
+
+def read_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """What was measured after the training, in a table that has the training's steps too (column `phase`)."""
+    return table[table["phase"] == "read"]
+
+
 def differences(
     table: pd.DataFrame, measure: str, first: object, second: object, *, by: str, across: By
 ) -> pd.DataFrame:
     """`difference` in each group of `across`: the means of both, then `difference`, `low` and `high`."""
 
-    def apart(group: pd.DataFrame) -> dict:
+    def of_group(group: pd.DataFrame) -> dict:
         one, two = pairs(group, measure, first, second, by)
         found = columns(paired_difference(one, two), "difference")
         return {"seeds": found.pop("seeds"), first: one.mean(), second: two.mean()} | found
 
-    return grouped(table, across, apart)
+    return grouped(table, across, of_group)
 
 
 def shares(table: pd.DataFrame, measure: str, by: By, at_least: float, sort: bool = False) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """What a training step reads: tokens, what should follow each, and how much each prediction counts."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +14,11 @@ class Batch(NamedTuple):
     targets: Int[Tensor, "batch time"]
     weight: Float[Tensor, "batch time"]
     evidence: Int[Tensor, "batch time"]
+
+
+def rows_of(batch: Batch, places: Any) -> Batch:
+    """Some of the rows: a slice, or the numbers of the rows."""
+    return Batch(*(column[places] for column in batch))
 
 
 def every_next(tokens: Int[Tensor, "batch time_and_one"]) -> Batch:

@@ -7,7 +7,8 @@ import pandas as pd
 
 from lablib.core.claims import Check, Claim, above, below, within
 from lablib.core.stats import mean_interval
-from lablib.efficiency.summaries import BEST, at, difference, read_rows, stopped
+from lablib.core.tables import apart, read_rows
+from lablib.efficiency.summaries import BEST, at, stopped
 
 TOKENS = (1000, 4000, 16_000)
 EXACT, TEACHER, HALF = "KD from the language", "KD from a teacher", "half KD, half CE"
@@ -19,20 +20,20 @@ EXACT, TEACHER, HALF = "KD from the language", "KD from a teacher", "half KD, ha
 def _exact(table: pd.DataFrame) -> Iterator[Check]:
     rows = stopped(table)
     for n in TOKENS:
-        yield below(f"{n:,} tokens:", difference(at(rows, BEST, tokens=n), at(rows, EXACT, tokens=n)))
+        yield below(f"{n:,} tokens:", apart(at(rows, BEST, tokens=n), at(rows, EXACT, tokens=n)))
 
 
 def _gap(table: pd.DataFrame) -> Iterator[Check]:
     rows = stopped(table)
     gaps = [at(rows, BEST, tokens=n) - at(rows, EXACT, tokens=n) for n in TOKENS]
     for (before, after), n, check in zip(pairwise(gaps), TOKENS[1:], (above, below), strict=True):
-        yield check(f"gap at {n:,} tokens minus the gap before:", difference(before, after))
+        yield check(f"gap at {n:,} tokens minus the gap before:", apart(before, after))
 
 
 def _smoother(table: pd.DataFrame) -> Iterator[Check]:
     rows = read_rows(table)
     n, *more = TOKENS
-    less = {m: difference(at(rows, EXACT, tokens=m), at(rows, TEACHER, tokens=m)) for m in TOKENS}
+    less = {m: apart(at(rows, EXACT, tokens=m), at(rows, TEACHER, tokens=m)) for m in TOKENS}
     yield below(f"teacher minus language, {n:,} tokens:", less[n])
     for m in more:
         yield above(f"{m:,} tokens:", less[m])
@@ -41,7 +42,7 @@ def _smoother(table: pd.DataFrame) -> Iterator[Check]:
 def _teacher(table: pd.DataFrame) -> Iterator[Check]:
     rows = stopped(table)
     for n in TOKENS:
-        yield below(f"{n:,} tokens:", difference(at(rows, BEST, tokens=n), at(rows, TEACHER, tokens=n)))
+        yield below(f"{n:,} tokens:", apart(at(rows, BEST, tokens=n), at(rows, TEACHER, tokens=n)))
 
 
 def _beats_its_teacher(table: pd.DataFrame) -> Iterator[Check]:
@@ -49,16 +50,14 @@ def _beats_its_teacher(table: pd.DataFrame) -> Iterator[Check]:
     rows = rows[rows["tokens"] == TOKENS[-1]]
     yield below(
         f"student minus teacher, {TOKENS[-1]:,} tokens:",
-        difference(at(rows, TEACHER, "excess_teacher"), at(rows, TEACHER)),
+        apart(at(rows, TEACHER, "excess_teacher"), at(rows, TEACHER)),
     )
 
 
 def _half(table: pd.DataFrame) -> Iterator[Check]:
     rows = read_rows(table)
     for n in TOKENS:
-        yield above(
-            f"half minus all soft, {n:,} tokens:", difference(at(rows, TEACHER, tokens=n), at(rows, HALF, tokens=n))
-        )
+        yield above(f"half minus all soft, {n:,} tokens:", apart(at(rows, TEACHER, tokens=n), at(rows, HALF, tokens=n)))
 
 
 DISTILLATION = (
@@ -80,8 +79,8 @@ def _temperatures(table: pd.DataFrame) -> Iterator[Check]:
     rows = read_rows(table)
     one = at(rows, "temperature 1")
     for t in ("2", "4", "8"):
-        yield within(f"temperature {t} minus 1:", difference(one, at(rows, f"temperature {t}")), -0.02, 0.02, ".3f")
-    yield above("0.5 minus 1:", difference(one, at(rows, "temperature 0.5")), spec=".3f")
+        yield within(f"temperature {t} minus 1:", apart(one, at(rows, f"temperature {t}")), -0.02, 0.02, ".3f")
+    yield above("0.5 minus 1:", apart(one, at(rows, "temperature 0.5")), spec=".3f")
 
 
 TEMPERATURE = (
@@ -93,14 +92,14 @@ TEMPERATURE = (
 def _better_teachers(table: pd.DataFrame) -> Iterator[Check]:
     rows = read_rows(table)
     for before, after in pairwise(rows["name"].unique()):
-        yield below(f"{after} minus {before}:", difference(at(rows, before), at(rows, after)))
+        yield below(f"{after} minus {before}:", apart(at(rows, before), at(rows, after)))
 
 
 def _against_its_teacher(table: pd.DataFrame) -> Iterator[Check]:
     rows = read_rows(table)
     first, *_, last = rows["name"].unique()
     for name, check in ((first, below), (last, above)):
-        yield check(f"{name}: student minus teacher", difference(at(rows, name, "excess_teacher"), at(rows, name)))
+        yield check(f"{name}: student minus teacher", apart(at(rows, name, "excess_teacher"), at(rows, name)))
 
 
 TEACHERS = (
@@ -115,12 +114,12 @@ def _remainder(table: pd.DataFrame) -> Iterator[Check]:
     rows = read_rows(table)
     for k in (1, 2, 4, 8):
         without, kept = (at(rows, f"top {k}, {word} the remainder") for word in ("without", "with"))
-        yield above(f"top {k}: without minus with", difference(kept, without), spec=".3f")
+        yield above(f"top {k}: without minus with", apart(kept, without), spec=".3f")
 
 
 def _enough(table: pd.DataFrame) -> Iterator[Check]:
     rows = read_rows(table)
-    found = difference(at(rows, "all"), at(rows, "top 8, with the remainder"))
+    found = apart(at(rows, "all"), at(rows, "top 8, with the remainder"))
     yield above("top 8 with the remainder minus all:", found, spec=".3f")
 
 

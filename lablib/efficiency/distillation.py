@@ -25,12 +25,13 @@ from torch import Generator, Tensor, nn
 from lablib.core.config import Config
 from lablib.core.seeds import generator
 from lablib.core.weights_cache import weights_place
-from lablib.data.batch import Batch
+from lablib.data.batch import Batch, rows_of
 from lablib.data.markov import Markov, MarkovConfig, counted
+from lablib.efficiency.known import Excess
 from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig
 from lablib.nn.sampling import write
-from lablib.ops.divergences import TopK, forward_kl, jsd, top_k, top_k_kl
+from lablib.ops.divergences import TopK, jsd, top_k, top_k_kl
 from lablib.train.hooks import Hook
 from lablib.train.loop import TrainConfig, fit
 from lablib.train.losses import cross_entropy, weighted_mean
@@ -124,7 +125,7 @@ class Labelled(NamedTuple):
         soft = self.soft
         if soft is not None:
             soft = TopK(*(part[chosen] for part in soft)) if isinstance(soft, TopK) else soft[chosen]
-        return Labelled(Batch(*(column[chosen] for column in self.batch)), soft)
+        return Labelled(rows_of(self.batch, chosen), soft)
 
 
 def trained_teacher(cfg: DistillationConfig) -> LanguageModel:
@@ -135,7 +136,7 @@ def trained_teacher(cfg: DistillationConfig) -> LanguageModel:
     draw = lambda batch, rows: language(cfg.length, batch, rows)  # noqa: E731
     if own.tokens:
         kept = language(cfg.length, max(1, own.tokens // cfg.length), cfg.stream("further rows"))
-        draw = lambda batch, rows: Labelled(kept, None).rows(_some(len(kept.tokens), batch, rows)).batch  # noqa: E731
+        draw = lambda batch, rows: rows_of(kept, _some(len(kept.tokens), batch, rows))  # noqa: E731
     fit(model, draw, own.train, cfg.stream("calibration"), checkpoint=place)
     return model.eval().requires_grad_(False)
 
@@ -200,30 +201,13 @@ def written(model: LanguageModel, batch: int, length: int, rows: Generator) -> B
     return counted(torch.cat([prompt, write(model, prompt, length - 1, rows)], 1))
 
 
-class Excess(Hook):
-    """Logs how far the student is from the language: KL(language || student), exact at every position of held-out rows.
-
-    `excess` is read on rows of its own; `excess_choice` on others, by which a step may be chosen (early stopping).
-    """
-
-    def __init__(self, cfg: DistillationConfig):
-        language = cfg.spoken()
-        self.sets = {
-            name: (batch, language.log_probabilities(batch.tokens))
-            for name, stream in (("excess", "held-out rows"), ("excess_choice", "evaluation"))
-            for batch in [language(cfg.length, cfg.rows, cfg.stream(stream))]
-        }
-
-    @torch.no_grad()
-    def read(self, model: nn.Module) -> dict[str, float]:
-        """Both, in nats."""
-        return {
-            name: float(weighted_mean(forward_kl(truth, model(batch.tokens)), batch.weight))
-            for name, (batch, truth) in self.sets.items()
-        }
-
-    def at_eval(self, step: int, model: nn.Module, row: dict[str, Any]) -> None:
-        row.update(self.read(model))
+def excess_of(cfg: DistillationConfig) -> Excess:
+    """`excess` from the language; and `excess_choice`, on other rows, by which a step is chosen (early stopping)."""
+    language, held_out = cfg.spoken(), {}
+    for name, stream in (("excess", "held-out rows"), ("excess_choice", "evaluation")):
+        batch = language(cfg.length, cfg.rows, cfg.stream(stream))
+        held_out[name] = (batch, language.log_probabilities(batch.tokens))
+    return Excess(held_out)
 
 
 def trained_student(cfg: DistillationConfig) -> tuple[LanguageModel, LanguageModel | None, pd.DataFrame]:
@@ -234,6 +218,6 @@ def trained_student(cfg: DistillationConfig) -> tuple[LanguageModel, LanguageMod
     teaching = Teaching(cfg, student, teacher)
     # the rows of a step are drawn by another stream than the rows that are kept
     table = fit(
-        student, teaching.draw, cfg.train, cfg.stream("training"), hooks=[teaching, Excess(cfg)], objective=teaching
+        student, teaching.draw, cfg.train, cfg.stream("training"), hooks=[teaching, excess_of(cfg)], objective=teaching
     )
     return student.eval(), teacher, table

@@ -7,7 +7,7 @@ import torch
 from torch import Generator
 
 from lablib.core.exercise import Mistake, attempt, close, compare, exercise
-from lablib.efficiency.summaries import read_rows
+from lablib.core.tables import read_rows
 
 
 def distillation_loss(teacher: torch.Tensor, student: torch.Tensor, temperature: float) -> torch.Tensor:

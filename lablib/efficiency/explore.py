@@ -6,8 +6,8 @@ import plotly.graph_objects as go
 import torch
 from torch import Generator
 
-from lablib.efficiency.figures.matrices import change_figure
-from lablib.efficiency.summaries import read_rows
+from lablib.core.tables import read_rows
+from lablib.efficiency.figures.change import change_figure
 from lablib.nn.layers import Linear
 from lablib.nn.lora import Adapter, LoRAConfig
 from lablib.viz.widgets import Explorer

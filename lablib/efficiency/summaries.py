@@ -2,14 +2,9 @@
 
 import pandas as pd
 
-from lablib.core.stats import Interval, paired_difference
+from lablib.core.tables import read_rows
 
 BEST = "CE, stopped at its best"
-
-
-def read_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """What was measured after the training."""
-    return table[table["phase"] == "read"]
 
 
 def stopped(table: pd.DataFrame) -> pd.DataFrame:
@@ -29,12 +24,6 @@ def at(table: pd.DataFrame, name: str, column: str = "excess", **where) -> pd.Se
     return rows.set_index("seed")[column].sort_index()
 
 
-def difference(first: pd.Series, second: pd.Series) -> Interval:
-    """second - first, over the seeds that both have."""
-    shared = first.index.intersection(second.index)
-    return paired_difference(first[shared], second[shared])
-
-
 def best_rates(table: pd.DataFrame, keys: list[str], column: str = "excess") -> pd.Series:
     """By `keys`, the learning rate with the lowest mean of a measure over seeds."""
     means = table.groupby([*keys, "train.optim.lr"], sort=False)[column].mean()
@@ -46,13 +35,3 @@ def distances(table: pd.DataFrame) -> pd.DataFrame:
     rows = read_rows(table)
     gained, lost = rows["base_excess"] - rows["excess"], rows["excess_before"] - rows["base_excess_before"]
     return rows.assign(gained=gained, lost=lost)
-
-
-def methods(table: pd.DataFrame) -> pd.DataFrame:
-    """By shift and method, means over seeds, for readers."""
-    rows = distances(table)
-    keys = ["language.shift", "name"]
-    means = rows.groupby(keys, sort=False)[["train.optim.lr", "parameters", "excess", "lost"]].mean()
-    heads = {"train.optim.lr": "learning rate", "parameters": "trained parameters", "lost": "nats lost on the old one"}
-    means = means.rename(columns=heads | {"excess": "excess on the new language (nats)"}).round(4)
-    return means.reset_index().rename(columns={"language.shift": "shift", "name": "method"})

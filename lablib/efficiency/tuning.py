@@ -15,15 +15,14 @@ from torch import Generator, nn
 from lablib.core.config import Config
 from lablib.core.seeds import generator
 from lablib.core.weights_cache import weights_place
-from lablib.data.batch import Batch
+from lablib.data.batch import Batch, rows_of
 from lablib.data.markov import Markov, MarkovConfig
+from lablib.efficiency.known import Excess
 from lablib.nn.model import LanguageModel
 from lablib.nn.plan import ModelConfig
 from lablib.nn.tuning import TuningConfig, trainable, tuned
-from lablib.ops.divergences import forward_kl
 from lablib.train.hooks import Hook
 from lablib.train.loop import TrainConfig, fit
-from lablib.train.losses import weighted_mean
 from lablib.train.optim import OptimConfig
 
 TRAINING = 1  # version of the trainings here: raise it when the trained weights change
@@ -117,26 +116,14 @@ class Learns(Hook):
                 )
 
 
-class Distances(Hook):
-    """How far a model is from the languages after and before the shift, exact at every position of held-out rows."""
-
-    def __init__(self, cfg: TuneConfig):
-        before, after = cfg.languages()
-        self.sets = {}
-        for name, language, stream in (("excess", after, "held-out rows"), ("excess_before", before, "evaluation")):
-            batch = language(cfg.base.length, cfg.rows, cfg.stream(stream))
-            self.sets[name] = (batch, language.log_probabilities(batch.tokens))
-
-    @torch.no_grad()
-    def read(self, model: nn.Module) -> dict[str, float]:
-        """`excess`: from the new language; `excess_before`: from the old one. In nats."""
-        return {
-            name: float(weighted_mean(forward_kl(truth, model(batch.tokens)), batch.weight))
-            for name, (batch, truth) in self.sets.items()
-        }
-
-    def at_eval(self, step: int, model: nn.Module, row: dict[str, Any]) -> None:
-        row.update(self.read(model))
+def excess_of(cfg: TuneConfig) -> Excess:
+    """`excess` from the new language, and `excess_before` from the old one."""
+    before, after = cfg.languages()
+    held_out = {}
+    for name, language, stream in (("excess", after, "held-out rows"), ("excess_before", before, "evaluation")):
+        batch = language(cfg.base.length, cfg.rows, cfg.stream(stream))
+        held_out[name] = (batch, language.log_probabilities(batch.tokens))
+    return Excess(held_out)
 
 
 def tuning_rows(cfg: TuneConfig) -> Batch:
@@ -152,7 +139,7 @@ def tuned_base(cfg: TuneConfig) -> tuple[nn.Module, LanguageModel, pd.DataFrame]
 
     def draw(batch: int, rows: Generator) -> Batch:
         chosen = torch.randint(len(kept.tokens), (batch,), generator=rows)
-        return Batch(*(column[chosen] for column in kept))
+        return rows_of(kept, chosen)
 
-    table = fit(model, draw, cfg.train, cfg.stream("calibration"), hooks=[Learns(), Distances(cfg)])
+    table = fit(model, draw, cfg.train, cfg.stream("calibration"), hooks=[Learns(), excess_of(cfg)])
     return model, base, table

@@ -9,7 +9,8 @@ import pandas as pd
 
 from lablib.core.claims import Check, Claim, above, below, includes_zero
 from lablib.core.stats import mean_interval, wilson
-from lablib.elastic.summaries import best_random, cut_loss, difference, worst_random
+from lablib.core.tables import apart
+from lablib.elastic.summaries import best_random, cut_loss, worst_random
 
 # ---- cutting without training
 
@@ -20,43 +21,43 @@ AFTER = "after the nonlinearity"
 def _jointly(table: pd.DataFrame) -> Iterator[Check]:
     for size in ("M", "S"):
         cut = f"all axes, {size}"
-        more = difference(cut_loss(table, cut, "random"), cut_loss(table, cut, "ranked"))
+        more = apart(cut_loss(table, cut, "random"), cut_loss(table, cut, "ranked"))
         yield below(f"{size}: ranked minus random", more)
 
 
 def _reversed_worst(table: pd.DataFrame) -> Iterator[Check]:
     for size in ("M", "S"):
         cut = f"all axes, {size}"
-        more = difference(worst_random(table, cut), cut_loss(table, cut, "reversed"))
+        more = apart(worst_random(table, cut), cut_loss(table, cut, "reversed"))
         yield above(f"{size}: reversed minus the worst random", more)
     for cut in ("MLP 1/2", "MLP 1/4"):
-        more = difference(cut_loss(table, cut, "random"), cut_loss(table, cut, "reversed"))
+        more = apart(cut_loss(table, cut, "random"), cut_loss(table, cut, "reversed"))
         yield above(f"{cut}: reversed minus the mean random", more)
 
 
 def _formula(table: pd.DataFrame) -> Iterator[Check]:
     for cut in ("MLP 1/2", "MLP 1/4"):
         ranked = cut_loss(table, cut, "ranked")
-        yield includes_zero(f"{cut}: ranked minus the best random", difference(best_random(table, cut), ranked))
-        yield includes_zero("minus the mean random", difference(cut_loss(table, cut, "random"), ranked))
+        yield includes_zero(f"{cut}: ranked minus the best random", apart(best_random(table, cut), ranked))
+        yield includes_zero("minus the mean random", apart(cut_loss(table, cut, "random"), ranked))
 
 
 def _heads(table: pd.DataFrame) -> Iterator[Check]:
     for cut in ("Mamba heads 1/2", "attention heads 1/2"):
-        more = difference(cut_loss(table, cut, "random"), cut_loss(table, cut, "ranked"))
+        more = apart(cut_loss(table, cut, "random"), cut_loss(table, cut, "ranked"))
         yield includes_zero(f"{cut}: ranked minus the mean random", more)
 
 
 def _after(table: pd.DataFrame) -> Iterator[Check]:
     for cut in ("MLP 1/2", "MLP 1/4"):
         found = cut_loss(table, cut, AFTER)
-        yield below(f"{cut}: minus the best random", difference(best_random(table, cut), found))
-        yield below("minus the score before", difference(cut_loss(table, cut, "ranked"), found))
+        yield below(f"{cut}: minus the best random", apart(best_random(table, cut), found))
+        yield below("minus the score before", apart(cut_loss(table, cut, "ranked"), found))
 
 
 def _groups(table: pd.DataFrame) -> Iterator[Check]:
     loss, recall = (
-        difference(*(cut_loss(table, "nothing", order, column) for order in ("unranked", "across groups")))
+        apart(*(cut_loss(table, "nothing", order, column) for order in ("unranked", "across groups")))
         for column in ("loss", "recall")
     )
     yield above("loss grows by", loss)
@@ -84,7 +85,7 @@ def _head_start(table: pd.DataFrame) -> Iterator[Check]:
         ("last steps", table[steps > 90], includes_zero),
     ):
         kl = rows.groupby(["name", "seed"])["loss S"].mean()
-        yield check(f"{said}: reversed minus ranked", difference(kl["ranked"], kl["reversed"]), spec=".3f")
+        yield check(f"{said}: reversed minus ranked", apart(kl["ranked"], kl["reversed"]), spec=".3f")
 
 
 RECOVERY = (
@@ -106,8 +107,8 @@ def _behind(table: pd.DataFrame) -> Iterator[Check]:
     behind = rows["place"] > last["place"]
     share = wilson(int(behind.sum()), len(behind))
     yield Check(bool(behind.all()), f"behind the last MLP in {share:.2f} of the seeds", len(behind))
-    yield above("the loss without attention minus without that MLP:", difference(last["loss"], rows["loss"]))
-    yield below("recall without attention changes by", difference(rows["recall_whole"], rows["recall"]), -0.3)
+    yield above("the loss without attention minus without that MLP:", apart(last["loss"], rows["loss"]))
+    yield below("recall without attention changes by", apart(rows["recall_whole"], rows["recall"]), -0.3)
 
 
 def _causes(table: pd.DataFrame) -> Iterator[Check]:

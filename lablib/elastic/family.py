@@ -15,7 +15,7 @@ from lablib.core.config import Config
 from lablib.core.measure import count_flops
 from lablib.core.seeds import generator
 from lablib.core.weights_cache import weights_place
-from lablib.data.batch import Batch
+from lablib.data.batch import Batch, rows_of
 from lablib.data.skills import SKILLS, Skills, SkillsConfig
 from lablib.elastic.budgets import Budget
 from lablib.elastic.slices import Slices
@@ -125,7 +125,7 @@ class Family(Hook):
             losses.append(cross_entropy(target, batch.targets, batch.weight))
             target = target.detach()
         for (name, budget), count in zip(self.budgets.items(), counts, strict=True):
-            part = Batch(*(column[start : start + count] for column in batch))
+            part = rows_of(batch, slice(start, start + count))
             if count and bool(part.weight.sum() > 0):
                 logits = model(part.tokens, budget)
                 if self.loss == "CE":

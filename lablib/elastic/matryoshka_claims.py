@@ -6,7 +6,7 @@ import pandas as pd
 
 from lablib.core.claims import Check, Claim, above, below, includes_zero, within
 from lablib.core.stats import Interval, mean_interval
-from lablib.elastic.summaries import difference
+from lablib.core.tables import apart
 
 CUT, PCA, WHOLE = "plain, cut", "plain, PCA", 64
 BEST = "plain, for the whole"
@@ -36,7 +36,7 @@ def searched(table: pd.DataFrame, name: str, stages: str) -> pd.Series:
 
 def less(table: pd.DataFrame, name: str, other: str, m: int, column: str = "right") -> Interval:
     """A series less another with m numbers, paired by seed."""
-    return difference(at(table, other, m, column), at(table, name, m, column))
+    return apart(at(table, other, m, column), at(table, name, m, column))
 
 
 def best_rates(table: pd.DataFrame, how: str = "cut") -> pd.Series:
@@ -100,24 +100,24 @@ def _tax(table: pd.DataFrame) -> Iterator[Check]:
 def _longer(table: pd.DataFrame) -> Iterator[Check]:
     tax = [at(table, plain, WHOLE) - at(table, name, WHOLE)
            for plain, name in ((CUT, "MRL"), ("plain, longer, cut", "MRL, longer"))]  # fmt: skip
-    yield below("price at twice the steps minus before:", difference(*tax), spec=".3f")
+    yield below("price at twice the steps minus before:", apart(*tax), spec=".3f")
 
 
 def _between(table: pd.DataFrame) -> Iterator[Check]:
     for low, m, high in ((8, 12, 16), (16, 24, 32)):
-        yield above(f"recall with {m} minus {low}:", difference(at(table, "MRL", low), at(table, "MRL", m)))
-        yield below(f"{m} minus {high}:", difference(at(table, "MRL", high), at(table, "MRL", m)))
+        yield above(f"recall with {m} minus {low}:", apart(at(table, "MRL", low), at(table, "MRL", m)))
+        yield below(f"{m} minus {high}:", apart(at(table, "MRL", high), at(table, "MRL", m)))
 
 
 def _order(table: pd.DataFrame) -> Iterator[Check]:
     for m in (8, 16):
-        wrong = difference(at(table, "MRL", m), at(table, "MRL", m, "right_wrong_order"))
+        wrong = apart(at(table, "MRL", m), at(table, "MRL", m, "right_wrong_order"))
         yield below(f"normalised first minus cut first, {m}:", wrong, spec=".3f")
 
 
 def _shortlist(table: pd.DataFrame) -> Iterator[Check]:
     for name in ("MRL", PCA):
-        lost = difference(at(table, name, WHOLE), searched(table, name, SHORTLIST))
+        lost = apart(at(table, name, WHOLE), searched(table, name, SHORTLIST))
         yield within(f"{name} minus its whole scan:", lost, -0.01, 0.01, spec=".3f")
     rows = series(table)
     share = rows.loc[rows["stages"] == SHORTLIST, "share"].max()
@@ -125,11 +125,11 @@ def _shortlist(table: pd.DataFrame) -> Iterator[Check]:
 
 
 def _funnel(table: pd.DataFrame) -> Iterator[Check]:
-    apart = difference(searched(table, "MRL", "8/200, 64/1"), searched(table, "MRL", "8/200, 16/50, 64/1"))
-    yield within("minus the shortlist of 200:", apart, -0.01, 0.01, spec=".3f")
+    less = apart(searched(table, "MRL", "8/200, 64/1"), searched(table, "MRL", "8/200, 16/50, 64/1"))
+    yield within("minus the shortlist of 200:", less, -0.01, 0.01, spec=".3f")
     rows = series(table).groupby("stages")["flops"].max()
     share = rows["8/200, 16/50, 64/1"] / rows["8/200, 64/1"]
-    yield Check(share < 0.9, f"at {share:.2f} of its FLOPs", apart.seeds)
+    yield Check(share < 0.9, f"at {share:.2f} of its FLOPs", less.seeds)
 
 
 RETRIEVAL = (

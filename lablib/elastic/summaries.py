@@ -4,14 +4,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from lablib.core.stats import Interval, paired_difference
+from lablib.core.stats import Interval
+from lablib.core.tables import apart, read_rows
 
 KEYS = ["name", "seed"]
-
-
-def read_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """What was measured after the training."""
-    return table[table["phase"] == "read"]
 
 
 def above_parent(table: pd.DataFrame) -> pd.DataFrame:
@@ -30,12 +26,6 @@ def at_budget(table: pd.DataFrame, name: str, budget: str, column: str = "loss")
     """A measure of one way to train at one budget, by seed."""
     rows = read_rows(table)
     return rows[(rows["name"] == name) & (rows["budget"] == budget)].set_index("seed")[column].sort_index()
-
-
-def difference(first: pd.Series, second: pd.Series) -> Interval:
-    """second - first, over the seeds that both have. ValueError where they share none."""
-    shared = first.index.intersection(second.index)
-    return paired_difference(first[shared], second[shared])
 
 
 def cut_loss(table: pd.DataFrame, cut: str, order: str, column: str = "loss") -> pd.Series:
@@ -104,7 +94,7 @@ def ledger(table: pd.DataFrame) -> pd.DataFrame:
 def in_short(table: pd.DataFrame) -> str:
     """The answer to the notebook's question, in numbers."""
     more = above_parent(table).groupby(["name", "budget"])["more"].mean()
-    gap = difference(at_budget(table, "family", "S"), at_budget(table, "family", "below S"))
+    gap = apart(at_budget(table, "family", "S"), at_budget(table, "family", "below S"))
     alone, scratch = more["S alone", "S"], more["S from scratch, parent too", "S"]
     return (
         f"Yes, at the sizes that are trained. S of the family is {more['family', 'S']:.3f} nats above the whole "
@@ -122,7 +112,7 @@ def on_long_rows(table: pd.DataFrame, column: str = "loss") -> pd.DataFrame:
 def stage_change(table: pd.DataFrame, first: str, second: str, budget: str, column: str = "loss") -> Interval:
     """How much more the second way has than the first, at a size, paired by seed."""
     found = on_long_rows(table, column)[budget]
-    return difference(found[first], found[second])
+    return apart(found[first], found[second])
 
 
 def achieved(table: pd.DataFrame) -> pd.DataFrame:
@@ -170,11 +160,11 @@ class HeadStart(NamedTuple):
 
 def head_start(cut: pd.DataFrame, trained: pd.DataFrame) -> HeadStart:
     """Loss of S, random order minus ranked: cut without training, and after the family's training."""
-    before = difference(*(cut_loss(cut, "all axes, S", order) for order in ("ranked", "random")))
-    after = difference(*(at_budget(trained, name, "S") for name in ("family", "family, random order")))
+    before = apart(*(cut_loss(cut, "all axes, S", order) for order in ("ranked", "random")))
+    after = apart(*(at_budget(trained, name, "S") for name in ("family", "family, random order")))
     left = after.estimate / before.estimate
     outcome = "all of it" if left > 0.75 else "half" if left > 0.25 else "almost nothing"
-    words = f"Loss of S, random order minus ranked: {before:.2f} nats before the training, {after:.3f} after 800 steps."
+    words = f"Loss of S, random order minus ranked: {before:.2f} nats before the training, {after:.3f} after it."
     return HeadStart(outcome, words)
 
 

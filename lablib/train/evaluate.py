@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from lablib.core.measure import count_flops, num_parameters
 from lablib.core.refusals import at_least
-from lablib.data.batch import Batch
+from lablib.data.batch import Batch, rows_of
 from lablib.train.losses import cross_entropy
 
 
@@ -46,7 +46,7 @@ def by_sequences(measure: Callable[[Batch], Tensor], batch: Batch, tokens: int =
     at_least(1, texts=batch.tokens.shape[0], length=batch.tokens.shape[1])
     size = max(1, tokens // batch.tokens.shape[1])
     rows = range(0, len(batch.tokens), size)
-    return torch.cat([measure(Batch(*(column[start : start + size] for column in batch))) for start in rows])
+    return torch.cat([measure(rows_of(batch, slice(start, start + size))) for start in rows])
 
 
 def by_position(

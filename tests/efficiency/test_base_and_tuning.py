@@ -5,7 +5,7 @@ import torch
 from test_distillation import Knows
 from torch.utils.checkpoint import checkpoint
 
-from lablib.efficiency.tuning import Distances, Learns, TuneConfig, trained_base, tuned_base, tuning_rows
+from lablib.efficiency.tuning import Learns, TuneConfig, excess_of, trained_base, tuned_base, tuning_rows
 from lablib.nn.model import LanguageModel
 from lablib.nn.tuning import TuningConfig, trainable, tuned
 from lablib.train.loop import TrainConfig, fit
@@ -23,7 +23,7 @@ def own_store(tmp_path, monkeypatch):
 
 def test_distances_are_0_from_the_language_that_is_known():
     before, after = SMALL.languages()
-    distances = Distances(SMALL)
+    distances = excess_of(SMALL)
     assert distances.read(Knows(before))["excess_before"] == pytest.approx(0, abs=1e-6)
     assert distances.read(Knows(after))["excess"] == pytest.approx(0, abs=1e-6)
     assert distances.read(Knows(before))["excess"] > 0.1

@@ -5,8 +5,8 @@ import torch
 
 from lablib.efficiency.distillation import (
     DistillationConfig,
-    Excess,
     Teaching,
+    excess_of,
     labelled,
     trained_student,
     trained_teacher,
@@ -37,9 +37,9 @@ def own_store(tmp_path, monkeypatch):
 
 def test_a_model_that_knows_the_language_has_no_excess(generator):
     language = SMALL.spoken()
-    found = Excess(SMALL).read(Knows(language))
+    found = excess_of(SMALL).read(Knows(language))
     assert found == pytest.approx({"excess": 0, "excess_choice": 0}, abs=1e-6)
-    other = Excess(SMALL).read(LanguageModel(SMALL.student, generator))
+    other = excess_of(SMALL).read(LanguageModel(SMALL.student, generator))
     assert min(other.values()) > 0.5
 
 

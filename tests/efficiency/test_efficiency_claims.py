@@ -1,9 +1,8 @@
 """The claims of notebook 05 hold in the recorded tables, and fail where a table is made to say something else."""
 
 import pytest
-from planted import cases, shifted
+from planted import cases, check_claim, shifted
 
-from lablib.core.claims import NOT_SHOWN
 from lablib.efficiency import claims, summaries
 from lablib.efficiency.experiments.distillation import (
     RATES,
@@ -49,11 +48,7 @@ def recorded():
 
 @pytest.mark.parametrize(("made", "claim", "plant"), ALL, ids=[claim.question for _, claim, _ in ALL])
 def test_a_claim_holds_in_the_record_and_not_in_a_planted_table(recorded, made, claim, plant):
-    verdict = claim(recorded[made])
-    assert verdict.holds, verdict
-    assert "exploratory" not in verdict.caveat
-    planted = claim(plant(recorded[made]))
-    assert planted.verdict == NOT_SHOWN, planted
+    check_claim(claim, recorded[made], plant)
 
 
 def test_each_way_to_teach_has_the_best_rate_of_its_sweep(recorded):
@@ -64,7 +59,7 @@ def test_each_way_to_teach_has_the_best_rate_of_its_sweep(recorded):
     means = (
         rows.replace({"name": {summaries.BEST: "CE"}}).groupby(["name", "tokens", "train.optim.lr"])["excess"].mean()
     )
-    beside = {TRIED[0]: TRIED[1], TRIED[-1]: TRIED[-2]}  # where the best is at an end, the rate beside it is as good
+    beside = {TRIED[0]: TRIED[1], TRIED[-1]: TRIED[-2]}  # where the best is at an end, the curve is flat
     for (name, tokens), rate in RATES.items():
-        if rate in beside and (name, tokens) != ("KD from the language", 1000):
+        if rate in beside:
             assert means[name, tokens, beside[rate]] < 1.2 * means[name, tokens, rate], (name, tokens)

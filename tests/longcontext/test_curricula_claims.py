@@ -2,9 +2,8 @@
 
 import pandas as pd
 import pytest
-from planted import cases, few_seeds, level, shifted, swapped
+from planted import cases, check_claim, few_seeds, level, shifted, swapped
 
-from lablib.core.claims import NOT_SHOWN
 from lablib.longcontext import curricula_claims as claims
 from lablib.longcontext.experiments.finetuning import finetuning
 from lablib.longcontext.experiments.lengths import ingredients, lengths
@@ -89,11 +88,7 @@ ALL += [  # a second way in which each of these would be false
 
 @pytest.mark.parametrize(("name", "claim", "plant"), ALL, ids=[claim.question for _, claim, _ in ALL])
 def test_a_claim_holds_in_the_record_and_not_in_a_planted_table(recorded, name, claim, plant):
-    verdict = claim(recorded[name])
-    assert verdict.holds, verdict
-    assert ("exploratory" in verdict.caveat) == (name in {"grid", "ingredients"})
-    planted = claim(plant(recorded[name]))
-    assert planted.verdict == NOT_SHOWN, planted
+    check_claim(claim, recorded[name], plant, exploratory=name in {"grid", "ingredients"})
 
 
 def test_the_names_of_the_recipes_are_those_of_the_experiment():

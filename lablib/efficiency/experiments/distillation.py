@@ -22,8 +22,8 @@ from lablib.core.measure import count_flops
 from lablib.efficiency.distillation import (
     MODEL,
     DistillationConfig,
-    Excess,
     Teaching,
+    excess_of,
     trained_student,
     written,
 )
@@ -79,11 +79,11 @@ def taught(cfg: DistillationConfig) -> pd.DataFrame:
     `own_nats`: the language's surprise at what the student writes, `entropy` (nats) how varied that is.
     """
     student, teacher, table = trained_student(cfg)
-    excess = Excess(cfg)
+    excess = excess_of(cfg)
     read = excess.read(student)
     if teacher is not None:
         read["excess_teacher"] = excess.read(teacher)["excess"]
-        batch = excess.sets["excess"][0]
+        batch = excess.held_out["excess"][0]
         with torch.no_grad():
             same = (teacher(batch.tokens).argmax(-1) == student(batch.tokens).argmax(-1)).float()
         read["agreement"] = mean_where(same, batch.weight > 0)

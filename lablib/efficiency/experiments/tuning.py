@@ -17,7 +17,7 @@ from lablib.core.experiment import experiment
 from lablib.core.measure import count_flops
 from lablib.data.batch import Batch
 from lablib.data.markov import MarkovConfig
-from lablib.efficiency.tuning import Distances, TuneConfig, tuned_base, tuning_rows
+from lablib.efficiency.tuning import TuneConfig, excess_of, tuned_base, tuning_rows
 from lablib.nn.model import LanguageModel
 from lablib.nn.tuning import TuningConfig, tuned
 from lablib.train.evaluate import budget
@@ -103,8 +103,8 @@ def spent(cfg: TuneConfig) -> dict[str, float | int]:
 def learnt(cfg: TuneConfig) -> pd.DataFrame:
     """Phase "train": by step; "read": distances from both languages at the end, and those of the base."""
     model, base, table = tuned_base(cfg)
-    distances = Distances(cfg)
-    found = distances.read(model.eval()) | {f"base_{name}": value for name, value in distances.read(base).items()}
+    excess = excess_of(cfg)
+    found = excess.read(model.eval()) | {f"base_{name}": value for name, value in excess.read(base).items()}
     return pd.concat([table.assign(phase="train"), pd.DataFrame([found]).assign(phase="read")], ignore_index=True)
 
 

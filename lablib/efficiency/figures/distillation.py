@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from lablib.efficiency.summaries import BEST, best_rates, read_rows, stopped
+from lablib.core.tables import read_rows
+from lablib.efficiency.summaries import BEST, best_rates, stopped
 from lablib.viz.chart import Axis, Chart, Panel, Reference, facets, figure, one_panel
 from lablib.viz.style import AMBER, BLUE, GREY, PINK, TEAL, short
 

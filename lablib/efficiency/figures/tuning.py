@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from lablib.efficiency.summaries import best_rates, distances, read_rows
+from lablib.core.tables import read_rows
+from lablib.efficiency.summaries import best_rates, distances
 from lablib.viz.chart import Axis, Chart, facets, figure, one_panel
 from lablib.viz.style import AMBER, BLUE, CRIMSON, GREEN, GREY, PINK, TEAL, short
 

@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from lablib.core.config import Config, by_scale, later
 from lablib.core.experiment import experiment
 from lablib.core.seeds import generator
-from lablib.data.batch import Batch
+from lablib.data.batch import Batch, rows_of
 from lablib.data.skills import Skills
 from lablib.elastic.budgets import AXES, Budget, cost
 from lablib.elastic.experiments.family import CALIBRATION, RATES, FamilyConfig, sorted_parent
@@ -95,7 +95,7 @@ class Routing(Hook):
         progress = self.step / max(1, self.cfg.train.steps - 1)
         losses, found, self.shares, start = [], [], [], 0
         for i, count in enumerate(counts):
-            part, stop = Batch(*(column[start : start + count] for column in batch)), start + count
+            part, stop = rows_of(batch, slice(start, start + count)), start + count
             choices = model.router.draw(i, progress, self.noise)
             if count:
                 logits = model.masked(part.tokens, model.router.masks(choices))
