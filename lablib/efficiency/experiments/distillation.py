@@ -5,12 +5,10 @@
 `efficiency/temperature`         by the temperature of the labels
 `efficiency/teachers`            by how much the teacher has read
 `efficiency/top_k`               by how many of the teacher's probabilities are stored, with the remainder and without
-`efficiency/directions`          a student that is too small: forward and reverse KL, on given text and on its own
 
 Directions, written before the runs: the notebook's log.
 """
 
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -20,7 +18,6 @@ from lablib.core.config import by_scale, grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import count_flops
 from lablib.efficiency.distillation import (
-    MODEL,
     DistillationConfig,
     Teaching,
     excess_of,
@@ -38,15 +35,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "KD from the language": {"labels": "language"},
     "KD from a teacher": {"labels": "teacher"},
     "half KD, half CE": {"labels": "teacher", "share": 0.5},
-}
-SMALL = MODEL.replace(plan="swa", width=8, hidden=8)
-DIRECTIONS: dict[str, dict[str, Any]] = {
-    "forward KL": {"beta": 0.0},
-    "JSD": {"beta": 0.5},
-    "reverse KL": {"beta": 1.0},
-    "forward KL, own text": {"beta": 0.0, "labels": "own text"},
-    "reverse KL, own text": {"beta": 1.0, "labels": "own text"},
-    "teacher's text": {"labels": "teacher's text"},
 }
 
 
@@ -145,17 +133,8 @@ def top_k_arms(scale: str) -> list[DistillationConfig]:
     return by_scale(scale, [*arms, way("all", scale, rate)], lab=(2, 3, 8), smoke=1)
 
 
-def directions_arms(scale: str) -> list[DistillationConfig]:
-    """A small student and a teacher that has read fresh rows; 16,000 tokens where text is given."""
-    rate = RATES["KD from a teacher", 16_000]
-    make = partial(way, scale=scale, rate=rate, student=SMALL, teacher__tokens=0, tokens=16_000)
-    arms = [make(name, **how) for name, how in DIRECTIONS.items()]
-    return by_scale(scale, arms, lab=(0, 2), smoke=(4,))
-
-
 distillation_rates = experiment("efficiency/distillation_rates", version=1, arms=rates_arms, counted=spent)(taught)
 distillation = experiment("efficiency/distillation", version=1, arms=distillation_arms, counted=spent)(taught)
 temperature = experiment("efficiency/temperature", version=1, arms=temperature_arms, counted=spent)(taught)
 teachers = experiment("efficiency/teachers", version=1, arms=teachers_arms, counted=spent)(taught)
 top_k = experiment("efficiency/top_k", version=1, arms=top_k_arms, counted=spent)(taught)
-directions = experiment("efficiency/directions", version=1, arms=directions_arms, counted=spent)(taught)
