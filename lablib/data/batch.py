@@ -1,5 +1,6 @@
 """What a training step reads: tokens, what should follow each, and how much each prediction counts."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +20,11 @@ class Batch(NamedTuple):
 def rows_of(batch: Batch, places: Any) -> Batch:
     """Some of the rows: a slice, or the numbers of the rows."""
     return Batch(*(column[places] for column in batch))
+
+
+def joined(parts: Sequence[Batch]) -> Batch:
+    """The rows of all parts, one part after the other."""
+    return Batch(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
 def every_next(tokens: Int[Tensor, "batch time_and_one"]) -> Batch:

@@ -7,7 +7,7 @@ import torch
 from torch import Generator
 
 from lablib.core.refusals import at_least
-from lablib.data.batch import Batch, every_next
+from lablib.data.batch import Batch, every_next, joined, rows_of
 
 
 class Mixture:
@@ -39,7 +39,7 @@ class Mixture:
         if len(lengths := {part.tokens.shape[1] for part in parts}) > 1:
             raise ValueError(f"the sources gave rows of {sorted(lengths)} tokens; expected one length")
         order = torch.randperm(batch, generator=generator)
-        return Batch(*(torch.cat(columns)[order] for columns in zip(*parts, strict=True)))
+        return rows_of(joined(parts), order)
 
 
 def text_batch(tokens: torch.Tensor, length: int, batch: int, generator: Generator) -> Batch:

@@ -4,7 +4,7 @@ The base has biases, so that BitFit has something to train. It reads fresh rows 
 rows of language B, which is A after a shift: of the frequencies of tokens, or of what follows in some contexts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Generator, nn
 
-from lablib.core.config import Config
+from lablib.core.config import Config, later
 from lablib.core.seeds import generator
 from lablib.core.weights_cache import weights_place
 from lablib.data.batch import Batch, rows_of
@@ -25,6 +25,7 @@ from lablib.train.hooks import Hook
 from lablib.train.loop import TrainConfig, fit
 from lablib.train.optim import OptimConfig
 
+APART = 10_000  # between the seeds of two users
 TRAINING = 1  # version of the trainings here: raise it when the trained weights change
 MODEL = ModelConfig(plan="swa swa", vocab=24, width=32, hidden=64, window=2, bias=True)
 
@@ -46,6 +47,7 @@ class TuneConfig(Config):
     """A base and how it is tuned: `tokens` tokens of the shifted language, the same in every epoch.
 
     first_seed   of the language, the rows and all weights; `seed` is added
+    user         users of one base differ in shift and rows
     """
 
     name: str = "LoRA"
@@ -57,8 +59,9 @@ class TuneConfig(Config):
     tokens: int = 4000
     train: TrainConfig = TrainConfig(steps=300, batch=32, log_every=100, optim=OptimConfig(lr=3e-3))
     rows: int = 128
+    user: int = later(0)
 
-    limits: ClassVar = {"at least 1": "rows"}
+    limits: ClassVar = {"at least 1": "rows", "at least 0": "user"}
     scales: ClassVar = {
         "smoke": {
             "base": BaseConfig.at("smoke"), "train": TrainConfig(steps=3, batch=4, log_every=1), "rows": 8,
@@ -71,14 +74,14 @@ class TuneConfig(Config):
         yield own != vocab, f"base.model.vocab is {own}, but the language has {vocab} tokens"
         yield self.tokens < length, f"tokens is {self.tokens}; expected at least one row of base.length={length}"
 
-    def stream(self, name: str) -> Generator:
-        """A stream of randomness of the arm."""
-        return generator(name, self.first_seed + self.seed)
+    def stream(self, name: str, user: int = 0) -> Generator:
+        """A stream of randomness of the arm, or of a user of its base."""
+        return generator(name, self.first_seed + self.seed + APART * user)
 
     def languages(self) -> tuple[Markov, Markov]:
         """Before and after the shift."""
         own = self.first_seed + self.seed
-        after = self.language.replace(table_seed=own, shift_seed=own)
+        after = self.language.replace(table_seed=own, shift_seed=own + APART * self.user)
         return Markov(after.replace(shift="none", strength=0.0)), Markov(after)
 
 
@@ -129,17 +132,17 @@ def excess_of(cfg: TuneConfig) -> Excess:
 def tuning_rows(cfg: TuneConfig) -> Batch:
     """The rows of the new language that the base is tuned on."""
     _, after = cfg.languages()
-    return after(cfg.base.length, max(1, cfg.tokens // cfg.base.length), cfg.stream("further rows"))
+    return after(cfg.base.length, max(1, cfg.tokens // cfg.base.length), cfg.stream("further rows", cfg.user))
+
+
+def rows_drawn(kept: Batch) -> Callable[[int, Generator], Batch]:
+    """Batches of kept rows, each drawn with replacement."""
+    return lambda batch, rows: rows_of(kept, torch.randint(len(kept.tokens), (batch,), generator=rows))
 
 
 def tuned_base(cfg: TuneConfig) -> tuple[nn.Module, LanguageModel, pd.DataFrame]:
     """The tuned model, its base, and a row a logged step."""
     base, kept = trained_base(cfg), tuning_rows(cfg)
     model = tuned(base, cfg.tuning, cfg.stream("noise"))
-
-    def draw(batch: int, rows: Generator) -> Batch:
-        chosen = torch.randint(len(kept.tokens), (batch,), generator=rows)
-        return rows_of(kept, chosen)
-
-    table = fit(model, draw, cfg.train, cfg.stream("calibration"), hooks=[Learns(), excess_of(cfg)])
+    table = fit(model, rows_drawn(kept), cfg.train, cfg.stream("calibration"), hooks=[Learns(), excess_of(cfg)])
     return model, base, table
