@@ -28,7 +28,7 @@ LINEAR = 15  # linear maps of the model: 14 in its layers, and the head
 
 @dataclass(frozen=True, kw_only=True)
 class BitsConfig(Config):
-    """A base in `bits` bits a weight; 32: as it is. `tune` tunes it with LoRA, at the same number of steps each time."""
+    """A base in `bits` bits a weight; 32: as it is. `tune` tunes it with LoRA."""
 
     bits: int = 8
     seed: int = 0
