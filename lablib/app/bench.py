@@ -11,6 +11,7 @@ from lablib.core.experiment import ArmsFailed, run_all
 from lablib.core.progress import progress_line
 from lablib.core.store import joined
 
+LOSS = "distillation loss"
 COLUMNS = ("provider", "ms", "20 % to 80 %", "times the floor", "error")
 
 
@@ -19,36 +20,42 @@ def bench(operators: Sequence[str], *, device: str | None, live: bool) -> int:
 
     Raises BadInput for an operator or a device that is not there.
     """
-    arms, experiment = chosen(operators, device)
     code = 0
-    try:
-        table = run_all(experiment, arms, in_process=True, fresh=True, progress=progress_line("bench", live=live))
-    except ArmsFailed as failed:
-        print(f"\n{failed}", flush=True)
-        code, kept = 1, [arm for cfg in arms if (arm := experiment.stored(cfg)) is not None]
-        table = joined(kept, "own")
-    if not table.empty:
-        show(table)
+    for arms, experiment, show in chosen(operators, device):
+        try:
+            table = run_all(experiment, arms, in_process=True, fresh=True, progress=progress_line("bench", live=live))
+        except ArmsFailed as failed:
+            print(f"\n{failed}", flush=True)
+            code, kept = 1, [arm for cfg in arms if (arm := experiment.stored(cfg)) is not None]
+            table = joined(kept, "own")
+        if not table.empty:
+            show(table)
     return code
 
 
-def chosen(operators: Sequence[str], device: str | None):
-    """The arms, and their experiment."""
+def chosen(operators: Sequence[str], device: str | None) -> list[tuple]:
+    """Arms, their experiment, and what prints their table."""
     import torch
 
+    from lablib.efficiency.experiments.loss import loss, loss_arms
     from lablib.speed.experiments.bench import bench as on_cpu
     from lablib.speed.experiments.bench import bench_arms, gpu, gpu_arms
     from lablib.speed.providers import PROVIDERS
 
-    if unknown := sorted(set(operators) - set(PROVIDERS)):
-        raise BadInput(f"there is no operator {unknown[0]!r}; expected one of: {', '.join(PROVIDERS)}")
+    known = [*PROVIDERS, LOSS]
+    if unknown := sorted(set(operators) - set(known)):
+        raise BadInput(f"there is no operator {unknown[0]!r}; expected one of: {', '.join(known)}")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
         raise BadInput("there is no GPU here; `lab bench --device cpu` times the CPU")
     torch.set_num_threads(1)
     arms = gpu_arms("full") if device == "cuda" else bench_arms("lab")
-    wanted = operators or list(PROVIDERS)
-    return [cfg for cfg in arms if cfg.operator in wanted and cfg.seed == 0], gpu if device == "cuda" else on_cpu
+    wanted = operators or known
+    arms = [cfg for cfg in arms if cfg.operator in wanted and cfg.seed == 0]
+    runs = [(arms, gpu if device == "cuda" else on_cpu, show)] if arms else []
+    if LOSS in wanted and device == "cpu":
+        runs.append(([cfg for cfg in loss_arms("lab") if cfg.seed == 0], loss, show_loss))
+    return runs
 
 
 def show(table: pd.DataFrame) -> None:
@@ -68,6 +75,17 @@ def show(table: pd.DataFrame) -> None:
         Console().print(printed)
     kind = f"{table['device'].iloc[0]}, {table['dtype'].iloc[0]}"
     print(f"{kind}. The floor: the work at the machine's own rates, {rates(table)}.")
+
+
+def show_loss(table: pd.DataFrame) -> None:
+    """A line a provider of the distillation loss: time, and what is kept for the backward pass."""
+    for (tokens, vocab), rows in table.groupby(["tokens", "vocab"], sort=False):
+        title = f"{LOSS}, forward and backward: {tokens:,} tokens, a vocabulary of {vocab:,}"
+        printed = Table("provider", "ms", "MiB kept", "error", title=title, title_justify="left")
+        for row in rows.to_dict("records"):
+            kept = f"{row['kept_bytes'] / 2**20:.1f}"
+            printed.add_row(row["provider"], f"{1e3 * row['seconds']:.2f}", kept, f"{row['error']:.0e}")
+        Console().print(printed)
 
 
 def rates(table: pd.DataFrame) -> str:

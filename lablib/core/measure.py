@@ -3,6 +3,7 @@
 import contextlib
 import resource
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,23 +41,30 @@ def count_flops(call: Callable[[], Any]) -> int:
     return counter.get_total_flops()
 
 
+class _Kept:
+    """What autograd keeps in place of a tensor; it lives as long as the graph does."""
+
+    def __init__(self, tensor: Any):
+        self.tensor = tensor
+
+
 def kept_bytes(call: Callable[[], Any], *besides: Any) -> int:
     """Bytes that autograd keeps from a forward pass for the backward pass: each storage once.
 
-    The storages of the tensors `besides`, such as weights and inputs, do not count.
+    The storages of the tensors `besides`, such as weights and inputs, do not count; nor does what an operator keeps
+    for gradients that it takes itself.
     """
-    known, found = {tensor.untyped_storage().data_ptr() for tensor in besides}, {}
+    known, kept = {tensor.untyped_storage().data_ptr() for tensor in besides}, weakref.WeakSet()
 
-    def keep(tensor: Any) -> Any:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            found[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    def keep(tensor: Any) -> _Kept:
+        kept.add(found := _Kept(tensor))
+        return found
 
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
-        alive = call()  # while it lives no storage of its graph is given to another tensor
+    with saved_tensors_hooks(keep, lambda found: found.tensor):
+        alive = call()
+    storages = [each.tensor.untyped_storage() for each in kept]
     del alive
-    return sum(found.values())
+    return sum({each.data_ptr(): each.nbytes() for each in storages if each.data_ptr() not in known}.values())
 
 
 def peak_memory() -> int:

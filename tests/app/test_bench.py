@@ -23,7 +23,7 @@ def test_a_gpu_that_is_not_there_is_refused():
 
 
 def test_the_operators_asked_for_run_with_one_seed():
-    arms, experiment = bench.chosen(["selection"], "cpu")
+    ((arms, experiment, _),) = bench.chosen(["selection"], "cpu")
     assert experiment.name == "speed/bench"
     assert {(cfg.operator, cfg.seed) for cfg in arms} == {("selection", 0)}
 
@@ -37,10 +37,20 @@ def test_the_table_has_every_provider_and_the_floor(capsys):
     assert "GFLOP/s" in printed
 
 
+def test_the_distillation_loss_shows_what_is_kept(capsys):
+    ((arms, experiment, show),) = bench.chosen(["distillation loss"], "cpu")
+    assert {cfg.provider for cfg in arms} == {"all logits", "by chunk"}
+    show(run_all(experiment, [cfg.replace(vocab=512, tokens=512, repeats=1) for cfg in arms], in_process=True))
+    printed = capsys.readouterr().out
+    assert "512 tokens, a vocabulary of 512" in printed
+    assert "MiB kept" in printed
+    assert len(bench.chosen([], "cpu")) == 2
+
+
 def test_an_arm_that_fails_is_said_and_the_others_are_shown(monkeypatch, capsys):
     arms = bench_arms("smoke")[:2]
     broken = arms[0].replace(device="cuda")
-    monkeypatch.setattr(bench, "chosen", lambda *_: ([broken, arms[1]], on_cpu))
+    monkeypatch.setattr(bench, "chosen", lambda *_: [([broken, arms[1]], on_cpu, bench.show)])
     if not torch.cuda.is_available():
         assert bench.bench([], device=None, live=False) == 1
         printed = capsys.readouterr().out
