@@ -2,6 +2,7 @@
 
 `efficiency/tuning_rates`  eight rates and more of each method on each shift, on other languages than those reported
 `efficiency/tuning`        each method at its best rate: the new language, the old one, trained parameters
+`efficiency/forgetting`    new transitions: what full tuning and LoRA lose for what they learn, by rate
 `efficiency/ranks`         LoRA by rank, scaling and rate: does the best rate move?
 `efficiency/capacity`      a language that is new altogether: where do few parameters end?
 
@@ -71,6 +72,14 @@ def tuning_arms(scale: str) -> list[TuneConfig]:
     return by_scale(scale, arms, lab=(0, 1, 5), smoke=(1, 5))
 
 
+def forgetting_arms(scale: str) -> list[TuneConfig]:
+    """Full tuning and LoRA of two ranks at rates up to their best."""
+    ways = {"full": method("full")} | {f"LoRA, rank {rank}": method("LoRA", rank=rank) for rank in (4, 16)}
+    rates = {name: (1e-4, 3e-4, 1e-3) if name == "full" else (1e-3, 3e-3, 1e-2) for name in ways}
+    arms = [arm(scale, name, rate, tuning=way) for name, way in ways.items() for rate in rates[name]]
+    return by_scale(scale, arms, lab=(0, 3), smoke=(0,))
+
+
 def ranks_arms(scale: str) -> list[TuneConfig]:
     """Six ranks, alpha by the rank and by its root, five rates; three seeds, exploratory."""
     base = arm(scale, "LoRA", 3e-3)
@@ -116,5 +125,6 @@ def learnt(cfg: TuneConfig) -> pd.DataFrame:
 
 tuning_rates = experiment("efficiency/tuning_rates", version=1, arms=rates_arms, counted=spent)(learnt)
 tuning = experiment("efficiency/tuning", version=1, arms=tuning_arms, counted=spent)(learnt)
+forgetting = experiment("efficiency/forgetting", version=1, arms=forgetting_arms, counted=spent)(learnt)
 ranks = experiment("efficiency/ranks", version=1, arms=ranks_arms, counted=spent)(learnt)
 capacity = experiment("efficiency/capacity", version=1, arms=capacity_arms, counted=spent)(learnt)
