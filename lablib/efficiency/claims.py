@@ -1,4 +1,4 @@
-"""The claims of notebook 05. Distances are in nats a token."""
+"""The claims of notebook 05 on distillation. Distances are in nats a token."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -6,7 +6,6 @@ from itertools import pairwise
 import pandas as pd
 
 from lablib.core.claims import Check, Claim, above, below, within
-from lablib.core.stats import mean_interval
 from lablib.core.tables import apart, read_rows
 from lablib.efficiency.summaries import BEST, at, stopped
 
@@ -127,22 +126,3 @@ TOP_K = (
     Claim("Do a few stored probabilities need the remainder?", "yes", _remainder),
     Claim("Are 8 of 24 as good as all?", "no, a little worse", _enough),
 )
-
-
-# ---- memory
-
-
-def _saves(table: pd.DataFrame) -> Iterator[Check]:
-    found = {name: rows.set_index("seed") for name, rows in table.groupby("method")}
-    added = {name: rows["gradient_bytes"] + rows["optimizer_bytes"] for name, rows in found.items()}
-    kept = {name: rows["activation_bytes"] for name, rows in found.items()}
-    yield below("gradients and optimiser, LoRA over full:", mean_interval(added["LoRA"] / added["full"]), 0.1)
-    yield above("activations, LoRA over full:", mean_interval(kept["LoRA"] / kept["full"]), 0.7)
-    yield above("DoRA over full:", mean_interval(kept["DoRA"] / kept["full"]), 1)
-    yield below("BitFit over full:", mean_interval(kept["BitFit"] / kept["full"]), 0.7)
-
-
-MEMORY = (
-    Claim("Does LoRA save memory?", "of gradients and optimiser, little of activations", _saves,
-          "a step of 4 layers, 32 rows of 128 tokens", repeated=True),
-)  # fmt: skip

@@ -1,9 +1,10 @@
 """The claims of notebook 05 hold in the recorded tables, and fail where a table is made to say something else."""
 
 import pytest
-from planted import cases, check_claim, shifted
+from planted import cases, check_claim, level, shifted
 
-from lablib.efficiency import claims, summaries
+from lablib.core.tables import read_rows
+from lablib.efficiency import claims, summaries, tuning_claims
 from lablib.efficiency.experiments.distillation import (
     RATES,
     TRIED,
@@ -14,6 +15,7 @@ from lablib.efficiency.experiments.distillation import (
     top_k,
 )
 from lablib.efficiency.experiments.memory import memory
+from lablib.efficiency.experiments.tuning import BEST, tuning, tuning_rates
 
 CASES = {
     distillation: cases(
@@ -35,15 +37,22 @@ CASES = {
         shifted(20.0, "excess", "remainder"),
         shifted(-1.0, "excess", "top == 8"),
     ),
-    memory: cases(claims.MEMORY, shifted(-1e8, "activation_bytes", "method == 'LoRA'")),
+    memory: cases(tuning_claims.MEMORY, shifted(-1e8, "activation_bytes", "method == 'LoRA'")),
     temperature: cases(claims.TEMPERATURE, shifted(0.1, "excess", "temperature == 8")),
+    tuning: cases(
+        tuning_claims.TUNING,
+        level(1e-3, "train.optim.lr"),
+        shifted(0.2, "excess", "name == 'head' and `language.shift` == 'unigram'"),
+        shifted(-0.4, "excess", "name == 'BitFit' and `language.shift` == 'transitions'"),
+        shifted(0.6, "excess_before", "name == 'full' and `language.shift` == 'transitions'"),
+    ),
 }
 ALL = [(made, claim, plant) for made, pairs in CASES.items() for claim, plant in pairs]
 
 
 @pytest.fixture(scope="module")
 def recorded():
-    return {made: made.recorded() for made in (*CASES, distillation_rates)}
+    return {made: made.recorded() for made in (*CASES, distillation_rates, tuning_rates)}
 
 
 @pytest.mark.parametrize(("made", "claim", "plant"), ALL, ids=[claim.question for _, claim, _ in ALL])
@@ -63,3 +72,8 @@ def test_each_way_to_teach_has_the_best_rate_of_its_sweep(recorded):
     for (name, tokens), rate in RATES.items():
         if rate in beside:
             assert means[name, tokens, beside[rate]] < 1.2 * means[name, tokens, rate], (name, tokens)
+
+
+def test_each_way_to_tune_has_the_best_rate_of_its_sweep(recorded):
+    best = summaries.best_rates(read_rows(recorded[tuning_rates]), ["name", "language.shift"])
+    assert best.to_dict() == BEST

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from lablib.core.config import by_scale, later
+from lablib.core.config import by_scale, grid, later
 from lablib.core.experiment import experiment
 from lablib.core.seeds import generator
 from lablib.core.weights_cache import weights_place
@@ -104,17 +104,30 @@ METHODS = {
     "BitFit": TuningConfig(method="BitFit", count=14),
 }
 TRIED = (2e-3, 8e-3, 3.2e-2)
-# the rate of each method with the lowest loss on short plain rows, on the seeds from TUNING on
-BEST = {"full": 4e-3, "LoRA": 4e-3, "adapters": 4e-3, "BitFit": 4e-3}
+# the best of `longcontext/forgetting_rates`: the lowest loss on short plain rows
+BEST = {"full": 8e-3, "LoRA": 8e-3, "adapters": 8e-3, "BitFit": 3.2e-2}
+
+
+def by_method(scale: str) -> dict[str, FinetuningConfig]:
+    """Short rows, on a base with biases."""
+    base = tuned(scale, "short rows", "wide", WIDE).replace(model__bias=True)
+    return {name: base.replace(recipe=name, method=how) for name, how in METHODS.items()}
+
+
+def forgetting_rates_arms(scale: str) -> list[FinetuningConfig]:
+    """Each method at three rates; three seeds of their own."""
+    arms = [cfg.replace(first_seed=TUNING) for cfg in by_method(scale).values()]
+    arms = [arm for cfg in arms for arm in grid(cfg, curriculum__optim__lr=TRIED)]
+    return by_scale(scale, arms, lab=1, smoke=1, seeds=3)
 
 
 def forgetting_arms(scale: str) -> list[FinetuningConfig]:
-    """Each method at its best rate, five seeds; and each at three rates, three seeds of their own."""
-    base = tuned(scale, "short rows", "wide", WIDE).replace(model__bias=True)
-    made = {name: base.replace(recipe=name, method=how) for name, how in METHODS.items()}
-    arms = [cfg.replace(curriculum__optim__lr=BEST[name]) for name, cfg in made.items()]
-    arms += [cfg.replace(first_seed=TUNING, curriculum__optim__lr=rate) for cfg in made.values() for rate in TRIED]
-    return by_scale(scale, arms, lab=(0, 1), smoke=(1,), seeds=lambda cfg: 3 if cfg.first_seed else 5)
+    """Each method at its best rate."""
+    arms = [cfg.replace(curriculum__optim__lr=BEST[name]) for name, cfg in by_method(scale).items()]
+    return by_scale(scale, arms, lab=(0, 1), smoke=(1,))
 
 
+forgetting_rates = experiment("longcontext/forgetting_rates", version=1, arms=forgetting_rates_arms)(
+    finetuning.function
+)
 forgetting = experiment("longcontext/forgetting", version=1, arms=forgetting_arms)(finetuning.function)
