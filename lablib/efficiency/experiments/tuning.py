@@ -4,7 +4,7 @@
 `efficiency/tuning`        each method at its best rate: the new language, the old one, trained parameters
 `efficiency/forgetting`    new transitions: what full tuning and LoRA lose for what they learn, by rate
 `efficiency/ranks`         LoRA by rank, scaling and rate: does the best rate move?
-`efficiency/capacity`      a language that is new altogether: where do few parameters end?
+`efficiency/capacity_rates`, `efficiency/capacity`   a language that is new altogether: where do few parameters end?
 
 Directions, written before the runs: the notebook's log.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from lablib.core.config import by_scale
+from lablib.core.config import by_scale, grid
 from lablib.core.experiment import experiment
 from lablib.core.measure import count_flops
 from lablib.data.batch import Batch
@@ -92,18 +92,35 @@ def ranks_arms(scale: str) -> list[TuneConfig]:
     return by_scale(scale, arms, lab=(0,), smoke=(0,), seeds=3)
 
 
-def capacity_arms(scale: str) -> list[TuneConfig]:
+CAPACITY_RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+# the best of `efficiency/capacity_rates`
+CAPACITY_BEST = {"full": 3e-3, "LoRA, rank 1": 1e-2, "LoRA, rank 4": 1e-2, "LoRA, rank 16": 1e-2}
+
+
+def all_new(scale: str) -> list[TuneConfig]:
     """All contexts new, and 64,000 tokens to learn them from: full tuning, and LoRA of rank 1, 4 and 16."""
     language = MarkovConfig(shift="transitions", strength=1.0)
     ways = {"full": method("full")} | {
         f"LoRA, rank {rank}": method("LoRA", rank=rank, alpha=4.0) for rank in (1, 4, 16)
     }
     arms = [
-        arm(scale, name, BEST[way.method, "transitions"], tuning=way, language=language, tokens=64_000)
+        arm(scale, name, CAPACITY_BEST[name], tuning=way, language=language, tokens=64_000)
         for name, way in ways.items()
     ]
-    arms = arms if scale == "smoke" else [cfg.replace(train__steps=1000) for cfg in arms]
-    return by_scale(scale, arms, lab=(0, 1), smoke=(1,))
+    return arms if scale == "smoke" else [cfg.replace(train__steps=1000) for cfg in arms]
+
+
+def capacity_rates_arms(scale: str) -> list[TuneConfig]:
+    """Each way at four rates; three seeds of other languages."""
+    arms = [cfg.replace(first_seed=TUNING) for cfg in all_new(scale)]
+    return by_scale(
+        scale, [each for cfg in arms for each in grid(cfg, train__optim__lr=CAPACITY_RATES)], lab=1, smoke=1, seeds=3
+    )
+
+
+def capacity_arms(scale: str) -> list[TuneConfig]:
+    """Each way at its best rate."""
+    return by_scale(scale, all_new(scale), lab=(0, 1), smoke=(1,))
 
 
 def spent(cfg: TuneConfig) -> dict[str, float | int]:
@@ -127,4 +144,5 @@ tuning_rates = experiment("efficiency/tuning_rates", version=1, arms=rates_arms,
 tuning = experiment("efficiency/tuning", version=1, arms=tuning_arms, counted=spent)(learnt)
 forgetting = experiment("efficiency/forgetting", version=1, arms=forgetting_arms, counted=spent)(learnt)
 ranks = experiment("efficiency/ranks", version=1, arms=ranks_arms, counted=spent)(learnt)
+capacity_rates = experiment("efficiency/capacity_rates", version=1, arms=capacity_rates_arms, counted=spent)(learnt)
 capacity = experiment("efficiency/capacity", version=1, arms=capacity_arms, counted=spent)(learnt)
