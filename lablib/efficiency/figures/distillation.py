@@ -62,16 +62,16 @@ def temperature_figure(table: pd.DataFrame) -> Chart:
 @figure
 def teachers_figure(table: pd.DataFrame) -> Chart:
     """A student of 4,000 tokens and its teacher: how far each is from the language, by what the teacher has read."""
+    return _beside_teacher(table, "Students by what their teacher has read")
+
+
+def _beside_teacher(table: pd.DataFrame, what: str) -> Chart:
     rows = read_rows(table)
-    both = [
-        rows.assign(who="student"),
-        rows.assign(who="teacher", excess=rows["excess_teacher"]),
-    ]
-    names = list(rows["name"].unique())
+    both = [rows.assign(who="student"), rows.assign(who="teacher", excess=rows["excess_teacher"])]
     return one_panel(
         rows=pd.concat(both), kind="bars", x=EXCESS._replace(kind="linear"), y=Axis("name"), by="who",
         names=["student", "teacher"], colours={"student": BLUE, "teacher": GREY},
-        title=f"Students by what their teacher has read: {_said(rows, names)}",
+        title=f"{what}: {_said(rows, list(rows['name'].unique()))}",
     )  # fmt: skip
 
 
@@ -94,14 +94,19 @@ def top_k_figure(table: pd.DataFrame) -> Chart:
 
 @figure
 def directions_figure(table: pd.DataFrame) -> Chart:
-    """A student that is too small: how far it is from the language, and how surprising the language finds its text."""
+    """A student that is too small: how far it is from the language, how surprising and how varied its own text is."""
     rows = read_rows(table)
     own = rows.groupby("name")["own_nats"].mean()
     said = f"{own.idxmin()} {own.min():.2f}, {own.idxmax()} {own.max():.2f}"
+    measures = {"excess": "nats above the language", "own_nats": "its text: surprise (nats a token)",
+                "entropy": "its text: entropy (nats a token)"}  # fmt: skip
     return Chart(
-        panels=[
-            Panel(rows=rows, kind="bars", x=Axis("excess", "nats above the language"), y=Axis("name")),
-            Panel(rows=rows, kind="bars", x=Axis("own_nats", "nats a token of its own text"), y=Axis("name")),
-        ],
+        panels=[Panel(rows=rows, kind="bars", x=Axis(name, title), y=Axis("name")) for name, title in measures.items()],
         title=f"Surprise at the student's own text: {said}",
-    )  # fmt: skip
+    )
+
+
+@figure
+def gap_figure(table: pd.DataFrame) -> Chart:
+    """A student of 8 channels and its teacher: how far each is from the language, by the teacher's size."""
+    return _beside_teacher(table, "A small student by its teacher")

@@ -53,6 +53,20 @@ def tuning_figure(table: pd.DataFrame, own: pd.DataFrame | None = None) -> Chart
 
 
 @figure
+def forgetting_figure(table: pd.DataFrame) -> Chart:
+    """What is lost of the old language for what is learnt of the new one; a mark a learning rate, low ones left."""
+    rows = distances(table)
+    means = rows.groupby(["name", "train.optim.lr"], sort=False)["lost"].transform("mean")
+    most = {name: part["excess"].groupby(part["train.optim.lr"]).mean().min() for name, part in rows.groupby("name")}
+    said = ", ".join(f"{name} {short(most[name])}" for name in rows["name"].unique())
+    return one_panel(
+        rows=rows.assign(mean_lost=means), x=Axis("mean_lost", "nats lost on the old language, mean over seeds"),
+        y=EXCESS, by="name", colours={"full": GREY, "LoRA, rank 4": BLUE, "LoRA, rank 16": TEAL},
+        title=f"Nearest to the new language: {said}",
+    )  # fmt: skip
+
+
+@figure
 def ranks_figure(table: pd.DataFrame) -> Chart:
     """How far LoRA is from the new language by learning rate and rank; alpha is divided by the rank, or by its root."""
     rows = read_rows(table)

@@ -78,7 +78,7 @@ def finetuning_figure(table: pd.DataFrame) -> Chart:
 @figure
 def forgetting_figure(table: pd.DataFrame) -> Chart:
     """Exact recall while a trained model goes on with short rows, by how it is tuned, at its best learning rate."""
-    return _while_tuned(table[table["first_seed"] == 0] if "first_seed" in table else table, "Tuned on short rows")
+    return _while_tuned(table, "Tuned on short rows")
 
 
 def _while_tuned(table: pd.DataFrame, what: str) -> Chart:
