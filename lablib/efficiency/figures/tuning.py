@@ -25,8 +25,14 @@ def tuning_rates_figure(table: pd.DataFrame) -> Chart:
         colours=METHODS,
     )  # fmt: skip
     low, high = best.idxmin(), best.idxmax()
-    said = f"{low[-1]} {short(best.min())}, {high[-1]} {short(best.max())}"
+    said = f"{low[-1]} {best.min():g}, {high[-1]} {best.max():g}"
     return Chart(panels=panels, title=f"The best rates of methods lie apart: {said}")
+
+
+def _whole(column: str, title: str, rows: pd.DataFrame) -> Axis:
+    """An axis that the values of one panel fill."""
+    low, high = rows[column].min(), rows[column].max()
+    return Axis(column, title, range=(low - 0.1 * (high - low), high + 0.1 * (high - low)))
 
 
 @figure
@@ -45,8 +51,8 @@ def tuning_figure(table: pd.DataFrame, own: pd.DataFrame | None = None) -> Chart
     for shift, part in rows.groupby("language.shift", sort=False):
         mine = None if yours is None else yours[yours["language.shift"] == shift]
         panels += facets(
-            part, "language.shift", title="shift: {}", kind="plane", x=Axis("lost", "nats lost on the old language"),
-            y=EXCESS, by="name", names=[name for name in METHODS if (part["name"] == name).any()], colours=METHODS,
+            part, "language.shift", title="shift: {}", kind="plane", x=_whole("lost", "nats lost on the old language", part),
+            y=_whole(*EXCESS[:2], part), by="name", names=[name for name in METHODS if (part["name"] == name).any()], colours=METHODS,
             own=mine,
         )  # fmt: skip
     return Chart(panels=panels, title=f"Nearest to the new language: {'; '.join(said)}")
