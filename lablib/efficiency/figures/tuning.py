@@ -51,9 +51,9 @@ def tuning_figure(table: pd.DataFrame, own: pd.DataFrame | None = None) -> Chart
     for shift, part in rows.groupby("language.shift", sort=False):
         mine = None if yours is None else yours[yours["language.shift"] == shift]
         panels += facets(
-            part, "language.shift", title="shift: {}", kind="plane", x=_whole("lost", "nats lost on the old language", part),
-            y=_whole(*EXCESS[:2], part), by="name", names=[name for name in METHODS if (part["name"] == name).any()], colours=METHODS,
-            own=mine,
+            part, "language.shift", title="shift: {}", kind="plane", by="name", colours=METHODS, own=mine,
+            x=_whole("lost", "nats lost on the old language", part), y=_whole(*EXCESS[:2], part),
+            names=[name for name in METHODS if (part["name"] == name).any()],
         )  # fmt: skip
     return Chart(panels=panels, title=f"Nearest to the new language: {'; '.join(said)}")
 
