@@ -1,5 +1,7 @@
 """Summaries of distillation and tuning: table -> numbers, a row or a value a seed."""
 
+from typing import NamedTuple
+
 import pandas as pd
 
 from lablib.core.tables import read_rows
@@ -35,3 +37,37 @@ def distances(table: pd.DataFrame) -> pd.DataFrame:
     rows = read_rows(table)
     gained, lost = rows["base_excess"] - rows["excess"], rows["excess_before"] - rows["base_excess_before"]
     return rows.assign(gained=gained, lost=lost)
+
+
+class Outcome(NamedTuple):
+    """An option of a prediction, and what was measured in words."""
+
+    option: str
+    words: str
+
+
+def left_by_a_teacher(table: pd.DataFrame, tokens: int = 4000) -> Outcome:
+    """How far the student of a trained teacher is from the language, as a share of the student of tokens."""
+    rows = stopped(table)
+    own, its = (at(rows, name, tokens=tokens).mean() for name in (BEST, "KD from a teacher"))
+    option = "as far" if its > 0.75 * own else "half as far" if its > 0.25 * own else "a quarter as far or less"
+    return Outcome(option, f"Nats above the language: {own:.2f} by tokens, {its:.2f} by the teacher.")
+
+
+def loses_most(table: pd.DataFrame, names: tuple[str, ...] = ("full", "LoRA", "BitFit")) -> Outcome:
+    """Which of some methods loses most of the old language, on new transitions."""
+    rows = distances(table)
+    means = rows[rows["language.shift"] == "transitions"].groupby("name")["lost"].mean()
+    said = ", ".join(f"{name} {means[name]:.2f}" for name in names if name in means)
+    return Outcome(means[[name for name in names if name in means]].idxmax(), f"Nats lost: {said}.")
+
+
+def users_in_short(table: pd.DataFrame) -> pd.DataFrame:
+    """By way: nats above a user's language, what is kept for four users and what one of them sends, in KiB."""
+    rows = table.groupby("name", sort=False)[["excess", "excess_before", "kept", "sent"]].mean()
+    return pd.DataFrame({
+        "nats above the user's language": rows["excess"].round(2),
+        "nats above the old one": rows["excess_before"].round(2),
+        "KiB kept": (rows["kept"] / 1024).round(1),
+        "KiB sent and got": (rows["sent"] / 1024).round(0),
+    }).reset_index()  # fmt: skip
