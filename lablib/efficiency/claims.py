@@ -6,6 +6,7 @@ from itertools import pairwise
 import pandas as pd
 
 from lablib.core.claims import Check, Claim, above, below, within
+from lablib.core.stats import mean_interval
 from lablib.core.tables import apart, read_rows
 from lablib.efficiency.summaries import BEST, at, stopped
 
@@ -126,3 +127,58 @@ TOP_K = (
     Claim("Do a few stored probabilities need the remainder?", "yes", _remainder),
     Claim("Are 8 of 24 as good as all?", "no, a little worse", _enough),
 )
+
+
+# ---- a student that is too small
+
+
+SAID = {"excess": "distance", "own_nats": "surprise at its own text", "entropy": "entropy of its own text"}
+
+
+def _modes(table: pd.DataFrame) -> Iterator[Check]:
+    rows = read_rows(table)
+    for (column, said), check in zip(SAID.items(), (above, below, below), strict=True):
+        found = apart(at(rows, "forward KL", column), at(rows, "reverse KL", column))
+        yield check(f"{said}, reverse minus forward:", found)
+
+
+def _own_text(table: pd.DataFrame) -> Iterator[Check]:
+    rows = read_rows(table)
+    for kind in ("forward KL", "reverse KL"):
+        found = apart(at(rows, kind, "own_nats"), at(rows, f"{kind}, own text", "own_nats"))
+        yield below(f"surprise, {kind}, own text minus given:", found)
+
+
+DIRECTIONS = (
+    Claim("Does the reverse KL give up variety for plausible text?", "yes", _modes, "a student of 8 channels"),
+    Claim("Is a student that learns on its own text less surprising?", "yes", _own_text),
+)
+
+
+def _larger(table: pd.DataFrame) -> Iterator[Check]:
+    rows = read_rows(table)
+    names = list(rows["name"].unique())
+    for before, after in pairwise(names[-3:]):
+        yield within(f"{after} minus {before}:", apart(at(rows, before), at(rows, after)), -0.02, 0.02, ".3f")
+    yield below(f"{names[-1]} minus {names[0]}:", apart(at(rows, names[0]), at(rows, names[-1])))
+
+
+GAP = (Claim("Does a teacher that is much larger harm a small student?", "no", _larger, "16,000 tokens, forward KL"),)
+
+
+# ---- the loss of a large vocabulary
+
+
+def _chunks(table: pd.DataFrame) -> Iterator[Check]:
+    rows = table[table["vocab"] == table["vocab"].max()]
+    found = {name: part.set_index("seed") for name, part in rows.groupby("provider")}
+    for name in ("by chunk", "Liger"):
+        for column, said, most in (("kept_bytes", "bytes kept", 0.1), ("seconds", "CPU seconds", 1)):
+            ratio = mean_interval(found[name][column] / found["all logits"][column])
+            yield below(f"{said}, {name} over all logits:", ratio, most)
+
+
+LOSS = (
+    Claim("Does a loss by chunks save memory, and what does it cost?", "over nine tenths, and no time", _chunks,
+          "1,024 tokens, a vocabulary of 32,768", repeated=True),
+)  # fmt: skip
