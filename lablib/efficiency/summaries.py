@@ -32,6 +32,16 @@ def best_rates(table: pd.DataFrame, keys: list[str], column: str = "excess") -> 
     return means.groupby(keys, sort=False).idxmin().map(lambda place: place[-1])
 
 
+def own_direction(table: pd.DataFrame) -> pd.DataFrame:
+    """Beside the distance of each small student, `judged`: what its loss asks for.
+
+    For the reverse KL that is KL(student || language) on the student's own text, else the excess.
+    """
+    rows = read_rows(table)
+    reverse = rows["name"].str.startswith("reverse KL")
+    return rows.assign(judged=rows["excess"].mask(reverse, rows["own_nats"] - rows["entropy"]))
+
+
 def distances(table: pd.DataFrame) -> pd.DataFrame:
     """After tuning, by method and shift: nats gained on the new language, nats lost on the old one."""
     rows = read_rows(table)
