@@ -17,7 +17,7 @@ from lablib.core.experiment import experiment
 from lablib.core.seeds import generator
 from lablib.core.weights_cache import weights_place
 from lablib.longcontext.curriculum import train_curriculum
-from lablib.longcontext.experiments.warmup import NARROW, RECIPES, SHORT_DENSE, STEPS, WARM, WIDE
+from lablib.longcontext.experiments.warmup import NARROW, RECIPES, SHORT_DENSE, STEPS, THIRD, WARM, WIDE
 from lablib.longcontext.stages import Curriculum, Mix
 from lablib.longcontext.train_and_evaluate import RecipeConfig, curriculum_at, measured, row_faults, steering
 from lablib.nn.model import LanguageModel
@@ -25,7 +25,6 @@ from lablib.nn.tuning import TuningConfig
 from lablib.nn.tuning import tuned as tuned_model
 
 TRAINING = 1  # version of the training here: raise it when the trained weights change
-THIRD: dict[str, Any] = {**WIDE, "lengths": (64, 256), "length_weights": (0.67, 0.33)}  # shares of the tokens
 BASES: dict[str, tuple[tuple[float, dict[str, Any]], ...]] = {
     "wide": RECIPES["short and dense, then wide"],
     "wide, long rows": ((WARM, SHORT_DENSE), (1 - WARM, THIRD)),

@@ -1,8 +1,9 @@
 """Can a narrow start rescue a wide window? (arXiv 2511.23319, sections 3.2 and 4.1, table 2)
 
-`longcontext/warmup` compares, at equal tokens, a wide window from the beginning, a short window with dense top-k
-first, self-copy first, and a narrow window throughout. Half of the loss asks for needles, half for the next token of
-a haystack whose local component lies 24 tokens back: there a wide window is needed, and its work is never finished.
+`longcontext/warmup` compares, at equal tokens, a wide window from the beginning (also with some rows longer than the
+window), a short window with dense top-k first, self-copy first, and a narrow window throughout. Half of the loss asks
+for needles, half for the next token of a haystack whose local component lies 24 tokens back: there a wide window is
+needed, and its work is never finished.
 `longcontext/aftermath` lets the second phase run on at a constant rate: does it undo the warm-up?
 `longcontext/schedules` is a coarse grid of warm-ups for the explorer.
 """
@@ -17,6 +18,8 @@ from lablib.train.schedule import ScheduleConfig
 
 NARROW: dict[str, Any] = {"window": 8, "top_k": 4, "mix": TWO_SIDED}
 WIDE: dict[str, Any] = {"window": 64, "top_k": 4, "mix": TWO_SIDED}
+# two thirds of the tokens in rows of 64, a third in rows of 256, which are longer than the window
+THIRD: dict[str, Any] = {**WIDE, "lengths": (64, 256), "length_weights": (0.67, 0.33)}
 SHORT_DENSE: dict[str, Any] = {"window": 8, "top_k": None, "mix": TWO_SIDED}
 SELF_COPY: dict[str, Any] = {"window": 8, "top_k": None, "mix": Mix(retrieval=0.0, copied=1.0)}
 SLOWLY: dict[str, Any] = {**WIDE, "transition": "cosine", "transition_steps": 240}
@@ -45,20 +48,20 @@ def recipe(scale: str, name: str, *parts: tuple[float, dict[str, Any]], steps: i
 
 
 def warmup_arms(scale: str) -> list[RecipeConfig]:
-    """Six recipes with five seeds, and the wide window with a retrieval loss of its own (exploratory)."""
+    """Six recipes with five seeds; the wide window with long rows, and with a loss of retrieval (exploratory)."""
     arms = [recipe(scale, name, *parts) for name, parts in RECIPES.items()]
     helped = recipe(scale, "wide from scratch, with a retrieval loss", (1.0, WIDE), retrieval_loss=0.5)
-    return by_scale(scale, [*arms, helped], lab=4, smoke=3, seeds=lambda cfg: 3 if cfg == helped else 5)
+    longer = recipe(scale, "wide from scratch, a third in long rows", (1.0, THIRD))
+    return by_scale(scale, [*arms, helped, longer], lab=4, smoke=3, seeds=lambda cfg: 3 if cfg == helped else 5)
 
 
 def aftermath_arms(scale: str) -> list[RecipeConfig]:
     """Both warm-ups and 1 920 steps after them at the full rate; and with a share of rows longer than the window."""
     (steps, share), constant = (2400, 0.2) if scale != "lab" else (1200, 0.4), ScheduleConfig(shape="constant")
-    kept = {**WIDE, "lengths": (64, 256), "length_weights": (0.67, 0.33)}
     ways = (
         ("short and dense, then wide", SHORT_DENSE, WIDE),
         ("self-copy, then wide", SELF_COPY, WIDE),
-        ("short and dense, then wide with a third of long rows", SHORT_DENSE, kept),
+        ("short and dense, then wide with a third of long rows", SHORT_DENSE, THIRD),
     )
     same = {"steps": steps, "schedule": constant}
     return by_scale(scale, [recipe(scale, name, (share, one), (1 - share, two), **same) for name, one, two in ways])
