@@ -191,6 +191,32 @@ HARDER = (
 )  # fmt: skip
 
 
+# ---- a placement for each question
+
+
+def _placed(table: pd.DataFrame) -> Iterator[Check]:
+    rows = robustness.with_training(table)
+    for name in ("one needle", "six needles"):
+        found = rows[(rows["trained_on"] == name) & (rows["length"] == FAR)]
+        apart = tables.difference(found, "exact", NARROW, WIDE, by="model.window")
+        yield below(f"{name}, wide less narrow", apart)
+
+
+def _parted(table: pd.DataFrame) -> Iterator[Check]:
+    rows = robustness.by_needle(table).query("length == @FAR and `model.window` == @NARROW")
+    for name, check in (("one needle", includes_zero), ("six needles", below)):
+        found = rows[rows["trained_on"] == name]
+        yield check(f"{name}, parted less whole", tables.difference(found, "exact", "whole", "parted", by="needle"))
+
+
+PLACEMENTS = (
+    Claim("Does the wide window retrieve less when each question has a placement of its own?", "yes", _placed,
+          "recall at 64K, 200 placements a seed"),
+    Claim("Are needles missed that a chunk border parts?", "after six needles a row, not after one", _parted,
+          "window 8"),
+)  # fmt: skip
+
+
 # ---- doubt 4: two look-ups
 
 

@@ -96,6 +96,12 @@ def harder_ends(table: pd.DataFrame, length: int) -> pd.DataFrame:
     return both_ends(with_training(table).query("length == @length"), ["trained_on", "condition"])
 
 
+def by_needle(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of `longcontext/placements`, a row a kind of `needle`: whole, or parted by a chunk border."""
+    parts = [table.assign(needle=name, exact=table[f"exact_{name}"]) for name in ("whole", "parted")]
+    return with_training(pd.concat(parts, ignore_index=True))
+
+
 def tuned_ends(table: pd.DataFrame, length: int) -> pd.DataFrame:
     """`both_ends` of `longcontext/tuning` at a length, by initialisation, width and learning rate.
 

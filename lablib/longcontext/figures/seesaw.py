@@ -3,7 +3,7 @@
 import pandas as pd
 
 from lablib.longcontext.figures.start import EXACT, LENGTH, STEP, chance, exact_at, questions_asked, recall_chart
-from lablib.longcontext.robustness import TRAINED_ON, both_ends, with_chain_model, with_group, with_training
+from lablib.longcontext.robustness import TRAINED_ON, both_ends, by_needle, with_chain_model, with_group, with_training
 from lablib.longcontext.summaries import PLAIN, RETRIEVES, VARIANTS, by_length, gradient_mass
 from lablib.viz.chart import Axis, Chart, Panel, Reference, extremes, facets, figure
 from lablib.viz.style import BLUE, FAMILIES, GREEN, RETRIEVAL, WINDOW, listing, ramp, spell_length
@@ -247,3 +247,19 @@ def tracking_figure(table: pd.DataFrame) -> Chart | None:
     title = extremes(rows[rows["length"] == far], "chain_model", "exact", f"Chains at {spell_length(far)} tokens")
     guess = Reference(1 / chains, f"one of the {chains} values in sight")
     return recall_chart(rows, "chain_model", title, references=[guess])
+
+
+@figure
+def placements_figure(table: pd.DataFrame, length: int = 65_536) -> Chart:
+    """Exact recall where each question has a placement of its own; needles that a chunk border parts stand apart."""
+    rows = by_needle(table)
+    length = length if (rows["length"] == length).any() else int(rows["length"].max())
+    rows = with_windows(rows[rows["length"] == length])
+    means = rows.groupby(["trained_on", "needle"])["exact"].mean()
+    said = [f"{name}: {means[name, 'whole']:.2f} whole, {means[name, 'parted']:.2f} parted" for name in _kinds(rows)]
+    return Chart(
+        panels=facets(rows, "trained_on", _kinds(rows), "trained on {}", kind="bars", x=exact_at(length),
+                      y=Axis("needle", ticks=("whole", "parted")), by="window", colours=window_colours(rows)),
+        title="; ".join(said),
+        source=questions_asked(rows),
+    )  # fmt: skip
