@@ -92,7 +92,7 @@ def ranks_arms(scale: str) -> list[TuneConfig]:
     return by_scale(scale, arms, lab=(0,), smoke=(0,), seeds=3)
 
 
-CAPACITY_RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+CAPACITY_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 # the best of `efficiency/capacity_rates`
 CAPACITY_BEST = {"full": 3e-3, "LoRA, rank 1": 1e-2, "LoRA, rank 4": 1e-2, "LoRA, rank 16": 1e-2}
 
@@ -111,7 +111,7 @@ def all_new(scale: str) -> list[TuneConfig]:
 
 
 def capacity_rates_arms(scale: str) -> list[TuneConfig]:
-    """Each way at four rates; three seeds of other languages."""
+    """Each way at six rates; three seeds of other languages."""
     arms = [cfg.replace(first_seed=TUNING) for cfg in all_new(scale)]
     return by_scale(
         scale, [each for cfg in arms for each in grid(cfg, train__optim__lr=CAPACITY_RATES)], lab=1, smoke=1, seeds=3
