@@ -144,15 +144,16 @@ def _modes(table: pd.DataFrame) -> Iterator[Check]:
 
 def _own_text(table: pd.DataFrame) -> Iterator[Check]:
     rows = read_rows(table)
-    for kind in ("forward KL", "reverse KL"):
+    for kind, check in (("reverse KL", below), ("forward KL", above)):
         found = apart(at(rows, kind, "own_nats"), at(rows, f"{kind}, own text", "own_nats"))
-        yield below(f"surprise, {kind}, own text minus given:", found)
+        yield check(f"surprise, {kind}, own text minus given:", found)
 
 
 DIRECTIONS = (
     Claim("Does the reverse KL give up variety for plausible text?", "yes", _modes, "a student of 8 channels"),
-    Claim("Is a student that learns on its own text less surprising?", "yes", _own_text),
-)
+    Claim("Is a student less surprising that learns on its own text?", "by the reverse KL yes, by the forward KL no",
+          _own_text),
+)  # fmt: skip
 
 
 def _larger(table: pd.DataFrame) -> Iterator[Check]:
