@@ -15,7 +15,7 @@ from notebook_rules import (
     committed_stripped,
     functions_are_short,
     headings_are_the_eight_in_order,
-    imports_fit_in_eight_lines,
+    imports_fit_in_ten_lines,
     nothing_is_trained_or_plotted_here,
     parameters_are_tagged_typed_and_commented,
     prose_and_code_take_turns,
@@ -27,10 +27,10 @@ from notebook_rules import (
 from lablib.core.store import PROJECT
 
 # these keep the form that they were written in until they are written anew
-OLD_FORM = ["00_start_here", "01_seesaw_effect", "02_swa_warmup", "03_ttt_toy_bigram", "07_triton_kernels"]
+OLD_FORM = ["00_start_here", "02_swa_warmup", "03_ttt_toy_bigram", "07_triton_kernels"]
 OLD_HEADINGS = [name for name in HEADINGS if name != "Setup"]
 OLD_HEADINGS.insert(OLD_HEADINGS.index("The experiment"), "The same in lablib")
-NEW_RULES = (headings_are_the_eight_in_order, prose_and_code_take_turns, imports_fit_in_eight_lines)
+NEW_RULES = (headings_are_the_eight_in_order, prose_and_code_take_turns, imports_fit_in_ten_lines)
 NEW_RULES += (the_setup_has_a_drawing, the_setup_has_a_glossary)
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
@@ -152,10 +152,10 @@ PLANTED = {
         lambda cells: cells.extend([*map(new_code_cell, "12"), new_markdown_cell("### More"), new_code_cell("3")]),
         prose_and_code_take_turns,
     ),
-    "nine imports": (add("\n".join(f"import m{number}" for number in range(8))), imports_fit_in_eight_lines),
-    "an import of eight lines": (
-        add("from m import (\n  a,\n  b,\n  c,\n  d,\n  e,\n  f,\n)"),
-        imports_fit_in_eight_lines,
+    "eleven imports": (add("\n".join(f"import m{number}" for number in range(10))), imports_fit_in_ten_lines),
+    "an import of ten lines": (
+        add("from m import (\n  a,\n  b,\n  c,\n  d,\n  e,\n  f,\n  g,\n  h,\n  i,\n)"),
+        imports_fit_in_ten_lines,
     ),
     "a long function": (add(LONG), functions_are_short),
     "a loop over steps": (add("for step in range(9):\n    pass"), nothing_is_trained_or_plotted_here),

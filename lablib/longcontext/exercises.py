@@ -2,10 +2,11 @@
 
 import functools
 import math
+from statistics import NormalDist
 
 import torch
 
-from lablib.core.exercise import Mistake, attempt, exercise
+from lablib.core.exercise import Mistake, attempt, close, compare, exercise
 
 
 def pairs(length: int, window: int) -> int:
@@ -30,36 +31,13 @@ def check_pairs(answer) -> None:
         raise Mistake(f"For {length} tokens and a window of {window} you say {found}; draw the matrix and count.")
 
 
-def reach(layers: int, window: int) -> int:
-    """How many positions back the top of so many layers hears of."""
-    return layers * (window - 1)
-
-
-@exercise(
-    "Exercise 1 (stacked reach)", solution=reach,
-    hint="One layer hears of window - 1 earlier positions. The earliest of them heard of as many more.",
-)  # fmt: skip
-def check_reach(answer) -> None:
-    """`answer(layers, window)`: how many positions back the top layer can hear of."""
-    for layers, window in ((1, 1), (1, 8), (2, 8), (4, 512)):
-        found = attempt(answer, layers, window)
-        if found == reach(layers, window):
-            continue
-        if found == layers * window:
-            raise Mistake("A window of w holds w positions, the token's own among them: how many lie before it?")
-        if found == window - 1:
-            raise Mistake("That is one layer. What does the layer below the key you read already know?")
-        here = f"{layers} layers of window {window}"
-        raise Mistake(f"For {here} you say {found}; count on paper for 2 layers of window 3.")
-
-
 def visible(position: int, chunk: int, size: int) -> bool:
     """Whether the token at `position` may read chunk number `chunk`: only when all of it lies in the past."""
     return position >= (chunk + 1) * size
 
 
 @exercise(
-    "Exercise 2 (when is a chunk visible?)", solution=visible,
+    "Exercise 1 (when is a chunk visible?)", solution=visible,
     hint="The encoder reads a chunk in both directions. A token inside the chunk would see its own future.",
 )  # fmt: skip
 def check_visible(answer) -> None:
@@ -78,35 +56,66 @@ def check_visible(answer) -> None:
         raise Mistake(f"Token {position} may read chunk {chunk} of size {size}: all of it lies in the past.")
 
 
-def score_gradient(weights: torch.Tensor, outputs: torch.Tensor, upstream: torch.Tensor) -> torch.Tensor:
-    """The gradient of the loss with respect to the scores: (chunks), (chunks, dim), (dim) -> (chunks)."""
-    gain = outputs @ upstream
-    return weights * (gain - weights @ gain)
+def joint_with_scores(logits: torch.Tensor, values: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """One softmax over all tokens of all chunks; a chunk's score is added to the logits of its tokens."""
+    weights = (logits + scores[:, None]).flatten().softmax(0)
+    return weights @ values.flatten(0, 1)
 
 
 @exercise(
-    "Exercise 3 (the gradient of a score)", solution=score_gradient,
-    hint="It stands above, in the cell with by_hand. What is the fused output in terms of weights and outputs?",
+    "Exercise 2 (one softmax that knows the scores)", solution=joint_with_scores,
+    hint="A softmax turns a sum into a product: exp(a + b) = exp(a) exp(b). Where could a score be added?",
 )  # fmt: skip
-def check_score_gradient(answer) -> None:
-    """`answer(weights, outputs, upstream)`: d loss / d scores for weights = softmax(scores), O = sum w_c O_c."""
-    generator = torch.Generator().manual_seed(3)
-    draw = functools.partial(torch.randn, generator=generator, dtype=torch.float64)
-    scores, outputs, upstream = draw(4, requires_grad=True), draw(4, 6), draw(6)
-    weights = scores.softmax(0)
-    (expected,) = torch.autograd.grad(((weights @ outputs) * upstream).sum(), scores)
-    found = attempt(answer, weights.detach(), outputs, upstream)
-    if not isinstance(found, torch.Tensor) or found.shape != expected.shape:
-        got = getattr(found, "shape", type(found))
-        raise Mistake(f"Expected a tensor of shape (4,), one number a chunk; got {got}.")
-    direct = outputs @ upstream
-    if torch.allclose(found, expected):
-        return
-    if torch.allclose(found, direct):
-        raise Mistake("That is d loss / d weight. The weights come out of a softmax: raising one lowers the others.")
-    if torch.allclose(found, weights.detach() * direct):
-        raise Mistake("Almost: softmax also subtracts the weighted mean of these products from each of them.")
-    raise Mistake("Start with d loss / d w_c, the product of chunk c's output with the upstream gradient.")
+def check_joint_with_scores(answer) -> None:
+    """`answer(logits, values, scores)`: (chunks, tokens), (chunks, tokens, dim), (chunks) -> an output (dim)."""
+    draw = functools.partial(torch.randn, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    logits, values, scores = draw(3, 4), draw(3, 4, 5), draw(3, requires_grad=True)
+    found = attempt(answer, logits, values, scores)
+    if not isinstance(found, torch.Tensor) or found.shape != (5,):
+        raise Mistake(f"Expected a tensor of shape (5,), one output; got {getattr(found, 'shape', type(found))}.")
+    learns = found.requires_grad and torch.autograd.grad(found.sum(), scores, retain_graph=True, allow_unused=True)[0]
+    if learns is False or learns is None:
+        raise Mistake("The scores are no part of this output, so they get no gradient: the choice cannot be learnt.")
+    weights = logits.flatten().softmax(0).view(3, 4)
+    apart = torch.einsum("c,cs,csd->d", scores.softmax(0), logits.softmax(1), values)
+    guesses = {
+        "That is HSA: a softmax inside each chunk. Here all tokens should share one softmax.": apart,
+        "The weights do not sum to 1 any more. Put the scores in before the softmax.": torch.einsum(
+            "c,cs,csd->d", scores.softmax(0), weights, values
+        ),
+    }
+    compare(found, joint_with_scores(logits, values, scores), guesses, "Add each chunk's score to its logits.", close)
+
+
+SPREAD, KEPT, SURE = 1.0, 4, 0.99  # of noise scores; chunks that are read; how often the needle is to be found
+
+
+def needed_score(chunks: int) -> float:
+    """The score at which fewer than four of so many noise scores are higher in 99 of 100 draws, by a Poisson law."""
+    return NormalDist().inv_cdf(1 - 0.823 / chunks)  # P(Poisson(0.823) < 4) = 0.99
+
+
+def measured_score(chunks: int, draws: int = 2000) -> float:
+    """The same by drawing: the 0.99 quantile of the fourth highest noise score."""
+    noise = torch.randn(draws, chunks, generator=torch.Generator().manual_seed(chunks))
+    return float(noise.topk(KEPT, dim=1).values[:, -1].quantile(SURE))
+
+
+@exercise(
+    "Exercise 3 (how high must the needle's score be?)", solution=needed_score,
+    hint="Of C noise scores about C times P(score > s) lie above s. That has to stay below one.",
+)  # fmt: skip
+def check_needed_score(answer) -> None:
+    """`answer(chunks)`: the score at which the needle's chunk is among the best four in 99 of 100 questions."""
+    told = {chunks: float(attempt(answer, chunks)) for chunks in (8, 128, 8192)}
+    measured = {chunks: measured_score(chunks) for chunks in told}
+    for chunks, score in measured.items():
+        print(f"{chunks:>5,} chunks: you say {told[chunks]:.1f}, measured {score:.1f}")
+    for chunks, score in measured.items():
+        if told[chunks] > score + 0.5 and chunks > 8:
+            raise Mistake(f"Too high for {chunks:,} chunks. The tail of a normal distribution falls fast.")
+        if abs(told[chunks] - score) > 0.5:
+            raise Mistake(f"Not within 0.5 for {chunks:,} chunks. More chunks need a higher score, but how much?")
 
 
 def slope(step: int, start: int, steps: int, before: int, after: int) -> int:

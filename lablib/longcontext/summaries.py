@@ -89,3 +89,19 @@ def growth(table: pd.DataFrame) -> pd.DataFrame:
         return {"exponent": np.polyfit(np.log(run["length"]), np.log(run["work_seconds"].clip(lower=1e-9)), 1)[0]}
 
     return tables.means(tables.grouped(table, ["work", "seed"], exponent), "exponent", "work")
+
+
+def which_end(shares: pd.DataFrame, narrow: int, wide: int) -> str:
+    """Which of both end windows retrieves in most seeds, by `share_of_seeds`."""
+    share = shares.set_index("window")["share"]
+    found = {(True, True): "both", (True, False): "only the narrow window", (False, True): "only the wide window"}
+    return found.get((share[narrow] > 0.5, share[wide] > 0.5), "neither")
+
+
+def choosing(table: pd.DataFrame, length: int) -> pd.DataFrame:
+    """By window: chunks found and the margin of their score at a length, and exact recall there."""
+    found = []
+    for measure in ("chunk_recall", "margin", "exact"):
+        rows = recall(table, measure=measure).query("length == @length")
+        found.append(rows.set_index("window")[measure])
+    return pd.concat(found, axis=1)

@@ -9,11 +9,6 @@ import torch
 from lablib.core.exercise import Mistake
 from lablib.longcontext import exercises
 
-
-def gain(outputs, upstream):
-    return outputs @ upstream
-
-
 alarm, miss = exercises.alarm, exercises.miss
 MISTAKES = {
     "check_pairs": {
@@ -21,21 +16,26 @@ MISTAKES = {
         "shorter than the window": lambda length, window: length * window - window * (window - 1) // 2,
         "draw the matrix": lambda length, window: length * (length + 1) // 2,
     },
-    "check_reach": {
-        "own among them": lambda layers, window: layers * window,
-        "one layer": lambda layers, window: window - 1,
-        "count on paper": lambda layers, window: layers + window,
-    },
     "check_visible": {
         "its own": lambda position, chunk, size: chunk <= position // size,
         "lies in its future": lambda position, chunk, size: chunk != position // size,
         "lies in the past": lambda position, chunk, size: position > (chunk + 1) * size,
     },
-    "check_score_gradient": {
-        "raising one lowers": lambda w, o, u: gain(o, u),
-        "weighted mean": lambda w, o, u: w * gain(o, u),
-        "one number a chunk": lambda w, o, u: torch.zeros(2),
-        "Start with": lambda w, o, u: torch.zeros(4, dtype=torch.float64),
+    "check_joint_with_scores": {
+        "one output": lambda logits, values, scores: torch.zeros(2),
+        "no gradient": lambda logits, values, scores: logits.flatten().softmax(0) @ values.flatten(0, 1),
+        "That is HSA": lambda logits, values, scores: torch.einsum(
+            "c,cs,csd->d", scores.softmax(0), logits.softmax(1), values
+        ),
+        "do not sum to 1": lambda logits, values, scores: torch.einsum(
+            "c,cs,csd->d", scores.softmax(0), logits.flatten().softmax(0).view_as(logits), values
+        ),
+        "Add each chunk's score": lambda logits, values, scores: exercises.joint_with_scores(logits, values, -scores),
+    },
+    "check_needed_score": {
+        "Too high for 8,192": lambda chunks: {8: 1.2, 128: 2.4, 8192: 9.0}[chunks],
+        "Not within 0.5 for 8 ": lambda chunks: 3.5,
+        "Not within 0.5 for 8,192": lambda chunks: {8: 1.2, 128: 2.4, 8192: 2.5}[chunks],
     },
     "check_slope": {
         "Round it": lambda step, start, steps, before, after: before + (after - before) / 3,
@@ -88,7 +88,7 @@ def test_a_wrong_answer_gets_the_hint_that_fits(name, hint, answer, capsys):
 
 
 def test_an_answer_that_raises_is_reported_not_raised(capsys):
-    exercises.check_reach(lambda layers, window: 1 / 0)
+    exercises.check_visible(lambda position, chunk, size: 1 / 0)
     assert "ZeroDivisionError" in capsys.readouterr().out
 
 

@@ -5,7 +5,7 @@ learning rates, widths and initialisations at both end windows: does the ranking
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -28,6 +28,7 @@ from lablib.nn.plan import ModelConfig
 from lablib.train.evaluate import budget, forward_flops, held_out
 from lablib.train.loop import TrainConfig, fit
 
+DATA = RetrievalConfig()
 TRAINING = 1  # version of the training here: raise it when the trained weights change
 DOUBLINGS = tuple(64 * 4**i for i in range(6))  # 64 to 64K
 MILLION = (*DOUBLINGS, 262_144, 1_048_576)
@@ -183,3 +184,12 @@ def _test(model: LanguageModel, cfg: SeesawConfig, length: int) -> dict[str, flo
         if name in results:
             row[name] = mean_of(results[name][results["visible"] > 0] if name == "chunk_recall" else results[name])
     return row
+
+
+def in_sight(windows: Sequence[int], cfg: RetrievalConfig = DATA, rows: int = 4096) -> pd.DataFrame:
+    """By window: the share of training answers whose value lies inside one window, by drawing rows."""
+    batch = training_batch(cfg, rows, Generator().manual_seed(0))
+    row, place = (batch.evidence >= 0).nonzero(as_tuple=True)
+    distance = place - batch.evidence[row, place]
+    shares = [float((distance < window).float().mean()) for window in windows]
+    return pd.DataFrame({"window": windows, "answers inside the window": shares})
