@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pandas as pd
 
-from lablib.core.claims import Check, Claim, above, below, within
+from lablib.core.claims import Check, Claim, above, below, includes_zero, within
 from lablib.core.stats import mean_interval
 from lablib.core.tables import apart, read_rows
 from lablib.efficiency.summaries import BEST, at, stopped
@@ -159,12 +159,15 @@ DIRECTIONS = (
 def _larger(table: pd.DataFrame) -> Iterator[Check]:
     rows = read_rows(table)
     names = list(rows["name"].unique())
-    for before, after in pairwise(names[-3:]):
-        yield within(f"{after} minus {before}:", apart(at(rows, before), at(rows, after)), -0.02, 0.02, ".3f")
-    yield below(f"{names[-1]} minus {names[0]}:", apart(at(rows, names[0]), at(rows, names[-1])))
+    for before, after in pairwise(names):
+        check = includes_zero if before in names[-3:] else below
+        yield check(f"{after} minus {before}:", apart(at(rows, before), at(rows, after)))
 
 
-GAP = (Claim("Does a teacher that is much larger harm a small student?", "no", _larger, "16,000 tokens, forward KL"),)
+GAP = (
+    Claim("Does a teacher that is much larger harm a small student?",
+          "no: it is better up to 32 channels; beyond no difference is shown", _larger, "16,000 tokens, forward KL"),
+)  # fmt: skip
 
 
 # ---- the loss of a large vocabulary
