@@ -120,3 +120,25 @@ def ways_compared(table: pd.DataFrame, length: int, chosen_at: int, probe: str) 
 def balanced(arms: pd.DataFrame) -> pd.Series:
     """The weaker of retrieval and reasoning, arm by arm: what a balance is for."""
     return arms[["exact", "exact_reasoning"]].min(axis=1, skipna=False)
+
+
+WARM_UPS = ("short and dense, then wide", "self-copy, then wide")
+
+
+def both_skills(table: pd.DataFrame, length: int = 16_384) -> str:
+    """Which of wide from scratch and both warm-ups answer nine of ten questions and learn the local rule.
+
+    Learnt: the local loss lies nearer to that of the wide window from scratch than to that of the narrow one.
+    """
+    means = by_recipe(table, length).set_index("recipe")
+    level = means.loc[["narrow throughout", "wide from scratch"], "local_loss"].mean()
+    good = (means["exact"] >= 0.9) & (means["local_loss"] < level)
+    if good["wide from scratch"]:
+        return "wide from scratch"
+    return ["none", "one of the two warm-ups", "both warm-ups"][int(good[[*WARM_UPS]].sum())]
+
+
+def by_what_follows(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The arms of `longcontext/steered` in which the window or the mix follows the model, and those of row lengths."""
+    one = table["data.num_pairs"] == 1
+    return table[table["curriculum.tokens"].notna() & one], table[~one]

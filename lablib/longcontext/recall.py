@@ -58,3 +58,20 @@ def misses(table: pd.DataFrame) -> pd.DataFrame:
 
     rows, keys = with_reader(table).query("task == 'one needle'"), ["reader", "haystack", "length", "seed"]
     return tables.grouped(rows[rows.groupby(keys)["visible"].transform("sum") > 0], keys, counted, sort=True)
+
+
+def forecast_in_words(table: pd.DataFrame) -> str:
+    """In how many cases the count of misses is as forecast, and in how many of those with a miss; inputs beyond 4K tokens."""
+    cases = misses(table).query("length > 4096")
+    missed = cases[cases["missed"] > 0]
+    repeats = table["repeats_after"].min()
+    said = f"The forecast lies in the 95 % interval of the count in {cases['inside'].sum()} of {len(cases)} cases; "
+    said += f"95 % would be {0.95 * len(cases):.0f}. Of the {len(missed)} cases with a miss {missed['inside'].sum()} "
+    return said + f"lie inside. (The real text begins to repeat after {repeats:,.0f} tokens.)"
+
+
+def costs(table: pd.DataFrame) -> pd.DataFrame:
+    """By haystack and length, for one needle and readers of the whole training: seconds, memory and store."""
+    rows = recall_by_length(table).query("task == 'one needle' and reader == 'whole training'")
+    shown = ["encode_seconds", "question_seconds", "peak_megabytes", "store_bytes"]
+    return rows[rows["haystack"] == "text"].groupby("length")[shown].mean().tail(8)

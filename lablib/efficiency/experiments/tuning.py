@@ -94,7 +94,7 @@ def ranks_arms(scale: str) -> list[TuneConfig]:
 
 CAPACITY_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 # the best of `efficiency/capacity_rates`
-CAPACITY_BEST = {"full": 3e-3, "LoRA, rank 1": 1e-2, "LoRA, rank 4": 1e-2, "LoRA, rank 16": 1e-2}
+CAPACITY_BEST = {"full": 3e-2, "LoRA, rank 1": 3e-2, "LoRA, rank 4": 1e-1, "LoRA, rank 16": 1e-1}
 
 
 def all_new(scale: str) -> list[TuneConfig]:
