@@ -61,7 +61,7 @@ def misses(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def forecast_in_words(table: pd.DataFrame) -> str:
-    """In how many cases the count of misses is as forecast, and in how many of those with a miss; inputs beyond 4K tokens."""
+    """In how many cases beyond 4K tokens the count of misses is as forecast, and in how many with a miss."""
     cases = misses(table).query("length > 4096")
     missed = cases[cases["missed"] > 0]
     repeats = table["repeats_after"].min()
