@@ -177,12 +177,12 @@ def _chunks(table: pd.DataFrame) -> Iterator[Check]:
     rows = table[table["vocab"] == table["vocab"].max()]
     found = {name: part.set_index("seed") for name, part in rows.groupby("provider")}
     for name in ("by chunk", "Liger"):
-        for column, said, most in (("kept_bytes", "bytes kept", 0.1), ("seconds", "CPU seconds", 1)):
-            ratio = mean_interval(found[name][column] / found["all logits"][column])
-            yield below(f"{said}, {name} over all logits:", ratio, most)
+        kept, spent = (found[name][column] / found["all logits"][column] for column in ("kept_bytes", "seconds"))
+        yield below(f"{name} over all logits: bytes kept", mean_interval(kept), 0.1)
+        yield within(f"{name} over all logits: CPU seconds", mean_interval(spent), 0.9, 1.15)
 
 
 LOSS = (
-    Claim("Does a loss by chunks save memory, and what does it cost?", "over nine tenths, and no time", _chunks,
+    Claim("Does a loss by chunks save memory, and what does it cost?", "over nine tenths, at the same time", _chunks,
           "1,024 tokens, a vocabulary of 32,768", repeated=True),
 )  # fmt: skip

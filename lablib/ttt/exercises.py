@@ -3,41 +3,8 @@
 import operator
 
 import torch
-from torch import Generator
 
-from lablib.core.exercise import Mistake, attempt, close, compare, exercise
-
-
-def step(weights: torch.Tensor, gradient: torch.Tensor, rate: float, clip: float) -> torch.Tensor:
-    """One step down the gradient, whose norm is cut to at most `clip`."""
-    return weights - rate * gradient * min(1.0, clip / max(float(gradient.norm()), 1e-9))
-
-
-@exercise(
-    "Exercise 1 (the inner step)",
-    solution=step,
-    hint="Only a gradient that is too long is made shorter, and it keeps its direction.",
-)
-def check_inner_step(answer) -> None:
-    """`answer(weights, gradient, rate, clip)`: one step down the gradient, its norm at most `clip` before the rate."""
-    weights = torch.tensor([1.0, -2.0, 0.5])
-    for gradient, clip in (([0.3, 0.0, 0.4], 1.0), ([3.0, 0.0, 4.0], 1.0), ([3.0, 0.0, 4.0], 2.0), ([0.0] * 3, 1.0)):
-        slope = torch.tensor(gradient)
-        found, norm = torch.as_tensor(attempt(answer, weights.clone(), slope, 0.5, clip)), float(slope.norm())
-        to_clip = slope * clip / max(norm, 1e-9)
-        taken = {  # the hint, and what is taken for the gradient
-            "That goes up the loss. The gradient points uphill.": -(slope if norm < clip else to_clip),
-            f"The gradient has norm {norm:g}; a clip of {clip:g} allows less.": slope,
-            "You clip each entry. The paper clips the norm, which keeps the direction.": slope.clamp(-clip, clip),
-            f"A gradient of norm {norm:g} is shorter than the clip of {clip:g}: leave it as it is.": to_clip,
-        }
-        said = f"For gradient {slope.tolist()}, rate 0.5 and clip {clip:g} you say {found.tolist()}; do it by hand."
-        if found.shape != weights.shape:
-            said = f"You return shape {tuple(found.shape)}; expected that of the weights, {tuple(weights.shape)}."
-        elif not torch.isfinite(found).all():
-            said = "For a gradient of 0 that divides by 0. What should happen then?"
-        guesses = {hint: weights - 0.5 * instead for hint, instead in taken.items()}
-        compare(found, step(weights, slope, 0.5, clip), guesses, said, close)
+from lablib.core.exercise import Mistake, attempt, compare, exercise
 
 
 def scores(weight: float, chunks: list, loss, learn) -> list:
@@ -50,7 +17,7 @@ def scores(weight: float, chunks: list, loss, learn) -> list:
 
 
 @exercise(
-    "Exercise 2 (find the leak)",
+    "Exercise 1 (repair a leak)",
     solution=scores,
     hint="A chunk that was learnt from is no test any more. Which comes first?",
 )
@@ -78,31 +45,93 @@ def check_scores(answer) -> None:
     compare(found, scores(0.0, chunks, loss, learn), guesses, said, operator.eq)
 
 
-def bind(state: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rate: float) -> torch.Tensor:
-    """One gradient step on |state @ key - value|^2 / 2: (values, keys), (keys), (values) -> (values, keys)."""
-    return state - rate * torch.outer(state @ key - value, key)
+def outer_loss(weight: torch.Tensor, chunks: list, loss, rate: float) -> torch.Tensor:
+    """The sum of the chunks' losses; after each chunk the weight takes a step, and gradients flow through the step."""
+    total = torch.zeros(())
+    for chunk in chunks:
+        found = loss(weight, chunk)
+        (slope,) = torch.autograd.grad(found, weight, create_graph=True)
+        total, weight = total + found, weight - rate * slope
+    return total
 
 
 @exercise(
-    "Exercise 3 (binding a value to a key)",
-    solution=bind,
-    hint="The derivative by S is the outer product of S k - v and k. (Above, the state stood on the other side of k.)",
+    "Exercise 2 (both loops)",
+    solution=outer_loss,
+    hint="torch.autograd.grad(loss, weight, create_graph=True) gives a gradient that can be differentiated again.",
 )
-def check_binding(answer) -> None:
-    """`answer(state, key, value, rate)`: one gradient step on |state @ key - value|^2 / 2."""
-    generator = Generator().manual_seed(5)
-    state, key, value = (torch.randn(*shape, generator=generator) for shape in ((2, 3), (3,), (2,)))
-    step = torch.outer(state @ key - value, key)
-    expected = bind(state, key, value, 0.3)
-    found = torch.as_tensor(attempt(answer, state.clone(), key, value, 0.3))
+def check_outer_loss(answer) -> None:
+    """`answer(weight, chunks, loss, rate)`: the sum of the losses, each before the step on its own chunk.
+
+    The weight is one number with requires_grad; the gradient of the sum is held against a difference quotient.
+    """
+    chunks, loss, rate = [1.0, 3.0, 2.0], lambda weight, chunk: (weight * chunk - 1) ** 2, 0.1
+
+    def gradient(run, start: float = 0.5):
+        weight = torch.tensor(start, dtype=torch.float64, requires_grad=True)
+        found = torch.as_tensor(attempt(run, weight, list(chunks), loss, rate))
+        if not found.requires_grad:
+            raise Mistake("The sum has no gradient: somewhere the weight was detached or turned into a number.")
+        return float(found.detach()), float(torch.autograd.grad(found, weight)[0])
+
+    def run(start: float) -> float:
+        return outer_loss(torch.tensor(start, dtype=torch.float64, requires_grad=True), chunks, loss, rate).item()
+
+    total, slope = gradient(answer)
     guesses = {
-        "Transposed: the state maps keys to values, so its shape is (values, keys).": expected.mT,
-        "That adds the value to what is already stored: linear attention. What did the state answer before?":
-            state + 0.3 * torch.outer(value, key),
-        "Twice too far: the half in the loss cancels the two of the square.": state - 0.6 * step,
-        "That goes up the loss: afterwards the state misses the value by more.": state + 0.3 * step,
-    }  # fmt: skip
-    said = "Write the loss for one entry of the state and differentiate: it is a product of two numbers."
-    if found.shape != expected.shape:
-        said = f"You return shape {tuple(found.shape)}; expected that of the state, {tuple(expected.shape)}."
-    compare(found, expected, guesses, said, close)
+        "Each chunk is scored after it was learnt from.": gradient(_learnt_first)[0],
+        "Nothing is learnt between the chunks.": gradient(lambda *of: outer_loss(*of[:3], 0.0))[0],
+    }
+    compare(total, run(0.5), guesses, f"The sum is {total:.4f}, expected {run(0.5):.4f}.", _near)
+    quotient = (run(0.501) - run(0.499)) / 0.002
+    first = (
+        "The sum is right, its gradient is not: it is {:.3f}, a difference quotient says {:.3f}. Is the inner gradient "
+    )
+    first += "part of the graph?"
+    compare(slope, quotient, {}, first.format(slope, quotient), lambda a, b: abs(a - b) < 1e-3)
+
+
+def _learnt_first(weight: torch.Tensor, chunks: list, loss, rate: float) -> torch.Tensor:
+    total = torch.zeros(())
+    for chunk in chunks:
+        weight = weight - rate * torch.autograd.grad(loss(weight, chunk), weight, create_graph=True)[0]
+        total = total + loss(weight, chunk)
+    return total
+
+
+def _near(found: float, expected: float) -> bool:
+    return abs(found - expected) < 1e-6
+
+
+def both_gradients(start: float, rate: float, steps: int) -> tuple[float, float]:
+    """Of L(W_n), L(W) = (W - 3)^2, after n steps: exact, and with each inner gradient detached."""
+    shrunk = (1 - 2 * rate) ** steps
+    last = 2 * (start - 3) * shrunk
+    return last * shrunk, last
+
+
+@exercise(
+    "Exercise 3 (what a detach does)",
+    solution=both_gradients,
+    hint="W - 3 shrinks by 1 - 2 rate in each step. By how much does W_n move when W_0 moves by 1?",
+)
+def check_both_gradients(answer) -> None:
+    """`answer(start, rate, steps)`: the gradient of (W_n - 3)^2 with respect to W_0, exact and detached."""
+    for start, rate, steps in ((1.0, 0.1, 1), (1.0, 0.1, 4), (0.0, 0.25, 3)):
+        found = attempt(answer, start, rate, steps)
+        if not isinstance(found, tuple | list) or len(found) != 2:
+            raise Mistake("Return two numbers: the exact gradient, and the one with a detach in each step.")
+        exact, detached = both_gradients(start, rate, steps)
+        said = (
+            f"From {start:g} at rate {rate:g}, {steps} steps: you say ({found[0]:.3f}, {found[1]:.3f}); do it by hand."
+        )
+        guesses = {
+            "The other way round: the exact one is the smaller one here.": (detached, exact),
+            "Right for one step. Each further step multiplies once more.": both_gradients(start, rate, 1),
+            "That is the gradient where the weight began. The loss is taken after the steps.": (
+                2 * (start - 3) * (1 - 2 * rate) ** steps,
+                2 * (start - 3),
+            ),
+        }
+        same = lambda one, other: all(map(_near, one, other))  # noqa: E731
+        compare(tuple(map(float, found)), (exact, detached), guesses, said, same)

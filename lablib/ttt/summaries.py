@@ -120,3 +120,20 @@ def token_costs(table: pd.DataFrame, name: str, measure: str = "prefill_seconds"
     if name not in set(table["name"]):
         raise ValueError(f"the table has no {name}; it has {', '.join(table['name'].unique())}")
     return table[table["name"] == name].groupby("length")[measure].mean()
+
+
+def how_much(table: pd.DataFrame, name: str = "TTT-E2E, b=1") -> str:
+    """The share that `share_closed` says, as an option of the prediction."""
+    closed = share_closed(table, name).estimate
+    return "none" if closed < 0.1 else "a quarter" if closed < 0.375 else "half" if closed < 0.7 else "most"
+
+
+def crossing(table: pd.DataFrame, first: str = "full attention", second: str = "TTT-E2E") -> str:
+    """From how many tokens on a token costs more with `first` than with `second`, when read and when written."""
+    said = []
+    for word, measure in (("read", "prefill_seconds"), ("written", "decode_seconds")):
+        one, other = token_costs(table, first, measure), token_costs(table, second, measure)
+        dearer = one.index[(one > other.reindex(one.index)).to_numpy()]
+        where = f"from {dearer.min():,} tokens on" if len(dearer) else "at no length tried"
+        said.append(f"A token that is {word} costs more with {first} than with {second} {where}.")
+    return " ".join(said)

@@ -8,7 +8,7 @@ import torch
 from lablib.core.exercise import Mistake
 from lablib.ttt import exercises
 
-scores, bind = exercises.scores, exercises.bind
+scores, outer_loss, both_gradients = exercises.scores, exercises.outer_loss, exercises.both_gradients
 
 
 def leaking(weight, chunks, loss, learn):
@@ -19,16 +19,24 @@ def leaking(weight, chunks, loss, learn):
     return found
 
 
+def learnt_first(weight, chunks, loss, rate):
+    total = 0
+    for chunk in chunks:
+        weight = weight - rate * torch.autograd.grad(loss(weight, chunk), weight, create_graph=True)[0]
+        total = total + loss(weight, chunk)
+    return total
+
+
+def first_order(weight, chunks, loss, rate):
+    total = 0
+    for chunk in chunks:
+        found = loss(weight, chunk)
+        total = total + found
+        weight = weight - rate * torch.autograd.grad(found, weight, retain_graph=True)[0]
+    return total
+
+
 MISTAKES = {
-    "check_inner_step": {
-        "up the loss": lambda w, g, r, c: w + r * g * min(1.0, c / max(float(g.norm()), 1e-9)),
-        "allows less": lambda w, g, r, c: w - r * g,
-        "each entry": lambda w, g, r, c: w - r * g.clamp(-c, c),
-        "leave it as it is": lambda w, g, r, c: w - r * g * c / max(float(g.norm()), 1e-9),
-        "divides by 0": lambda w, g, r, c: w - r * g / g.norm() * min(float(g.norm()), c),
-        "expected that of the weights": lambda w, g, r, c: w.sum(),
-        "do it by hand": lambda w, g, r, c: w,
-    },
     "check_scores": {
         "Too good": leaking,
         "Nothing is learnt": lambda w, chunks, loss, learn: [loss(w, chunk) for chunk in chunks],
@@ -36,13 +44,22 @@ MISTAKES = {
         "3 losses for 4 chunks": lambda w, chunks, loss, learn: scores(w, chunks, loss, learn)[1:],
         "the first loss is": lambda w, chunks, loss, learn: [0.0] * 4,
     },
-    "check_binding": {
-        "Transposed": lambda s, k, v, r: bind(s, k, v, r).mT,
-        "linear attention": lambda s, k, v, r: s + r * torch.outer(v, k),
-        "Twice too far": lambda s, k, v, r: s - 2 * r * torch.outer(s @ k - v, k),
-        "misses the value by more": lambda s, k, v, r: s + r * torch.outer(s @ k - v, k),
-        "expected that of the state": lambda s, k, v, r: v,
-        "for one entry": lambda s, k, v, r: s,
+    "check_outer_loss": {
+        "has no gradient": lambda w, chunks, loss, rate: outer_loss(w, chunks, loss, rate).item(),
+        "after it was learnt from": learnt_first,
+        "Nothing is learnt between": lambda w, chunks, loss, rate: outer_loss(w, chunks, loss, 0.0),
+        "its gradient is not": first_order,
+        "expected": lambda w, chunks, loss, rate: outer_loss(w, chunks, loss, rate) / 3,
+    },
+    "check_both_gradients": {
+        "two numbers": lambda start, rate, steps: 1.0,
+        "other way round": lambda start, rate, steps: both_gradients(start, rate, steps)[::-1],
+        "Right for one step": lambda start, rate, steps: both_gradients(start, rate, 1),
+        "where the weight began": lambda start, rate, steps: (
+            2 * (start - 3) * (1 - 2 * rate) ** steps,
+            2 * (start - 3),
+        ),
+        "do it by hand": lambda start, rate, steps: (0.0, 0.0),
     },
 }
 
