@@ -141,9 +141,10 @@ def the_setup_has_a_drawing(notebook: NotebookNode, folder: Path) -> Iterator[st
 
 
 def the_setup_has_a_glossary(notebook: NotebookNode, folder: Path) -> Iterator[str]:
-    rows = ROW.findall(section(notebook, "Setup"))
+    tables = [ROW.findall(part) for part in section(notebook, "Setup").split("\n\n")]
+    rows = next((table for table in tables if table and table[0][0] == "term"), [])
     terms = [term for term, _ in rows]
-    if not terms or terms[0] != "term":
+    if not terms:
         yield "no table under Setup whose first column is called term"
     elif len(rows) < 4:  # the head, the rule below it, two terms
         yield "the glossary has fewer than two terms"
