@@ -27,7 +27,7 @@ from notebook_rules import (
 from lablib.core.store import PROJECT
 
 # these keep the form that they were written in until they are written anew
-OLD_FORM = ["00_start_here", "02_swa_warmup", "07_triton_kernels"]
+OLD_FORM = ["02_swa_warmup", "07_triton_kernels"]
 OLD_HEADINGS = [name for name in HEADINGS if name != "Setup"]
 OLD_HEADINGS.insert(OLD_HEADINGS.index("The experiment"), "The same in lablib")
 NEW_RULES = (headings_are_the_eight_in_order, prose_and_code_take_turns, imports_fit_in_ten_lines)

@@ -15,7 +15,7 @@ def pairs(length: int, window: int) -> int:
 
 
 @exercise(
-    "Exercise (pairs in a window)", solution=pairs,
+    "Exercise 1 (pairs in a window)", solution=pairs,
     hint="Row i (from 0) has i + 1 pairs until that reaches the window.",
 )  # fmt: skip
 def check_pairs(answer) -> None:
@@ -29,6 +29,30 @@ def check_pairs(answer) -> None:
         if length < window and found == length * window - window * (window - 1) // 2:
             raise Mistake(f"Right for long inputs. What if the input ({length}) is shorter than the window ({window})?")
         raise Mistake(f"For {length} tokens and a window of {window} you say {found}; draw the matrix and count.")
+
+
+def longest_input(length: int, seconds: float, exponent: float, budget: float) -> float:
+    """The length whose time is `budget`, where time grows like length ** exponent."""
+    return length * (budget / seconds) ** (1 / exponent)
+
+
+@exercise(
+    "Exercise 2 (the longest input)", solution=longest_input,
+    hint="budget / seconds = (longest / length) ** exponent. Solve that for the longest.",
+)  # fmt: skip
+def check_longest_input(answer) -> None:
+    """`answer(length, seconds, exponent, budget)`: tokens that can be read in `budget` seconds."""
+    for given in ((4096, 0.5, 2.0, 50.0), (65_536, 0.3, 1.0, 60.0), (1000, 2.0, 1.5, 0.5)):
+        length, seconds, exponent, budget = given
+        guesses = {
+            "That is right for work that grows linearly. With an exponent of 2, four times the budget reads twice the "
+            "tokens.": length * budget / seconds,
+            "That is the time of an input, and not its length: the exponent stands on the other side.":
+                length * (budget / seconds) ** exponent,
+        }  # fmt: skip
+        found, right = float(attempt(answer, *given)), longest_input(*given)
+        said = f"For {length:,} tokens in {seconds:g} s, exponent {exponent:g} and {budget:g} s you say {found:,.0f}."
+        compare(found, right, guesses, said, lambda one, other: math.isclose(one, other, rel_tol=1e-6))
 
 
 def visible(position: int, chunk: int, size: int) -> bool:

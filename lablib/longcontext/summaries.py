@@ -105,3 +105,22 @@ def choosing(table: pd.DataFrame, length: int) -> pd.DataFrame:
         rows = recall(table, measure=measure).query("length == @length")
         found.append(rows.set_index("window")[measure])
     return pd.concat(found, axis=1)
+
+
+def saved(table: pd.DataFrame) -> str:
+    """How many times cheaper the window is at the longest input of full attention, and what the whole model took."""
+    longest = int(table["length"][table["work"] == "full attention"].max())
+    times = table[table["length"] == longest].set_index("work")["work_seconds"]
+    ratio = times["full attention"] / times["sliding window"]
+    said = f"At {longest:,} tokens the window is **{ratio:.1f} times** cheaper than full attention."
+    whole = table[table["work"].str.startswith("whole model")].sort_values("length")
+    if whole.empty:
+        return said
+    last = whole.iloc[-1]
+    return f"{said} The whole model reads {last['length']:,} tokens in {last['work_seconds']:.2f} CPU seconds."
+
+
+def doublings(exponents: pd.DataFrame, work: str = "full attention") -> int:
+    """The nearest whole exponent of `growth`, from 0 to 3."""
+    found = exponents.set_index("work")["exponent"][work]
+    return int(np.clip(round(found), 0, 3))

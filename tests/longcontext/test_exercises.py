@@ -16,6 +16,11 @@ MISTAKES = {
         "shorter than the window": lambda length, window: length * window - window * (window - 1) // 2,
         "draw the matrix": lambda length, window: length * (length + 1) // 2,
     },
+    "check_longest_input": {
+        "grows linearly": lambda length, seconds, exponent, budget: length * budget / seconds,
+        "and not its length": lambda length, seconds, exponent, budget: length * (budget / seconds) ** exponent,
+        "you say": lambda length, seconds, exponent, budget: length,
+    },
     "check_visible": {
         "its own": lambda position, chunk, size: chunk <= position // size,
         "lies in its future": lambda position, chunk, size: chunk != position // size,
