@@ -28,7 +28,7 @@ def roofline_figure(table: pd.DataFrame) -> Chart:
 
     The roof is the machine: its copy, then its matrix product, measured in the same processes (Roofline, CACM 2009).
     """
-    x, y = Axis("intensity", "FLOPs a byte", "log"), Axis("speed", "FLOP/s (log scale)", "log")
+    x, y = Axis("intensity", "FLOPs a compulsory byte", "log"), Axis("speed", "FLOP/s (log scale)", "log")
     panels, best = [], {}
     for operator, rows in named(table).groupby("operator", sort=False):
         rows = rows[rows["mode"] == (MODE if (rows["mode"] == MODE).any() else "forward")]

@@ -2,15 +2,17 @@
 
 import importlib
 import importlib.util
-import inspect
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import plotly.graph_objects as go
 import torch.nn.functional as F
 from torch import Tensor
 
 from lablib.ops import backend
+from lablib.speed import lanes
+from lablib.viz.chart import missing
 
 DEFINITIONS: dict[str, Callable[..., Tensor]] = {  # how a kernel cuts its blocks is no business of a definition
     "add": lambda x, y, block=1024: x + y,
@@ -27,12 +29,13 @@ def lesson(name: str) -> Callable[..., Tensor]:
     return backend.teaching_kernel(name) or DEFINITIONS[name]
 
 
-def folded_source(name: str) -> str:
-    """The file of a lesson's kernel, folded, in Markdown; without Triton where it lies."""
-    if (launcher := backend.teaching_kernel(name)) is None:
-        return f"Without Triton the kernel `{name}` can be read in `kernels/lessons/`."
-    source = inspect.getsource(inspect.getmodule(launcher)).strip()
-    return f"<details><summary>The kernel: {name}</summary>\n\n```python\n{source}\n```\n\n</details>"
+def lanes_of_add(x: Tensor, y: Tensor, block: int) -> go.Figure:
+    """What each program of the lesson on adding touches; without Triton an empty picture that says so."""
+    if backend.teaching_kernel("add") is None:
+        return missing("There is no Triton on this machine: no picture of lanes.")
+    with lanes.recorded() as seen:
+        out = lesson("add")(x, y, block=block)
+    return lanes.lanes_figure(seen, {"x": x, "y": y, "out": out})
 
 
 def language() -> tuple[ModuleType | SimpleNamespace, Any, str]:

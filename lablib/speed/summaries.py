@@ -117,3 +117,20 @@ def compiled_facts(table: pd.DataFrame) -> pd.DataFrame:
 
 def _plain(value: object) -> str:
     return value if isinstance(value, str) else f"{value:,}"
+
+
+def which_is_faster(table: pd.DataFrame, tokens: int) -> str:
+    """Which of the two ways to a window is faster than causal attention at a length, forward."""
+    ratios = times_causal(table, "sliding window").loc[tokens]
+    faster = tuple((ratios[["banded", "SDPA with a dense mask"]] < 1).tolist())
+    outcome = {(True, True): "both", (True, False): "only the blocks", (False, True): "only the mask"}
+    return outcome.get(faster, "neither")
+
+
+def beside_the_bend(table: pd.DataFrame) -> str:
+    """FLOPs a compulsory byte of the window's longest text, beside those at which memory and products are even."""
+    rows = table.query("operator == 'sliding window' and mode == 'forward'")
+    longest = rows.loc[rows["shape.time"].idxmax()]
+    bend = longest["flops_per_second"] / longest["bytes_per_second"]
+    said = f"The window at {longest['shape.time']:,} tokens: {longest['flops'] / longest['bytes']:.0f} FLOPs a byte."
+    return f"{said} The bend: {bend:.1f}."

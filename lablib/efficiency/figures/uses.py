@@ -19,7 +19,8 @@ def bits_figure(table: pd.DataFrame) -> Chart:
         panels=[
             Panel(rows=old, kind="bars", x=Axis("excess_before", "nats above the old language"), y=y, by="way",
                   colours={WORDS["rounded"]: GREY, WORDS["distilled"]: BLUE}, title="the base"),
-            Panel(rows=new, kind="bars", x=Axis("excess", "nats above the new language"), y=y, title="tuned on top"),
+            Panel(rows=new, kind="bars", x=Axis("excess", "nats above the new language"), y=y, by="way",
+                  colours={WORDS["tuned"]: TEAL}, title="tuned on top"),
         ],
         title="The base in bits: " + ", ".join(f"{bits} {short(value)}" for bits, value in means.items()),
     )  # fmt: skip
@@ -28,7 +29,7 @@ def bits_figure(table: pd.DataFrame) -> Chart:
 @figure
 def users_figure(table: pd.DataFrame) -> Chart:
     """Four users of one base: how far the model of a user is from the user's language (mean), and what is kept."""
-    rows = table.groupby(["name", "seed"], sort=False, as_index=False)[["excess", "kept"]].mean()
+    rows = table.groupby(["name", "seed", "store"], sort=False, as_index=False)[["excess", "kept"]].mean()
     rows = rows.assign(kib=rows["kept"] / 1024)
     means = rows.groupby("name")["excess"].mean()
     said = f"{means.idxmin()} {means.min():.2f}, {means.idxmax()} {means.max():.2f}"

@@ -1,101 +1,77 @@
-"""The exercises of notebook 07: the solution passes, a stub is not attempted, the usual mistakes are named."""
+"""The puzzles of notebook 07: the solution passes, a stub is not attempted, the usual mistakes are named."""
+
+import importlib.util
+import inspect
+import itertools
 
 import pytest
 import torch
 import triton
 import triton.language as tl
 
+from labkernels.lessons import answers
 from lablib.core.exercise import Mistake, solution_source
-from lablib.speed import exercises
+from lablib.speed import exercises, lanes, puzzles
 
-
-@triton.jit
-def axpy_stub(x, y, out, factor, stride, count, BLOCK: tl.constexpr): ...  # your code in place of the dots
-
-
-@triton.jit
-def axpy_without_masks(x, y, out, factor, stride, count, BLOCK: tl.constexpr):
-    o = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(out + o, factor * tl.load(x + o * stride) + tl.load(y + o))
-
-
-@triton.jit
-def axpy_that_loads_without_masks(x, y, out, factor, stride, count, BLOCK: tl.constexpr):
-    o = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(out + o, factor * tl.load(x + o * stride) + tl.load(y + o), mask=o < count)
-
-
-@triton.jit
-def axpy_of_the_first_block(x, y, out, factor, stride, count, BLOCK: tl.constexpr):
-    o = tl.arange(0, BLOCK)
-    inside = o < count
-    b_x, b_y = tl.load(x + o * stride, mask=inside, other=0.0), tl.load(y + o, mask=inside, other=0.0)
-    tl.store(out + o, factor * b_x + b_y, mask=inside)
-
-
-@triton.jit
-def axpy_without_factor(x, y, out, factor, stride, count, BLOCK: tl.constexpr):
-    o = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    b_x, b_y = tl.load(x + o * stride, mask=o < count, other=0.0), tl.load(y + o, mask=o < count, other=0.0)
-    tl.store(out + o, b_x + b_y, mask=o < count)
-
-
-@triton.jit
-def axpy_without_stride(x, y, out, factor, stride, count, BLOCK: tl.constexpr):
-    o = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    b_x, b_y = tl.load(x + o, mask=o < count, other=0.0), tl.load(y + o, mask=o < count, other=0.0)
-    tl.store(out + o, factor * b_x + b_y, mask=o < count)
-
-
-@triton.jit
-def axpy_that_writes_nothing(x, y, out, factor, stride, count, BLOCK: tl.constexpr):
-    o = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.load(x + o * stride, mask=o < count, other=0.0)
-
-
-@triton.jit
-def logsumexp_of_zeros(x, out, width, BLOCK: tl.constexpr):
-    row, o = tl.program_id(0), tl.arange(0, BLOCK)
-    b_x = tl.load(x + row * width + o, mask=o < width, other=0.0)
-    largest = tl.max(b_x, 0)
-    tl.store(out + row, largest + tl.log(tl.sum(tl.exp(b_x - largest), 0)))
-
-
-@triton.jit
-def logsumexp_that_overflows(x, out, width, BLOCK: tl.constexpr):
-    row, o = tl.program_id(0), tl.arange(0, BLOCK)
-    b_x = tl.load(x + row * width + o, mask=o < width, other=float("-inf"))
-    tl.store(out + row, tl.log(tl.sum(tl.exp(b_x), 0)))
-
-
-@triton.jit
-def logsumexp_beyond_the_row(x, out, width, BLOCK: tl.constexpr):
-    row, o = tl.program_id(0), tl.arange(0, BLOCK)
-    b_x = tl.load(x + row * width + o)
-    largest = tl.max(b_x, 0)
-    tl.store(out + row, largest + tl.log(tl.sum(tl.exp(b_x - largest), 0)))
-
-
-@triton.jit
-def weight_gradient_of_the_first(outputs, upstream, out, D: tl.constexpr):
-    slot, o = tl.program_id(0), tl.arange(0, D)
-    tl.store(out + slot, tl.sum(tl.load(outputs + o) * tl.load(upstream + o), 0))
-
-
-CHECKS = ["check_axpy", "check_logsumexp", "check_weight_gradient"]
+LADDER = (
+    "axpy", "outer_sum", "row_sum", "logsumexp", "long_logsumexp", "scores_of_a_tile", "product", "attention", "band",
+    "sinks",
+)  # fmt: skip
+CHECKS = [f"check_{name}" for name in LADDER]
+# what is said, by the kernel and what is changed in its solution
 MISTAKES = {
-    "the last block is not full": ("check_axpy", axpy_without_masks),
-    "also reads beyond its input": ("check_axpy", axpy_that_loads_without_masks),
-    "Every program writes the first block": ("check_axpy", axpy_of_the_first_block),
-    "without its stride": ("check_axpy", axpy_without_stride),
-    "where is the factor": ("check_axpy", axpy_without_factor),
-    "Nothing was written": ("check_axpy", axpy_that_writes_nothing),
-    "a plain function": ("check_axpy", lambda x, y, out, factor, stride, count, BLOCK: None),
-    "count as 0": ("check_logsumexp", logsumexp_of_zeros),
-    "overflows": ("check_logsumexp", logsumexp_that_overflows),
-    "NaN: they were not written, or computed from what lies beyond": ("check_logsumexp", logsumexp_beyond_the_row),
-    "the same slot every time": ("check_weight_gradient", weight_gradient_of_the_first),
+    "the last block is not full": ("axpy", "b_y, mask=inside)", "b_y)"),
+    "also reads beyond x": ("axpy", "o * stride, mask=inside, other=0.0)", "o * stride)"),
+    "Every program writes the first block": ("axpy", "tl.program_id(0) * BLOCK + ", ""),
+    "without its stride": ("axpy", "x + o * stride", "x + o"),
+    "where is the factor": ("axpy", "factor * b_x", "b_x"),
+    "which axis is x on": ("outer_sum", "b_x[:, None] + b_y[None, :]", "b_x[None, :] + b_y[:, None]"),
+    "the first block of each row": ("row_sum", "range(0, width, BLOCK)", "range(0, BLOCK, BLOCK)"),
+    "the first row every time": ("row_sum", "x + row * width", "x"),
+    "count as 0": ("logsumexp", 'other=float("-inf")', "other=0.0"),
+    "overflows": ("logsumexp", "largest = tl.max(b_x, 0)", "largest = 0.0"),
+    "NaN: they were not written": ("logsumexp", ', mask=o < width, other=float("-inf")', ""),
+    "the last block alone": ("long_logsumexp", "total * tl.exp(largest - higher) + ", ""),
+    "The future is not hidden": ("scores_of_a_tile", 'tl.where(j <= i, b_s, float("-inf"))', "b_s"),
+    "The past is hidden": ("scores_of_a_tile", "j <= i", "i <= j"),
+    "The scale is missing": ("scores_of_a_tile", " * scale", ""),
+    "the first step alone": ("product", "range(0, inner, K)", "range(0, K, K)"),
+    "A query does not read itself": ("attention", "tl.where(j <= i,", "tl.where((j < i) | (j + i == 0),"),
+    "attention without a window": (
+        "band",
+        " & (j > i - window)",
+        "",
+        "tl.maximum(m0 - window + 1, 0) // N * N",
+        "0",
+    ),
+    "one key too wide": ("band", "j > i - window", "j >= i - window"),
+    "in a tile that none of its queries reads": ("band", "tl.maximum(m0 - window + 1, 0) // N * N", "0"),
+    "the band alone": ("sinks", " | (j < kept)", ""),
 }
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """The solution of a puzzle with changes, from a file of its own: Triton reads the source."""
+    numbers = itertools.count()
+
+    def change(name, *changes):
+        source = inspect.getsource(getattr(answers, name).fn)
+        for old, new in zip(changes[::2], changes[1::2], strict=True):
+            assert old in source
+            source = source.replace(old, new)
+        path = tmp_path / f"planted_{next(numbers)}.py"
+        path.write_text("import triton\nimport triton.language as tl\n\n\n" + source)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return getattr(module, name)
+
+    return change
+
+
+@triton.jit
+def stub(x, y, out, factor, stride, count, BLOCK: tl.constexpr): ...  # your code in place of the dots
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -105,23 +81,56 @@ def test_the_solution_passes_and_can_be_shown(name):
     assert solution_source(check).startswith("@triton.jit\ndef ")
 
 
+def test_the_ladder_is_all_there_is():
+    assert {name for name in vars(exercises) if name.startswith("check_")} - {"check_kernel"} == set(CHECKS)
+
+
 def test_a_stub_is_not_attempted(capsys):
-    exercises.check_axpy(axpy_stub)
-    assert capsys.readouterr().out == "Exercise 1 (scale a column and add): not attempted\n"
+    exercises.check_axpy(stub)
+    assert capsys.readouterr().out == "Puzzle 1 (scale a column and add): not attempted\n"
+
+
+def test_a_plain_function_is_no_kernel():
+    with pytest.raises(Mistake, match="a plain function"):
+        exercises.check_axpy.strict(lambda x, y, out, factor, stride, count, BLOCK: None)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(("said", "case"), MISTAKES.items(), ids=MISTAKES.keys())
-def test_a_mistake_is_named(said, case):
-    name, kernel = case
+def test_a_mistake_is_named(said, case, planted):
     with pytest.raises(Mistake, match=said):
-        getattr(exercises, name).strict(kernel)
+        getattr(exercises, f"check_{case[0]}").strict(planted(*case))
+
+
+def test_the_picture_shows_who_touched_what(planted):
+    """Three programs of four lanes over ten numbers; and one that reads and writes beyond them."""
+    kernels = answers.axpy, planted("axpy", "inside = o < count", "inside = o < count + 1")
+    for kernel, beyond in zip(kernels, (lanes.NOTHING, lanes.OUTSIDE), strict=True):
+        given = {name: puzzles.Guarded(puzzles.randn(10)).inner for name in ("x", "y", "out")}
+        with lanes.recorded() as seen:
+            kernel[(3,)](*given.values(), 1.0, 1, 10, BLOCK=4)
+        for name, kind in (("x", lanes.READ), ("out", lanes.WRITTEN)):
+            cells = lanes.touched(seen, given[name], puzzles.MARGIN)
+            inner = cells[:, lanes.AROUND : -lanes.AROUND]
+            owner = torch.arange(10) // 4
+            assert (torch.from_numpy(inner) == kind * (owner == torch.arange(3)[:, None])).all()
+            assert (cells[2, -lanes.AROUND :] == beyond).all()
+            assert (cells[:, : lanes.AROUND] == lanes.NOTHING).all()
+        assert len(lanes.lanes_figure(seen, given, puzzles.MARGIN).data) == 3
+
+
+def test_nothing_is_recorded_after_the_recording(planted):
+    given = [puzzles.randn(10) for _ in range(3)]
+    with lanes.recorded() as seen:
+        pass
+    answers.axpy[(3,)](*given, 1.0, 1, 10, BLOCK=4)
+    assert seen == []
 
 
 def test_an_output_between_its_margins():
-    guarded = exercises.Guarded(shape=(3,))
+    guarded = puzzles.Guarded(shape=(3,))
     assert guarded.inner.isnan().all()
     assert guarded.untouched_outside
-    guarded.buffer[-exercises.MARGIN] = torch.nan
+    guarded.buffer[-puzzles.MARGIN] = torch.nan
     assert not guarded.untouched_outside
-    assert exercises.Guarded(torch.ones(3)).buffer.isnan().sum() == 2 * exercises.MARGIN
+    assert puzzles.Guarded(torch.ones(3)).buffer.isnan().sum() == 2 * puzzles.MARGIN
