@@ -15,7 +15,6 @@ Notebook = dict[str, Any]
 Cell = dict[str, Any]
 NOTEBOOKS = PROJECT / "notebooks"
 PLANNED = {
-    "05_distillation_lora": "How much of training can be saved?",
     "06_learning_rate": "Fit the learning rate, or transfer it? ([2601.05049](https://arxiv.org/abs/2601.05049))",
     "08_small_models": "What makes a small model learn more for the same cost?",
 }

@@ -104,7 +104,7 @@ def _against_its_teacher(table: pd.DataFrame) -> Iterator[Check]:
 
 TEACHERS = (
     Claim("Does a better teacher make a better student?", "yes, each time", _better_teachers,
-          "by what the teacher has read"),
+          "trained teachers, none stopped early"),
     Claim("Is the student nearer to the language than its teacher?", "than a bad one; not than a good one",
           _against_its_teacher, "4,000 tokens"),
 )  # fmt: skip
@@ -151,8 +151,8 @@ def _own_text(table: pd.DataFrame) -> Iterator[Check]:
 
 DIRECTIONS = (
     Claim("Does the reverse KL give up variety for plausible text?", "yes", _modes, "a student of 8 channels"),
-    Claim("Is a student less surprising that learns on its own text?", "by the reverse KL yes, by the forward KL no",
-          _own_text),
+    Claim("Does learning on its own text make a student's text less surprising?",
+          "by the reverse KL yes, by the forward KL no", _own_text),
 )  # fmt: skip
 
 
@@ -183,6 +183,6 @@ def _chunks(table: pd.DataFrame) -> Iterator[Check]:
 
 
 LOSS = (
-    Claim("Does a loss by chunks save memory, and what does it cost?", "over nine tenths, at the same time", _chunks,
+    Claim("Does a loss by chunks save memory, and what does it cost?", "over nine tenths, in equal time", _chunks,
           "1,024 tokens, a vocabulary of 32,768", repeated=True),
 )  # fmt: skip

@@ -81,3 +81,26 @@ def users_in_short(table: pd.DataFrame) -> pd.DataFrame:
         "KiB kept": (rows["kept"] / 1024).round(1),
         "KiB sent and got": (rows["sent"] / 1024).round(0),
     }).reset_index()  # fmt: skip
+
+
+def by_method(table: pd.DataFrame, shift: str) -> pd.DataFrame:
+    """By method on one shift: trained weights, the learning rate, distances from both languages; the base is first."""
+    rows = distances(table)
+    rows = rows[rows["language.shift"] == shift]
+    means = rows.groupby("name", sort=False)[["parameters", "train.optim.lr", "excess", "lost"]].mean()
+    base = pd.DataFrame({"parameters": 0, "excess": rows["base_excess"].mean(), "lost": 0.0}, index=["the base"])
+    found = pd.concat([base, means])
+    return pd.DataFrame({
+        "method": found.index,
+        "trained weights": found["parameters"].astype(int),
+        "learning rate": found["train.optim.lr"].map(lambda rate: "" if rate != rate else f"{rate:g}"),
+        "nats above the new language": found["excess"].round(2),
+        "nats lost on the old one": found["lost"].round(2),
+    })  # fmt: skip
+
+
+def trained_share(table: pd.DataFrame) -> str:
+    """How many weights each way trains, as a share of full tuning."""
+    means = table.groupby("name", sort=False)["parameters"].mean()
+    said = "; ".join(f"{name}: {value:,.0f} ({value / means['full']:.0%})" for name, value in means.items())
+    return f"Trained weights: {said}."

@@ -176,7 +176,9 @@ def _every_kind(table: pd.DataFrame) -> Iterator[Check]:
 
 
 FORMS = ("no marker", "a gap in the needle")
-TUNING = (Claim("Was the wide model badly tuned?", "no", _tuning, "recall at 16K; rates over a factor of four"),)
+TUNING = (
+    Claim("Was the wide model badly tuned?", "not within a factor of four", _tuning, "recall at 16K"),
+)  # fmt: skip
 HARDER = (
     Claim("Does a model trained on one needle a row find the one that is asked for?", "no, it finds a needle",
           lambda t: _ends(t, "one needle", {"one needle": (0.99, 1), "one distractor": (0.4, 0.6),

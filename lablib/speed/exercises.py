@@ -5,6 +5,7 @@ mistake.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from lablib.ops.backend import answers
 from lablib.speed.puzzles import Touched, check_kernel, randn
 
 Kernel = Callable[..., None]
-TIME, DIM, TILE = 72, 16, 16  # of the puzzles on attention
+DIM = 16  # of a head
 
 
 @exercise(
@@ -30,7 +31,7 @@ def check_axpy(kernel: Kernel) -> None:
     x is the first column of a matrix with `stride` numbers a row.
     """
     stride = 3
-    for count in (16, 40, 5):
+    for count in (40, 16, 5):
         matrix, y = randn(count, stride), randn(count, seed=1)
         x, in_a_row = matrix[:, 0], matrix.flatten()[:count]
         right = 3 * x + y
@@ -70,7 +71,7 @@ def check_outer_sum(kernel: Kernel) -> None:
 )
 def check_row_sum(kernel: Kernel) -> None:
     """`kernel(x, out, width, BLOCK)`: out[row] = sum(x[row]), a program a row; a row may be longer than BLOCK."""
-    for height, width in ((3, 16), (2, 40)):
+    for height, width in ((2, 40), (3, 16)):
         x = randn(height, width)
         guesses = {
             "That is the first block of each row. A row may be longer: walk over its blocks.": x[:, :16].sum(1),
@@ -80,7 +81,7 @@ def check_row_sum(kernel: Kernel) -> None:
         check_kernel(kernel, (height,), {"x": x}, x.sum(1), guesses, width, draw=width == 40, BLOCK=16)
 
 
-def _logsumexp(kernel: Kernel, width_of_block: int, drawn: int, sizes: tuple[Tensor, ...]) -> None:
+def _logsumexp(kernel: Kernel, width_of_block: int, drawn: int, sizes: tuple[Tensor, ...], once: bool = False) -> None:
     for x in sizes:
         height, width = x.shape
         padded = torch.cat([x, torch.zeros(height, -width % 16)], 1)
@@ -94,9 +95,23 @@ def _logsumexp(kernel: Kernel, width_of_block: int, drawn: int, sizes: tuple[Ten
                 x.logsumexp(-1) - x.max(-1).values,
             "That is the last block alone: when a block raises the largest number, the old sum must shrink, not go.":
                 x[:, width - (width % 16 or 16):].logsumexp(-1),
+            "When a block raises the largest number, the old sum must shrink: multiply it by exp(old - new largest).":
+                _without_shrinking(x),
         }  # fmt: skip
         right = x.logsumexp(-1)
-        check_kernel(kernel, (height,), {"x": x}, right, guesses, width, draw=width == drawn, BLOCK=width_of_block)
+        touched = check_kernel(
+            kernel, (height,), {"x": x}, right, guesses, width, draw=width == drawn, BLOCK=width_of_block
+        )
+        if once and touched.times_read("x") > 1:
+            raise Mistake("The numbers are right, but each of them is read more than once: one walk is enough.")
+
+
+def _without_shrinking(x: Tensor) -> Tensor:
+    total, largest = torch.zeros(len(x)), torch.full((len(x),), -torch.inf)
+    for block in x.split(16, dim=1):
+        largest = torch.maximum(largest, block.max(1).values)
+        total = total + (block - largest[:, None]).exp().sum(1)
+    return largest + total.log()
 
 
 @exercise(
@@ -106,7 +121,7 @@ def _logsumexp(kernel: Kernel, width_of_block: int, drawn: int, sizes: tuple[Ten
 )
 def check_logsumexp(kernel: Kernel) -> None:
     """`kernel(x, out, width, BLOCK)`: out[row] = log(sum(exp(x[row]))), a program each; BLOCK is at least width."""
-    _logsumexp(kernel, 16, 11, (randn(3, 16), randn(4, 11), 200 * randn(2, 13)))
+    _logsumexp(kernel, 16, 11, (randn(4, 11), randn(3, 16), 200 * randn(2, 13), -200 - randn(2, 9).abs()))
 
 
 @exercise(
@@ -117,7 +132,7 @@ def check_logsumexp(kernel: Kernel) -> None:
 )
 def check_long_logsumexp(kernel: Kernel) -> None:
     """`kernel(x, out, width, BLOCK)`: the same for rows longer than BLOCK, each number read once."""
-    _logsumexp(kernel, 16, 40, (randn(2, 16), randn(3, 40), 200 * randn(2, 50)))
+    _logsumexp(kernel, 16, 40, (randn(3, 40), randn(2, 16), 200 * randn(2, 50), -200 - randn(2, 23).abs()), once=True)
 
 
 @exercise(
@@ -127,7 +142,7 @@ def check_long_logsumexp(kernel: Kernel) -> None:
 )
 def check_scores_of_a_tile(kernel: Kernel) -> None:
     """`kernel(q, k, out, time, scale, M, D)`: out[i, j] = scale * <q_i, k_j> where j <= i, else -inf; one program."""
-    for time in (16, 11):
+    for time in (11, 16):
         q, k = randn(time, DIM), randn(time, DIM, seed=1)
         scores, hidden = q @ k.T / 4, window_mask(time, time)
         guesses = {
@@ -147,33 +162,47 @@ def check_scores_of_a_tile(kernel: Kernel) -> None:
 )
 def check_product(kernel: Kernel) -> None:
     """`kernel(a, b, out, rows, columns, inner, M, N, K)`: a @ b, a program a tile of M rows and N columns."""
-    for rows, inner, columns in ((16, 16, 16), (20, 40, 17)):
+    for rows, inner, columns in ((20, 40, 17), (16, 16, 16)):
         a, b = randn(rows, inner), randn(inner, columns, seed=1)
         guesses = {"That is the first step alone: walk over the inner axis, K at a time.": a[:, :16] @ b[:16]}
         grid, sizes = (-(-rows // 16), -(-columns // 16)), {"M": 16, "N": 16, "K": 16}
         check_kernel(kernel, grid, {"a": a, "b": b}, a @ b, guesses, rows, columns, inner, draw=inner == 40, **sizes)
 
 
-def _attention(kernel: Kernel, mask: Tensor, guesses: dict[str, Tensor], *numbers: int) -> Touched:
-    """Run a kernel of attention on one head of 72 tokens, in tiles of 16; guesses are masks."""
-    q, k, v = randn(TIME, DIM), randn(TIME, DIM, seed=1), randn(TIME, DIM, seed=2)
-    outputs = {said: attention_reference(q[None, None], k[None, None], v[None, None], other)[0, 0]
-               for said, other in guesses.items()}  # fmt: skip
-    right = attention_reference(q[None, None], k[None, None], v[None, None], mask)[0, 0]
-    given, sizes = {"q": q, "k": k, "v": v}, {"M": TILE, "N": TILE, "D": DIM}
-    return check_kernel(
-        kernel, (-(-TIME // TILE),), given, right, outputs, TIME, *numbers, DIM**-0.5, draw=True, **sizes
-    )
+class Case(NamedTuple):
+    """Sizes of a run: tokens, queries and keys of a tile, and the numbers behind `time` (window, sinks)."""
+
+    time: int
+    queries: int
+    keys: int
+    numbers: tuple[int, ...] = ()
 
 
-def _no_tile_in_vain(touched: Touched, mask: Tensor) -> None:
+def _attention(kernel: Kernel, case: Case, mask: Tensor, guesses: dict[str, Tensor], draw: bool) -> None:
+    """Run a kernel of attention on one head; guesses are masks."""
+    q, k, v = (randn(case.time, DIM, seed=seed) for seed in range(3))
+    by = lambda seen: attention_reference(q[None, None], k[None, None], v[None, None], seen)[0, 0]  # noqa: E731
+    outputs = {said: by(other) for said, other in guesses.items()}
+    scores = (q @ k.T / DIM**0.5).masked_fill(~mask, -torch.inf)
+    outputs |= {
+        "The sum of values is not divided by the sum of exponentials (or by another one).":
+            (scores - scores.max(1, keepdim=True).values).exp() @ v,
+        "The scale is missing.": (q @ k.T).masked_fill(~mask, -torch.inf).softmax(-1) @ v,
+    }  # fmt: skip
+    grid, sizes = (-(-case.time // case.queries),), {"M": case.queries, "N": case.keys, "D": DIM}
+    given, numbers = {"q": q, "k": k, "v": v}, (case.time, *case.numbers, DIM**-0.5)
+    touched = check_kernel(kernel, grid, given, by(mask), outputs, *numbers, draw=draw, **sizes)
+    _no_tile_in_vain(touched, mask, case)
+
+
+def _no_tile_in_vain(touched: Touched, mask: Tensor, case: Case) -> None:
     for program, rows in enumerate(touched.rows_read("k")):
-        seen = mask[program * TILE : (program + 1) * TILE].any(0)
-        vain = [row for row in rows if not seen[row // TILE * TILE : (row // TILE + 1) * TILE].any()]
-        if vain:
+        seen = mask[program * case.queries : (program + 1) * case.queries].any(0)
+        tile = lambda row: slice(row // case.keys * case.keys, (row // case.keys + 1) * case.keys)  # noqa: E731
+        if vain := [row for row in sorted(rows) if not seen[tile(row)].any()]:
             raise Mistake(
                 f"The numbers are right, but program {program} reads key {vain[0]}, in a tile that none of its queries "
-                "reads. Skip such tiles: that is what makes a window fast."
+                "reads. Skip such tiles: skipping is what makes it fast."
             )
 
 
@@ -187,15 +216,15 @@ CAUSAL = "That is attention without a window: hide keys j <= i - window."
 )
 def check_attention(kernel: Kernel) -> None:
     """`kernel(q, k, v, out, time, scale, M, N, D)`: one head, all (time, D); a program a tile of M queries."""
-    everything = window_mask(TIME, TIME)
-    itself = everything & ~torch.eye(TIME, dtype=torch.bool)
-    itself[0, 0] = True  # the first query has nobody else
-    guesses = {
-        "The future is not hidden: a query reads keys j <= i.": torch.ones_like(everything),
-        "A query does not read itself here: j <= i, not j < i.": itself,
-    }
-    touched = _attention(kernel, everything, guesses)
-    _no_tile_in_vain(touched, everything)
+    for case in (Case(72, 16, 16), Case(50, 32, 16)):
+        everything = window_mask(case.time, case.time)
+        itself = everything & ~torch.eye(case.time, dtype=torch.bool)
+        itself[0, 0] = True  # the first query has nobody else
+        guesses = {
+            "The future is not hidden: a query reads keys j <= i.": torch.ones_like(everything),
+            "A query does not read itself here: j <= i, not j < i.": itself,
+        }
+        _attention(kernel, case, everything, guesses, draw=case.time == 72)
 
 
 @exercise(
@@ -206,13 +235,16 @@ def check_attention(kernel: Kernel) -> None:
 )
 def check_band(kernel: Kernel) -> None:
     """`kernel(q, k, v, out, time, window, scale, M, N, D)`: query i reads i - window < j <= i; no tile in vain."""
-    mask = window_mask(TIME, 9)
-    guesses = {
-        CAUSAL: window_mask(TIME, TIME), "The window is one key too wide: j > i - window.": window_mask(TIME, 10),
-        "The window is one key too narrow: j > i - window.": window_mask(TIME, 8),
-    }  # fmt: skip
-    touched = _attention(kernel, mask, guesses, 9)
-    _no_tile_in_vain(touched, mask)
+    sizes = ((72, 16, 16, 9), (72, 16, 16, 16), (90, 16, 16, 40), (90, 32, 16, 17), (90, 32, 16, 18))
+    for *size, window in sizes:
+        case = Case(*size, (window,))
+        time = case.time
+        guesses = {
+            CAUSAL: window_mask(time, time),
+            "The window is one key too wide: j > i - window.": window_mask(time, window + 1),
+            "The window is one key too narrow: j > i - window.": window_mask(time, window - 1),
+        }
+        _attention(kernel, case, window_mask(time, window), guesses, draw=window == 9)
 
 
 @exercise(
@@ -225,12 +257,12 @@ def check_sinks(kernel: Kernel) -> None:
 
     (arXiv 2309.17453: a window alone fails where a model has learnt to rest on the first tokens.)
     """
-    kept = (torch.arange(TIME) < 2) & window_mask(TIME, TIME)
-    mask = window_mask(TIME, 9) | kept
-    guesses = {
-        "That is the band alone: the first keys are for every query behind them.": window_mask(TIME, 9),
-        CAUSAL: window_mask(TIME, TIME),
-        "The sinks are there, and the band is not.": kept | torch.eye(TIME, dtype=torch.bool),
-    }
-    touched = _attention(kernel, mask, guesses, 9, 2)
-    _no_tile_in_vain(touched, mask)
+    for case in (Case(72, 16, 16, (9, 2)), Case(90, 32, 16, (17, 20))):
+        time, (window, kept) = case.time, case.numbers
+        first, band = (torch.arange(time) < kept) & window_mask(time, time), window_mask(time, window)
+        guesses = {
+            "That is the band alone: the first keys are for every query behind them.": band,
+            CAUSAL: window_mask(time, time),
+            "The sinks are there, and the band is not.": first | torch.eye(time, dtype=torch.bool),
+        }
+        _attention(kernel, case, band | first, guesses, draw=kept == 2)

@@ -23,7 +23,7 @@ def _less(*parts: tuple[str, tuple[int, int | None], Callable], spec: str = ".2f
     def checks(table: pd.DataFrame) -> Iterator[Check]:
         for other, (start, stop), check in parts:
             where = f"{start:,} to {stop:,}" if stop else f"{start:,} on"
-            yield check(f"less {other}, {where}:", summaries.against(table, other, mine, start, stop), spec=spec)
+            yield check(f"minus {other}, {where}:", summaries.against(table, other, mine, start, stop), spec=spec)
 
     return checks
 
@@ -51,7 +51,7 @@ def _flat_inside(table: pd.DataFrame) -> Iterator[Check]:
 def _alone(table: pd.DataFrame) -> Iterator[Check]:
     for name in (ONE, SIXTEEN):
         apart = summaries.against(table, "no attention", f"{name}, read without", 56)
-        yield above(f"{name}, loss less the bigram's", apart, spec=".3f")
+        yield above(f"{name}, loss minus the bigram's", apart, spec=".3f")
 
 
 def _controls(table: pd.DataFrame) -> Iterator[Check]:
@@ -60,9 +60,9 @@ def _controls(table: pd.DataFrame) -> Iterator[Check]:
     still = abs(loss["ascent, b=16"] - loss["ascent, b=16, read without"]) < 1e-3
     yield Check(still and abs(rate) < 1e-3, f"ascent learns a rate of {abs(rate):.3f}", seeds)
     order = loss["first order, b=16"] - loss["exact, b=16"]
-    yield Check(abs(order) < 0.02, f"first order less exact {order:.3f}", seeds)
+    yield Check(abs(order) < 0.02, f"first order minus exact {order:.3f}", seeds)
     clip = loss["not clipped, b=1"] - loss["clipped, b=1"]
-    yield Check(0 < clip < 0.2, f"not clipped less clipped {clip:.3f}", seeds)
+    yield Check(0 < clip < 0.2, f"not clipped minus clipped {clip:.3f}", seeds)
 
 
 def _bytes(table: pd.DataFrame) -> Iterator[Check]:
@@ -82,7 +82,13 @@ TOY = (
     Claim("Is nothing learnt inside a chunk of 16?", "yes", _flat_inside),
     Claim("Without the inner loop, are the weights better than the bigram?", "no, worse", _alone),
 )  # fmt: skip
-CONTROLS = (Claim("Do ascent, first order and no clip change the inner loop?", "only ascent does", _controls),)
+CONTROLS = (
+    Claim(
+        "Do ascent, first order and no clip change the inner loop?",
+        "ascent ends it; no clip costs a little; first order nothing",
+        _controls,
+    ),
+)
 BYTES = (Claim("Is the order of the toy the same on bytes?", "yes, with a far shorter way", _bytes, "share closed"),)
 
 
@@ -227,7 +233,7 @@ def _rest(table: pd.DataFrame) -> Iterator[Check]:
     rows = table.query("phase == 'recall' and questions == 'near questions'")
     rows = rows.groupby(["name", "seed"], as_index=False)["other_loss"].mean()
     for other, check in ((WINDOW, below), (FULL, includes_zero)):
-        yield check(f"less {other}", tables.difference(rows, "other_loss", other, MINE, by="name"))
+        yield check(f"minus {other}", tables.difference(rows, "other_loss", other, MINE, by="name"))
 
 
 def _taught(table: pd.DataFrame) -> Iterator[Check]:

@@ -73,7 +73,8 @@ def _stretches(table: pd.DataFrame) -> Chart:
     edges = tuple(float(edge) for edge in sorted(set(rows["start"]) | set(rows["stop"])) if edge)
     y = Axis("gap", "nats above the best possible (log scale)", "log") if known else Axis("gap", LOSS)
     far = rows[rows["stop"] == rows["stop"].max()]
-    what = f"At the end of {int(rows['stop'].max()):,} tokens, {'nats above the best' if known else 'loss'}"
+    where = f"Tokens {int(far['start'].max()):,} to {int(far['stop'].max()):,}"
+    what = f"{where}, {'nats above the best' if known else 'loss'}"
     return one_panel(
         rows=rows, x=Axis("middle", "position in the text (log scale)", "log", ticks=edges), y=y, by="series",
         names=names, faint=context, references=[Reference(int(table["length"].max()), "trained up to here", "x")],

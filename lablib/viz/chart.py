@@ -153,8 +153,8 @@ def torn(panel: Panel) -> tuple[list[Panel], list[float] | None]:
 def extremes(rows: pd.DataFrame, by: str, measure: str, what: str, *, low_first: bool = False) -> str:
     """A title: what has the highest mean and what the lowest."""
     means = rows.groupby(by, sort=False)[measure].mean().dropna().sort_values(ascending=low_first, kind="stable")
-    said = [f"{short(means.iloc[i])} {means.index[i]}" for i in (0, -1)]
-    return f"{what}: {', '.join(said)}" if len(means) > 1 else f"{what}: {said[0]}"
+    said = [f"{means.index[i]}: {short(means.iloc[i])}" for i in (0, -1)]
+    return f"{what}. {'; '.join(said)}" if len(means) > 1 else f"{what}. {said[0]}"
 
 
 def draw(chart: Chart) -> go.Figure:

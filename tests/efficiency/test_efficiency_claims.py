@@ -45,6 +45,7 @@ CASES = {
         shifted(0.2, "excess", "name == 'head' and `language.shift` == 'unigram'"),
         shifted(-0.4, "excess", "name == 'BitFit' and `language.shift` == 'transitions'"),
         shifted(0.6, "excess_before", "name == 'full' and `language.shift` == 'transitions'"),
+        shifted(0.6, "excess_before", "name == 'full' and `language.shift` == 'unigram'"),
     ),
 }
 ALL = [(made, claim, plant) for made, pairs in CASES.items() for claim, plant in pairs]

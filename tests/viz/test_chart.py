@@ -169,8 +169,8 @@ def test_a_plane_that_is_mostly_empty_is_torn_and_loses_no_row():
 
 
 def test_the_title_of_extremes_names_the_highest_and_the_lowest():
-    assert extremes(rows(), "name", "y", "Loss") == "Loss: 3.50 line 1, 2.50 line 0"
-    assert extremes(rows(), "name", "y", "Loss", low_first=True) == "Loss: 2.50 line 0, 3.50 line 1"
+    assert extremes(rows(), "name", "y", "Loss") == "Loss. line 1: 3.50; line 0: 2.50"
+    assert extremes(rows(), "name", "y", "Loss", low_first=True) == "Loss. line 0: 2.50; line 1: 3.50"
 
 
 def test_the_alternative_text_has_the_title_and_the_numbers_at_the_ends():

@@ -9,6 +9,7 @@
 Directions, written before the runs: the notebook's log.
 """
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -82,6 +83,19 @@ def taught(cfg: DistillationConfig) -> pd.DataFrame:
     read["own_nats"] = -mean_where(truth, own.weight > 0)
     read["entropy"] = mean_where(-(mine.exp() * mine).sum(-1), own.weight > 0)
     return pd.concat([table.assign(phase="train"), pd.DataFrame([read]).assign(phase="read")], ignore_index=True)
+
+
+def scale_of_distances(seeds: int = 5) -> str:
+    """In words: how surprising the language's own text is, and how far uniform probabilities are from it."""
+    entropies = []
+    for seed in range(seeds):
+        cfg = DistillationConfig(seed=seed)
+        batch = cfg.spoken()(cfg.length, cfg.rows, cfg.stream("held-out rows"))
+        known = cfg.spoken().log_probabilities(batch.tokens)
+        entropies.append(mean_where(-(known.exp() * known).sum(-1), batch.weight > 0))
+    own, vocab = sum(entropies) / seeds, DistillationConfig().language.vocab
+    said = f"The language's own text has {own:.2f} nats a token. "
+    return said + f"Uniform probabilities are {math.log(vocab) - own:.2f} nats above the language."
 
 
 # the best of `efficiency/distillation_rates` by way and tokens; hard labels are stopped at their best step

@@ -55,7 +55,7 @@ def seesaw_figure(table: pd.DataFrame, own: pd.DataFrame | None = None) -> Chart
     if able:
         finding = f"windows {listing(able)} retrieve at {{far}}" + (f", {listing(not_able)} do not" if not_able else "")
     if able and not_able and max(able) < min(not_able):
-        finding = f"windows up to {max(able)} retrieve at {{far}}, wider ones do not"
+        finding = f"in the mean windows up to {max(able)} retrieve at {{far}}, wider ones do not"
     same = {"y": EXACT, "by": "window", "colours": colours}
     return Chart(
         panels=[
@@ -165,11 +165,12 @@ def tuning_figure(table: pd.DataFrame, length: int = 16_384) -> Chart | None:
 
 
 def _both_ends(rows: pd.DataFrame, by: str, names: tuple, what: str) -> Chart:
-    wins = int((both_ends(rows, [by])["high"] < 0).sum())
+    apart = both_ends(rows, [by])
+    wins, lower = int((apart["high"] < 0).sum()), int((apart["wide less narrow"] < 0).sum())
     look = {"kind": "bars", "by": "window", "colours": window_colours(rows)}
     return Chart(
         panels=[Panel(rows=with_windows(rows), x=exact_at(int(rows["length"].max())), y=Axis(by, ticks=names), **look)],
-        title=f"The narrow window retrieves more in {wins} of {len(names)} {what}",
+        title=f"The narrow window retrieves more in {lower} of {len(names)} {what}, in {wins} with the whole interval",
         source=questions_asked(rows),
         caption="Counted: paired 95 % intervals of wide less narrow below zero.",
     )

@@ -24,9 +24,11 @@ def tuning_rates_figure(table: pd.DataFrame) -> Chart:
         by="name", names=[name for name in METHODS if (rows["name"] == name).any() and name != "rsLoRA"],
         colours=METHODS,
     )  # fmt: skip
-    low, high = best.idxmin(), best.idxmax()
-    said = f"{low[-1]} {best.min():g}, {high[-1]} {best.max():g}"
-    return Chart(panels=panels, title=f"The best rates of methods lie apart: {said}")
+    said = []
+    for shift in rows["language.shift"].unique():
+        own = best[shift]
+        said.append(f"{shift}: {own.idxmin()} {own.min():g} to {own.idxmax()} {own.max():g}")
+    return Chart(panels=panels, title=f"Best learning rates, {'; '.join(said)}")
 
 
 def _whole(column: str, title: str, rows: pd.DataFrame) -> Axis:
@@ -64,7 +66,7 @@ def forgetting_figure(table: pd.DataFrame) -> Chart:
     rows = distances(table)
     means = rows.groupby(["name", "train.optim.lr"], sort=False)["lost"].transform("mean")
     most = {name: part["excess"].groupby(part["train.optim.lr"]).mean().min() for name, part in rows.groupby("name")}
-    said = ", ".join(f"{name} {short(most[name])}" for name in rows["name"].unique())
+    said = "; ".join(f"{name}: {short(most[name])}" for name in rows["name"].unique())
     return one_panel(
         rows=rows.assign(mean_lost=means), x=Axis("mean_lost", "nats lost on the old language, mean over seeds"),
         y=EXCESS, by="name", colours={"full": GREY, "LoRA, rank 4": BLUE, "LoRA, rank 16": TEAL},
@@ -79,9 +81,9 @@ def ranks_figure(table: pd.DataFrame) -> Chart:
     rows = rows.assign(scaling=rows["name"].str.split(",").str[0], rank=rows["tuning.rank"].map("rank {}".format))
     best = best_rates(rows, ["scaling", "rank"])
     ranks = [f"rank {rank}" for rank in sorted(rows["tuning.rank"].unique())]
-    said = [f"{name} {short(best[name].max() / best[name].min())} times" for name in rows["scaling"].unique()]
+    said = [f"{name}: {best[name].max() / best[name].min():.0f} times" for name in rows["scaling"].unique()]
     panels = facets(rows, "scaling", x=RATE, y=EXCESS._replace(kind="log"), by="rank", names=ranks)
-    return Chart(panels=panels, title=f"Best rates of all ranks lie apart by: {', '.join(said)}")
+    return Chart(panels=panels, title=f"From rank to rank the best rate moves: {'; '.join(said)}")
 
 
 @figure
@@ -89,7 +91,7 @@ def capacity_figure(table: pd.DataFrame) -> Chart:
     """How far the tuned model is from a language that is new in every context, after 64,000 tokens."""
     rows = read_rows(table)
     means = rows.groupby("name", sort=False)["excess"].mean()
-    said = ", ".join(f"{name} {short(value)}" for name, value in means.items())
+    said = "; ".join(f"{name}: {short(value)}" for name, value in means.items())
     return one_panel(rows=rows, kind="bars", x=EXCESS, y=Axis("name"), title=f"A new language: {said}")
 
 
@@ -103,8 +105,8 @@ def memory_figure(table: pd.DataFrame) -> Chart:
     ]
     rows = pd.concat(parts)
     means = rows[rows["what"] == "activations"].groupby("method", sort=False)["mib"].mean()
-    said = ", ".join(f"{name} {means[name]:.0f}" for name in means.index if name in ("full", "LoRA", "BitFit"))
+    said = "; ".join(f"{name}: {means[name]:.0f} MiB" for name in means.index if name in ("full", "LoRA", "BitFit"))
     return one_panel(
         rows=rows, kind="bars", x=Axis("mib", "MiB"), y=Axis("method"), by="what",
-        colours={"activations": BLUE, "gradients and optimiser": AMBER}, title=f"MiB of activations: {said}",
+        colours={"activations": BLUE, "gradients and optimiser": AMBER}, title=f"Activations: {said}",
     )  # fmt: skip

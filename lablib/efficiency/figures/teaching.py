@@ -14,7 +14,7 @@ RATE = Axis("train.optim.lr", "learning rate (log scale)", "values")
 
 def _said(rows: pd.DataFrame, names, by: str = "name", column: str = "excess") -> str:
     means = rows.groupby(by)[column].mean()
-    return ", ".join(f"{name} {short(means[name])}" for name in names if name in means)
+    return "; ".join(f"{name}: {short(means[name])}" for name in names if name in means)
 
 
 @figure
@@ -97,7 +97,7 @@ def directions_figure(table: pd.DataFrame) -> Chart:
     """A student that is too small: how far it is from the language, how surprising and how varied its own text is."""
     rows = read_rows(table)
     own = rows.groupby("name")["own_nats"].mean()
-    said = f"{own.idxmin()} {own.min():.2f}, {own.idxmax()} {own.max():.2f}"
+    said = f"{own.idxmin()}: {own.min():.2f}; {own.idxmax()}: {own.max():.2f}"
     measures = {"excess": "nats above the language", "own_nats": "its text: surprise (nats a token)",
                 "entropy": "its text: entropy (nats a token)"}  # fmt: skip
     return Chart(

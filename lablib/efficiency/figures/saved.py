@@ -22,7 +22,7 @@ def bits_figure(table: pd.DataFrame) -> Chart:
             Panel(rows=new, kind="bars", x=Axis("excess", "nats above the new language"), y=y, by="way",
                   colours={WORDS["tuned"]: TEAL}, title="tuned on top"),
         ],
-        title="The base in bits: " + ", ".join(f"{bits} {short(value)}" for bits, value in means.items()),
+        title="The base, " + "; ".join(f"{bits} bits: {short(value)}" for bits, value in means.items()),
     )  # fmt: skip
 
 
@@ -32,13 +32,13 @@ def users_figure(table: pd.DataFrame) -> Chart:
     rows = table.groupby(["name", "seed", "store"], sort=False, as_index=False)[["excess", "kept"]].mean()
     rows = rows.assign(kib=rows["kept"] / 1024)
     means = rows.groupby("name")["excess"].mean()
-    said = f"{means.idxmin()} {means.min():.2f}, {means.idxmax()} {means.max():.2f}"
+    said = f"{means.idxmin()}: {means.min():.2f}; {means.idxmax()}: {means.max():.2f}"
     return Chart(
         panels=[
             Panel(rows=rows, kind="bars", x=Axis("excess", "nats above the user's language"), y=Axis("name")),
             Panel(rows=rows, kind="bars", x=Axis("kib", "KiB kept beside the base"), y=Axis("name")),
         ],
-        title=f"Nearest and furthest: {said}",
+        title=f"Nearest and furthest. {said}",
     )
 
 
@@ -56,5 +56,6 @@ def loss_figure(table: pd.DataFrame) -> Chart:
             Panel(rows=rows, x=x, y=Axis("mib", "MiB kept", "log"), by="provider", colours=colours),
             Panel(rows=rows, x=x, y=Axis("ms", "CPU ms a step", "log"), by="provider", colours=colours),
         ],
-        title="MiB kept: " + ", ".join(f"{name} {short(value)}" for name, value in most.items()),
+        title="Kept at the largest vocabulary, "
+        + "; ".join(f"{name}: {value:.0f} MiB" for name, value in most.items()),
     )
