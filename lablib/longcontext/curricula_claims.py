@@ -48,6 +48,23 @@ WARM_UP = (
 )  # fmt: skip
 
 
+SCRATCH_LONG = f"{SCRATCH}, a third in long rows"
+
+
+def _coverage(table: pd.DataFrame) -> Iterator[Check]:
+    yield above("recall, minus wide from scratch", _recall(table, SCRATCH, SCRATCH_LONG))
+    yield below("recall, minus short and dense, then wide", _recall(table, WARM, SCRATCH_LONG))
+    yield within(
+        "local loss, minus wide from scratch", _recall(table, SCRATCH, SCRATCH_LONG, "local_loss"), -0.1, 0.1, ".3f"
+    )
+
+
+COVERAGE = (
+    Claim("Do rows longer than the window cure the wide window from scratch?", "in part", _coverage,
+          "a third of the tokens in rows of 256"),
+)  # fmt: skip
+
+
 # ---- the second phase, the grid, lengths, ingredients
 
 
@@ -136,6 +153,19 @@ def _unlearnt(table: pd.DataFrame) -> Iterator[Check]:
     yield Check(max(row["accuracy"], row["exact"]) < 0.1, said, row["seeds"])
 
 
+def _methods(table: pd.DataFrame) -> Iterator[Check]:
+    near = curricula.by_recipe(table, FAR, near=64).set_index("recipe")
+    yield Check(
+        near["accuracy"].min() > 0.99, f"short rows {near['accuracy'].min():.2f} and more", int(near["seeds"].min())
+    )
+    for name in ("LoRA", "adapters", "BitFit"):
+        yield above(f"{name} {near.loc[name, 'exact']:.2f}, minus full", _recall(table, "full", name))
+
+
+FORGETTING = (
+    Claim("Who forgets to retrieve when tuned on short rows?", "full tuning most; adapters and biases hardly", _methods,
+          "recall at 16K, the rate with the lowest loss on short rows"),
+)  # fmt: skip
 LONG = ("a tenth of long rows", "a third of long rows", "after long rows: a third of long rows")
 KEPT = dict.fromkeys((*LONG, "narrow window, short rows"), (-0.05, 0.06))
 LOST = dict.fromkeys(("short rows", "after long rows: short rows"), (-1, 0))
