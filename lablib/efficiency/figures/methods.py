@@ -87,6 +87,17 @@ def ranks_figure(table: pd.DataFrame) -> Chart:
 
 
 @figure
+def capacity_rates_figure(table: pd.DataFrame) -> Chart:
+    """How far each way to tune is from a language that is new altogether, by learning rate, on languages of its own."""
+    rows = read_rows(table)
+    best = best_rates(rows, ["name"])
+    return one_panel(
+        rows=rows, x=RATE, y=EXCESS._replace(kind="log"), by="name",
+        title=f"The best learning rates lie between {short(best.min())} and {short(best.max())}",
+    )  # fmt: skip
+
+
+@figure
 def capacity_figure(table: pd.DataFrame) -> Chart:
     """How far the tuned model is from a language that is new in every context, after 64,000 tokens."""
     rows = read_rows(table)

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from lablib.core.tables import read_rows
-from lablib.efficiency.summaries import BEST, best_rates, stopped
+from lablib.efficiency.summaries import BEST, best_rates, own_direction, stopped
 from lablib.viz.chart import Axis, Chart, Panel, Reference, facets, figure, one_panel
 from lablib.viz.style import AMBER, BLUE, GREY, PINK, TEAL, short
 
@@ -89,6 +89,17 @@ def top_k_figure(table: pd.DataFrame) -> Chart:
         colours={"with the remainder": BLUE, "without the remainder": PINK},
         references=[Reference(whole, "all")] if whole == whole else [],
         title=f"Top {least['top'].iloc[0]}: {said}",
+    )  # fmt: skip
+
+
+@figure
+def directions_rates_figure(table: pd.DataFrame) -> Chart:
+    """Each loss of a small student by learning rate, judged by what the loss asks for, on languages of its own."""
+    rows = own_direction(table)
+    best = best_rates(rows, ["name"], "judged")
+    return one_panel(
+        rows=rows, x=RATE, y=Axis("judged", "nats, of the loss's own direction (log scale)", "log"), by="name",
+        title=f"The best learning rates lie between {short(best.min())} and {short(best.max())}",
     )  # fmt: skip
 
 

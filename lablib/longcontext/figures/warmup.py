@@ -81,6 +81,16 @@ def forgetting_figure(table: pd.DataFrame) -> Chart:
     return _while_tuned(table, "Tuned on short rows")
 
 
+@figure
+def forgetting_rates_figure(table: pd.DataFrame, length: int = 16_384) -> Chart:
+    """Recall at a length after tuning on short rows, by how and at which learning rate, on seeds of their own."""
+    length = asked_length(table, length)
+    rows = outcomes(table, length)
+    rate = Axis("curriculum.optim.lr", "learning rate (log scale)", "values")
+    title = extremes(rows, "recipe", "exact", f"Recall at {spell_length(length)} over all rates")
+    return Chart(panels=[Panel(rows=rows, x=rate, y=EXACT, by="recipe")], title=title, source=_points(table))
+
+
 def _while_tuned(table: pd.DataFrame, what: str) -> Chart:
     rows = table[table["phase"].isin(["before", "train"])].dropna(subset=["global_share"])
     near, *_, far = _probes(table)
