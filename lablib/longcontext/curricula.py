@@ -43,12 +43,14 @@ def by_recipe(
     return tables.means(arms, "exact", by).merge(others, on=list(by))
 
 
-def against(table: pd.DataFrame, measure: str, length: int, first: str, second: str) -> Interval:
+def against(
+    table: pd.DataFrame, measure: str, length: int, first: str, second: str, near: int | None = None
+) -> Interval:
     """The recipe `second` less `first`, paired by seed: the mean difference of a measure with its interval.
 
     Raises ValueError for a recipe that is not there, and where one has several arms a seed (such as several rates).
     """
-    return tables.difference(outcomes(table, length), measure, first, second, by="recipe")
+    return tables.difference(outcomes(table, length, near), measure, first, second, by="recipe")
 
 
 def after_transition(table: pd.DataFrame) -> pd.DataFrame:

@@ -21,8 +21,9 @@ def plane(table: pd.DataFrame, own: pd.DataFrame | None = None, length: int = 16
     `own` runs, if given, are drawn hollow over those of the table.
     """
     length = asked_length(table, length)
-    arms = outcomes(table, length).dropna(subset=["local_loss"])
-    yours = outcomes(own, length) if own is not None and (own["length"] == length).any() else None
+    near = int(table.loc[table["phase"] == "heldout", "length"].min())  # rows that all recipes were trained on
+    arms = outcomes(table, length, near).dropna(subset=["local_loss"])
+    yours = outcomes(own, length, near) if own is not None and (own["length"] == length).any() else None
     means = arms.groupby("recipe", sort=False)[["local_loss", "exact"]].mean()
     level = (means["local_loss"].min() + means["local_loss"].max()) / 2
     both = means[(means["exact"] >= 0.9) & (means["local_loss"] < level)]
