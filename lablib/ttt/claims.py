@@ -82,13 +82,8 @@ TOY = (
     Claim("Is nothing learnt inside a chunk of 16?", "yes", _flat_inside),
     Claim("Without the inner loop, are the weights better than the bigram?", "no, worse", _alone),
 )  # fmt: skip
-CONTROLS = (
-    Claim(
-        "Do ascent, first order and no clip change the inner loop?",
-        "ascent ends it; no clip costs a little; first order nothing",
-        _controls,
-    ),
-)
+CHANGES = "Do ascent, first order and no clip change the inner loop?"
+CONTROLS = (Claim(CHANGES, "ascent ends it; no clip costs a little; first order nothing", _controls),)
 BYTES = (Claim("Is the order of the toy the same on bytes?", "yes, with a far shorter way", _bytes, "share closed"),)
 
 
