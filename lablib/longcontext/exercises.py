@@ -2,7 +2,6 @@
 
 import functools
 import math
-from statistics import NormalDist
 
 import torch
 
@@ -116,7 +115,8 @@ SPREAD, KEPT, SURE = 1.0, 4, 0.99  # of noise scores; chunks that are read; how 
 
 def needed_score(chunks: int) -> float:
     """The score at which fewer than four of so many noise scores are higher in 99 of 100 draws, by a Poisson law."""
-    return NormalDist().inv_cdf(1 - 0.823 / chunks)  # P(Poisson(0.823) < 4) = 0.99
+    normal = torch.distributions.Normal(0.0, 1.0)
+    return float(normal.icdf(torch.tensor(1 - 0.823 / chunks)))  # P(Poisson(0.823) < 4) = 0.99
 
 
 def measured_score(chunks: int, draws: int = 2000) -> float:
@@ -205,8 +205,11 @@ def check_alarm(answer) -> None:
 
 def miss(tail: float, chunks: int, top_k: int) -> float:
     """The chance that at least `top_k` of the noise chunks score higher; their number is Poisson."""
-    mean = tail * chunks
-    return 1 - sum(math.exp(-mean) * mean**i / math.factorial(i) for i in range(top_k))
+    mean, found = tail * chunks, 0.0
+    chance = torch.tensor(-mean, dtype=torch.float64).exp().item()  # of no higher score, then of 1, 2, ...
+    for i in range(top_k):
+        found, chance = found + chance, chance * mean / (i + 1)
+    return 1 - found
 
 
 @exercise(

@@ -41,7 +41,7 @@ def test_a_planned_notebook_that_is_there_is_no_longer_to_come(tmp_path, monkeyp
     monkeypatch.setattr("lablib.app.notebook.NOTEBOOKS", tmp_path)
     rows = dict((name, more) for name, *more in lab_map())
     assert rows["06_learning_rate"] == ["Is it there?", "here"]
-    assert rows["05_distillation_lora"][1] == "to come"
+    assert rows["08_small_models"][1] == "to come"
 
 
 def test_the_readme_has_the_map_as_it_is():

@@ -131,5 +131,9 @@ def test_a_solution_that_is_copied_into_its_notebook_finds_every_name(path):
                 solution = ast.parse(solution_source(one))
                 used = {node.id for node in ast.walk(solution) if isinstance(node, ast.Name)}
                 own = {node.arg for node in ast.walk(solution) if isinstance(node, ast.arg)}
-                own |= {node.id for node in ast.walk(solution) if isinstance(getattr(node, "ctx", 0), ast.Store)}
+                own |= {
+                    node.id
+                    for node in ast.walk(solution)
+                    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+                }
                 assert used <= bound | own | set(dir(builtins)), f"{name}: {used - bound - own - set(dir(builtins))}"
