@@ -19,19 +19,12 @@ from notebook_rules import (
     nothing_is_trained_or_plotted_here,
     parameters_are_tagged_typed_and_commented,
     prose_and_code_take_turns,
-    prose_of,
     the_setup_has_a_drawing,
     the_setup_has_a_glossary,
 )
 
 from lablib.core.store import PROJECT
 
-# these keep the form that they were written in until they are written anew
-OLD_FORM = ["02_swa_warmup"]
-OLD_HEADINGS = [name for name in HEADINGS if name != "Setup"]
-OLD_HEADINGS.insert(OLD_HEADINGS.index("The experiment"), "The same in lablib")
-NEW_RULES = (headings_are_the_eight_in_order, prose_and_code_take_turns, imports_fit_in_ten_lines)
-NEW_RULES += (the_setup_has_a_drawing, the_setup_has_a_glossary)
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
@@ -46,26 +39,15 @@ def notebook(path: Path):
 
 
 def test_there_are_notebooks():
-    assert {path.stem for path in NOTEBOOKS} >= set(OLD_FORM)
+    assert {path.stem[:2] for path in NOTEBOOKS} >= {"00", "01", "02", "03", "04", "05", "07"}
 
 
-CASES = [
-    pytest.param(rule, path, id=f"{rule.__name__}-{path.stem}")
-    for rule in RULES
-    for path in NOTEBOOKS
-    if path.stem not in OLD_FORM or rule not in NEW_RULES
-]
+CASES = [pytest.param(rule, path, id=f"{rule.__name__}-{path.stem}") for rule in RULES for path in NOTEBOOKS]
 
 
 @pytest.mark.parametrize(("rule", "path"), CASES)
 def test_a_notebook_breaks_no_rule(rule, path):
     assert not list(rule(nbformat.read(path, as_version=4), path.parent))
-
-
-@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem in OLD_FORM], ids=lambda path: path.stem)
-def test_the_old_form_has_its_own_eight_headings(path):
-    prose = prose_of(nbformat.read(path, as_version=4))
-    assert [line[3:] for line in prose.splitlines() if line.startswith("## ")] == OLD_HEADINGS
 
 
 def test_cells_are_short_and_prose_keeps_pace_with_code(notebook):
