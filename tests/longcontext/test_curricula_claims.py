@@ -5,7 +5,7 @@ import pytest
 from planted import cases, check_claim, few_seeds, level, shifted, swapped
 
 from lablib.longcontext import curricula_claims as claims
-from lablib.longcontext.experiments.finetuning import finetuning
+from lablib.longcontext.experiments.finetuning import BEST, METHODS, finetuning, forgetting, forgetting_rates
 from lablib.longcontext.experiments.lengths import ingredients, lengths
 from lablib.longcontext.experiments.long_range import forecast, long_range
 from lablib.longcontext.experiments.steered import balance, steered
@@ -28,6 +28,12 @@ CASES = {
         level(2.3, "local_loss"),
         shifted(-0.5, "exact", on(claims.ANEW)),
     ),
+    "coverage": cases(
+        claims.COVERAGE,
+        level(0.5, "exact", where=on(claims.SCRATCH_LONG)),
+        shifted(0.2, "local_loss", on(claims.SCRATCH_LONG)),
+    ),
+    "forgetting": cases(claims.FORGETTING, level(0.9, "exact")),
     "aftermath": cases(
         claims.AFTERMATH,
         level(0.9, "recall_4096"),
@@ -67,6 +73,8 @@ def recorded():
     plan, steering, ways = warmup.recorded(), steered.recorded(), lengths.recorded()
     return {
         "warm-up": plan,
+        "coverage": plan,
+        "forgetting": forgetting.recorded(),
         "aftermath": aftermath.recorded(),
         "grid": schedules.recorded(),
         "lengths": ways,
@@ -101,3 +109,10 @@ def test_the_forecast_in_every_arm_is_the_one_recorded_before(recorded):
     foretold = forecast.recorded().fillna({"more.steps": 0}).set_index(arm)["pareto_miss"]
     counted = recorded["long inputs"].fillna({"more.steps": 0}).groupby(arm)["pareto_miss"].first()
     assert (counted == foretold.reindex(counted.index)).all()
+
+
+def test_each_way_to_tune_has_the_rate_with_the_lowest_loss_on_short_rows():
+    table = forgetting_rates.recorded()
+    near = table[(table["phase"] == "heldout") & (table["length"] == 64)]
+    means = near.groupby(["recipe", "curriculum.optim.lr"])["local_loss"].mean()
+    assert {name: means[name].idxmin() for name in METHODS} == BEST
