@@ -131,7 +131,11 @@ AFTERMATH = (
     Claim("And self-copy?", "yes, after a rise", _copy_fades, "recall at 4K"),
     Claim("Does a third of long rows keep it, at the same local loss?", "yes", _long_rows, "recall at 4K"),
 )  # fmt: skip
-GRID = (Claim("How long must the warm-up be?", "between a tenth and 60 % of the steps", _grid),)
+GRID = (
+    Claim(
+        "How long must the warm-up be?", "of 10, 20, 40, 60 % only 40 % gives both skills; it need not be dense", _grid
+    ),
+)
 LENGTHS = (
     Claim("Do long rows from the beginning teach less than short ones, at each of four rates?", "yes", _lengths,
           "recall at 64K at the best rate"),
@@ -160,7 +164,9 @@ def _unlearnt(table: pd.DataFrame) -> Iterator[Check]:
 def _methods(table: pd.DataFrame) -> Iterator[Check]:
     near = curricula.by_recipe(table, FAR, near=64).set_index("recipe")
     yield Check(
-        near["accuracy"].min() > 0.99, f"short rows {near['accuracy'].min():.2f} and more", int(near["seeds"].min())
+        near["accuracy"].min() > 0.99,
+        f"short rows at least {near['accuracy'].min():.2f} right",
+        int(near["seeds"].min()),
     )
     for name in ("LoRA", "adapters", "BitFit"):
         yield above(f"{name} {near.loc[name, 'exact']:.2f}, minus full", _recall(table, "full", name))
@@ -174,7 +180,7 @@ LONG = ("a tenth of long rows", "a third of long rows", "after long rows: a thir
 KEPT = dict.fromkeys((*LONG, "narrow window, short rows"), (-0.05, 0.06))
 LOST = dict.fromkeys(("short rows", "after long rows: short rows"), (-1, 0))
 FINE_TUNING = (
-    Claim("Does fine-tuning on short rows harm recall at 16K?", "yes",
+    Claim("Does fine-tuning on short rows harm recall at 16K?", "yes, without long rows before at the edge",
           lambda t: _decay(t, "recall_16384", LOST)),
     Claim("Do long rows, or a narrow window, prevent it?", "yes", lambda t: _decay(t, "recall_16384", KEPT)),
     Claim("Would one see it on the short rows?", "no", _short_rows_near, "local losses lie within 0.01 nats"),

@@ -67,7 +67,13 @@ def forecast_in_words(table: pd.DataFrame) -> str:
     repeats = table["repeats_after"].min()
     said = f"The forecast lies in the 95 % interval of the count in {cases['inside'].sum()} of {len(cases)} cases; "
     said += f"95 % would be {0.95 * len(cases):.0f}. Of the {len(missed)} cases with a miss {missed['inside'].sum()} "
-    return said + f"lie inside. (The real text begins to repeat after {repeats:,.0f} tokens.)"
+    said += f"lie inside. (The real text begins to repeat after {repeats:,.0f} tokens.)"
+    whole = cases[cases["reader"] == "whole training"]
+    longest = whole[whole["length"] == whole["length"].max()]
+    for name, rows in longest.groupby("haystack", sort=False):
+        told, counted = rows["pareto_miss"].mean(), rows["miss"].mean()
+        said += f" At {longest['length'].max():,} tokens of {name} {told:.1%} are foretold and {counted:.1%} missed."
+    return said
 
 
 def costs(table: pd.DataFrame) -> pd.DataFrame:

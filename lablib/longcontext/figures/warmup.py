@@ -37,7 +37,7 @@ def plane(table: pd.DataFrame, own: pd.DataFrame | None = None, length: int = 16
         title=f"{len(both)} of {len(means)} recipes retrieve and learn the local rule",
         source=questions_asked(table) + ("; the axis of the loss is cut" if len(panels) > 1 else ""),
         caption=f"Retrieve: at least 0.90 at {length:,} tokens. Learn the rule: a loss below {level:.2f} nats, midway "
-        "between the best and the worst recipe. Both: " + (", ".join(map(str, both.index)) or "none") + ".",
+        "between the best and the worst recipe. Both: " + ("; ".join(map(str, both.index)) or "none") + ".",
     )
 
 
