@@ -72,7 +72,7 @@ def product(a, b, c, rows, columns, inner, M: tl.constexpr, N: tl.constexpr, K: 
         down, across = first + tl.arange(0, K)[:, None], first + tl.arange(0, K)[None, :]
         b_a = tl.load(a + i * inner + across, mask=(i < rows) & (across < inner), other=0.0)
         b_b = tl.load(b + down * columns + j, mask=(down < inner) & (j < columns), other=0.0)
-        b_c += tl.dot(b_a, b_b, input_precision="ieee")
+        b_c += tl.dot(b_a, b_b, out_dtype=tl.float32, input_precision="ieee")
     tl.store(c + i * columns + j, b_c, mask=(i < rows) & (j < columns))
 
 
@@ -82,7 +82,7 @@ def scores_of_a_tile(q, k, out, time, scale, M: tl.constexpr, D: tl.constexpr):
     i, j, d = tl.arange(0, M)[:, None], tl.arange(0, M)[None, :], tl.arange(0, D)[None, :]
     b_q = tl.load(q + i * D + d, mask=i < time, other=0.0)
     b_k = tl.load(k + i * D + d, mask=i < time, other=0.0)
-    b_s = tl.dot(b_q, tl.trans(b_k), input_precision="ieee") * scale
+    b_s = tl.dot(b_q, tl.trans(b_k), out_dtype=tl.float32, input_precision="ieee") * scale
     tl.store(out + i * time + j, tl.where(j <= i, b_s, float("-inf")), mask=(i < time) & (j < time))
 
 
@@ -98,11 +98,13 @@ def attention(q, k, v, out, time, scale, M: tl.constexpr, N: tl.constexpr, D: tl
         j, down = n0 + tl.arange(0, N)[None, :], n0 + tl.arange(0, N)[:, None]
         b_k = tl.load(k + down * D + d, mask=down < time, other=0.0)
         b_v = tl.load(v + down * D + d, mask=down < time, other=0.0)
-        b_s = tl.where(j <= i, tl.dot(b_q, tl.trans(b_k), input_precision="ieee") * scale, float("-inf"))
+        b_s = tl.where(
+            j <= i, tl.dot(b_q, tl.trans(b_k), out_dtype=tl.float32, input_precision="ieee") * scale, float("-inf")
+        )
         higher = tl.maximum(largest, tl.max(b_s, 1))
         b_p, shrink = tl.exp(b_s - higher[:, None]), tl.exp(largest - higher)
         total = total * shrink + tl.sum(b_p, 1)
-        b_o = b_o * shrink[:, None] + tl.dot(b_p, b_v, input_precision="ieee")
+        b_o = b_o * shrink[:, None] + tl.dot(b_p, b_v, out_dtype=tl.float32, input_precision="ieee")
         largest = higher
     tl.store(out + i * D + d, b_o / total[:, None], mask=i < time)
 
@@ -120,11 +122,11 @@ def band(q, k, v, out, time, window, scale, M: tl.constexpr, N: tl.constexpr, D:
         b_k = tl.load(k + down * D + d, mask=down < time, other=0.0)
         b_v = tl.load(v + down * D + d, mask=down < time, other=0.0)
         seen = (j <= i) & (j > i - window)
-        b_s = tl.where(seen, tl.dot(b_q, tl.trans(b_k), input_precision="ieee") * scale, -1e30)
+        b_s = tl.where(seen, tl.dot(b_q, tl.trans(b_k), out_dtype=tl.float32, input_precision="ieee") * scale, -1e30)
         higher = tl.maximum(largest, tl.max(b_s, 1))
         b_p, shrink = tl.where(seen, tl.exp(b_s - higher[:, None]), 0.0), tl.exp(largest - higher)
         total = total * shrink + tl.sum(b_p, 1)
-        b_o = b_o * shrink[:, None] + tl.dot(b_p, b_v, input_precision="ieee")
+        b_o = b_o * shrink[:, None] + tl.dot(b_p, b_v, out_dtype=tl.float32, input_precision="ieee")
         largest = higher
     tl.store(out + i * D + d, b_o / total[:, None], mask=i < time)
 
@@ -145,10 +147,10 @@ def sinks(q, k, v, out, time, window, kept, scale, M: tl.constexpr, N: tl.conste
         b_k = tl.load(k + down * D + d, mask=down < time, other=0.0)
         b_v = tl.load(v + down * D + d, mask=down < time, other=0.0)
         seen = (j <= i) & ((j > i - window) | (j < kept))
-        b_s = tl.where(seen, tl.dot(b_q, tl.trans(b_k), input_precision="ieee") * scale, -1e30)
+        b_s = tl.where(seen, tl.dot(b_q, tl.trans(b_k), out_dtype=tl.float32, input_precision="ieee") * scale, -1e30)
         higher = tl.maximum(largest, tl.max(b_s, 1))
         b_p, shrink = tl.where(seen, tl.exp(b_s - higher[:, None]), 0.0), tl.exp(largest - higher)
         total = total * shrink + tl.sum(b_p, 1)
-        b_o = b_o * shrink[:, None] + tl.dot(b_p, b_v, input_precision="ieee")
+        b_o = b_o * shrink[:, None] + tl.dot(b_p, b_v, out_dtype=tl.float32, input_precision="ieee")
         largest = higher
     tl.store(out + i * D + d, b_o / total[:, None], mask=i < time)

@@ -44,8 +44,8 @@ MISTAKES = {
     "is not divided by the sum": ("attention", "b_o / total[:, None]", "b_o"),
     "NaN. They come": (
         "band",
-        'b_s = tl.where(seen, tl.dot(b_q, tl.trans(b_k), input_precision="ieee") * scale, -1e30)',
-        'b_s = tl.where(seen, tl.dot(b_q, tl.trans(b_k), input_precision="ieee") * scale, float("-inf"))',
+        "* scale, -1e30)",
+        '* scale, float("-inf"))',
         "-1e30, tl.float32",
         'float("-inf"), tl.float32',
     ),
