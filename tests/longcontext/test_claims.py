@@ -5,6 +5,7 @@ from planted import cases, check_claim, few_seeds, level, shifted, swapped
 
 from lablib.longcontext import claims
 from lablib.longcontext.experiments.harder import harder
+from lablib.longcontext.experiments.placements import placements
 from lablib.longcontext.experiments.race import race
 from lablib.longcontext.experiments.seesaw import seesaw, tuning
 from lablib.longcontext.experiments.tracking import tracking
@@ -48,6 +49,14 @@ CASES = {
             level(0.9, "exact", where="condition == 'no marker'"),
             few_seeds,
             shifted(0.2, "exact", "`data.haystack` == 'text'"),
+        ),
+    ),
+    "placements": (
+        placements,
+        cases(
+            claims.PLACEMENTS,
+            level(0.9, "exact", where="`data.num_pairs` == 6"),
+            level(0.9, "exact_parted", "exact_whole"),
         ),
     ),
     "chains": (tracking, cases(claims.CHAINS, RECALL, RECALL)),

@@ -54,7 +54,7 @@ MISTAKES = {
     "The past is hidden": ("scores_of_a_tile", "j <= i", "i <= j"),
     "The scale is missing": ("scores_of_a_tile", " * scale", ""),
     "the first step alone": ("product", "range(0, inner, K)", "range(0, K, K)"),
-    "A query does not read itself": ("attention", "tl.where(j <= i,", "tl.where((j < i) | (j + i == 0),"),
+    "A query does not read itself": ("attention", "j <= i,", "(j < i) | (j + i == 0),"),
     "attention without a window": (
         "band",
         " & (j > i - window)",
