@@ -16,7 +16,7 @@ from browser.server import NOTEBOOKS, PATIENCE
 WIDE, NARROW, NARROWEST = 1300, 800, 480
 STUB = re.compile(r"^( +)(?:return )?\.\.\..*$", re.MULTILINE)
 SOLUTION = re.compile(r"<summary>Solution</summary><pre><code>(.*?)</code>", re.DOTALL)
-PREDICTED = "guess.against("
+PREDICTED = ".against("
 
 
 @pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -66,14 +66,15 @@ def test_every_control_of_every_explorer_changes_its_figure_by_keyboard(live):
 
 
 def test_a_prediction_made_by_keyboard_is_held_against_what_was_measured(live):
-    (cell,) = [i for i, cell in enumerate(live.cells()) if PREDICTED in cell["source"]]
-    assert "No prediction was made" in said(live.cells()[cell])
-    (question,) = live.predictions()
-    option = question.locator("input[type=radio]").first
-    option.focus()
-    live.page.keyboard.press("Space")
-    assert option.is_checked()
-    assert re.search(r"as you predicted|you predicted “.+”", live.run_cell(cell))
+    held = [i for i, cell in enumerate(live.cells()) if PREDICTED in cell["source"]]
+    assert held
+    for cell, question in zip(held, live.predictions(), strict=True):
+        assert "No prediction was made" in said(live.cells()[cell])
+        option = question.locator("input[type=radio]").first
+        option.focus()
+        live.page.keyboard.press("Space")
+        assert option.is_checked()
+        assert re.search(r"as you predicted|you predicted “.+”", live.run_cell(cell))
 
 
 def test_every_exercise_knows_a_stub_a_wrong_answer_and_its_own_solution(live):
@@ -82,9 +83,9 @@ def test_every_exercise_knows_a_stub_a_wrong_answer_and_its_own_solution(live):
     assert exercises
     for index in exercises:
         stub = cells[index]["source"]
-        assert re.fullmatch(r"Exercise.*: not attempted\n", said(cells[index]))
+        assert re.fullmatch(r"(Exercise|Puzzle).*: not attempted\n", said(cells[index]))
         wrong = live.run_cell(index, answer(stub, "return -1"))
-        assert re.fullmatch(r"Exercise.*: not yet\. .{10,}\n", wrong)
+        assert re.search(r"^(Exercise|Puzzle).*: not yet\. .{10,}\n\Z", wrong, re.MULTILINE)
         assert "The code raised" not in wrong
         check = stub.splitlines()[-1]  # exercises.check_pairs(pairs)
         assert live.run_cell(index, f"{solution(cells, index)}\n\n\n{check}").endswith(": correct\n")
