@@ -87,7 +87,7 @@ def scores_of_a_tile(q, k, out, time, scale, M: tl.constexpr, D: tl.constexpr):
 
 
 @triton.jit
-def attention(q, k, v, out, time, scale, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr):
+def attention_kernel(q, k, v, out, time, scale, M: tl.constexpr, N: tl.constexpr, D: tl.constexpr):
     """Causal attention of one head, all (time, D); grid (tiles of queries)."""
     m0 = tl.program_id(0) * M
     i, d = m0 + tl.arange(0, M)[:, None], tl.arange(0, D)[None, :]

@@ -211,10 +211,10 @@ CAUSAL = "That is attention without a window: hide keys j <= i - window."
 
 @exercise(
     "Puzzle 8 (causal attention without its matrix)",
-    solution=answers().attention,
+    solution=answers().attention_kernel,
     hint="Puzzle 5 for each query, and a row of sums more: o shrinks like the sum of exponentials. Last o / sum.",
 )
-def check_attention(kernel: Kernel) -> None:
+def check_attention_kernel(kernel: Kernel) -> None:
     """`kernel(q, k, v, out, time, scale, M, N, D)`: one head, all (time, D); a program a tile of M queries."""
     for case in (Case(72, 16, 16), Case(50, 32, 16)):
         everything = window_mask(case.time, case.time)

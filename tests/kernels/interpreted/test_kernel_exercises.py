@@ -14,8 +14,8 @@ from lablib.core.exercise import Mistake, solution_source
 from lablib.speed import exercises, lanes, puzzles
 
 LADDER = (
-    "axpy", "outer_sum", "row_sum", "logsumexp", "long_logsumexp", "scores_of_a_tile", "product", "attention", "band",
-    "sinks",
+    "axpy", "outer_sum", "row_sum", "logsumexp", "long_logsumexp", "scores_of_a_tile", "product", "attention_kernel",
+    "band", "sinks",
 )  # fmt: skip
 CHECKS = [f"check_{name}" for name in LADDER]
 # what is said, by the kernel and what is changed in its solution
@@ -41,7 +41,7 @@ MISTAKES = {
         "largest, total = tl.program_id(0), tl.max(tl.load(x + tl.program_id(0) * width + tl.arange(0, 64), "
         'mask=tl.arange(0, 64) < width, other=float("-inf")), 0), 0.0',
     ),
-    "is not divided by the sum": ("attention", "b_o / total[:, None]", "b_o"),
+    "is not divided by the sum": ("attention_kernel", "b_o / total[:, None]", "b_o"),
     "NaN. They come": (
         "band",
         "* scale, -1e30)",
@@ -54,7 +54,7 @@ MISTAKES = {
     "The past is hidden": ("scores_of_a_tile", "j <= i", "i <= j"),
     "The scale is missing": ("scores_of_a_tile", " * scale", ""),
     "the first step alone": ("product", "range(0, inner, K)", "range(0, K, K)"),
-    "A query does not read itself": ("attention", "j <= i,", "(j < i) | (j + i == 0),"),
+    "A query does not read itself": ("attention_kernel", "j <= i,", "(j < i) | (j + i == 0),"),
     "attention without a window": (
         "band",
         " & (j > i - window)",
