@@ -179,10 +179,11 @@ def _chunks(table: pd.DataFrame) -> Iterator[Check]:
     for name in ("by chunk", "Liger"):
         kept, spent = (found[name][column] / found["all logits"][column] for column in ("kept_bytes", "seconds"))
         yield below(f"{name} over all logits: bytes kept", mean_interval(kept), 0.1)
-        yield within(f"{name} over all logits: CPU seconds", mean_interval(spent), 0.9, 1.15)
+        yield includes_zero(f"{name} over all logits, less 1: CPU seconds", mean_interval(spent - 1))
 
 
 LOSS = (
-    Claim("Does a loss by chunks save memory, and what does it cost?", "over nine tenths, in equal time", _chunks,
+    Claim("Does a loss by chunks save memory, and what does it cost?",
+          "over nine tenths; no difference in time is shown", _chunks,
           "1,024 tokens, a vocabulary of 32,768", repeated=True),
 )  # fmt: skip

@@ -110,7 +110,7 @@ def check_joint_with_scores(answer) -> None:
     compare(found, joint_with_scores(logits, values, scores), guesses, "Add each chunk's score to its logits.", close)
 
 
-SPREAD, KEPT, SURE = 1.0, 4, 0.99  # of noise scores; chunks that are read; how often the needle is to be found
+KEPT, SURE = 4, 0.99  # chunks that are read; how often the needle is to be found
 
 
 def needed_score(chunks: int) -> float:
