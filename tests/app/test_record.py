@@ -9,8 +9,8 @@ import pytest
 
 from lablib.app import drawing, record
 from lablib.app.errors import BadInput
-from lablib.core.experiment import Experiment
-from lablib.core.store import PROJECT, Arm, Record
+from lablib.core.experiment import Experiment, all_experiments
+from lablib.core.store import PROJECT, Arm, Record, Store
 
 from .tiny_lab import experiments, git, lab, make_checkout
 
@@ -232,7 +232,21 @@ def test_what_needs_a_gpu_is_left_out_where_there_is_none(tmp_path, monkeypatch,
     monkeypatch.setattr(record, "has_gpu", lambda: False)
     monkeypatch.setattr(record, "compute_missing", lambda *_, **__: pytest.fail("an arm was computed"))
     assert record.record_all(gpu_job(tmp_path)) == 0
-    assert "speed/gpu: needs a GPU, and there is none here" in capsys.readouterr().out
+    assert capsys.readouterr().out == "speed/gpu: needs a GPU, and there is none here; no arm is computed\n"
+
+
+def test_arms_that_came_from_a_machine_with_a_gpu_are_recorded_where_there_is_none(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(record, "has_gpu", lambda: False)
+    monkeypatch.setenv("LAB_HOME", str(tmp_path / "home"))
+    gpu = all_experiments()["speed/gpu"]
+    cfg, made = gpu.arms("full")[0], {"commit": "0123456789ab", "dirty": False, "device": "cuda"}
+    named = {"experiment": gpu.name, "version": gpu.version, "digest": gpu.digest(cfg), "config": cfg.flat()}
+    came = {"status": "ok", "error": None, "cpu_seconds": 1.0, "provenance": made, "facts": {}}
+    Store(tmp_path / "home").save(Arm(**named, **came, table=pd.DataFrame({"seconds": [0.5]})))
+    assert record.record_all(gpu_job(tmp_path / "results")) == 0
+    assert "1 arms recorded, 1 of them new" in capsys.readouterr().out
+    (found,) = Record(tmp_path / "results").load("speed/gpu")
+    assert found.table["seconds"].tolist() == [0.5]
 
 
 def test_arms_that_time_a_gpu_run_one_after_another_in_one_process(tmp_path, monkeypatch):
