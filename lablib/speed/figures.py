@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from lablib.speed.summaries import SHAPE, crossing, named, over_causal, with_selection
+from lablib.speed.summaries import SHAPE, crossing, named, over_causal, own_keys, with_selection
 from lablib.speed.tiles import EDGE, FULL, SKIPPED, Tiling, Walker, tile_kinds, useful_share, walk
 from lablib.viz.chart import Axis, Chart, Curve, Panel, Reference, dress, figure
 from lablib.viz.style import AMBER, BLUE, GREEN, GREY, GRID, PINK, TEAL, VERMILLION, VIOLET, listing, spell_length
@@ -17,6 +17,10 @@ MODE = "forward and backward"
 COLOURS = {
     "blocks (banded)": BLUE, "SDPA with a dense mask": VERMILLION, "the definition": GREEN, "by chunk": AMBER,
     "gathered": PINK, "by chunk + selection": VIOLET, "block by block": TEAL, "causal SDPA": GREY,
+}  # fmt: skip
+ON_A_GPU = {
+    "ours": GREEN, "flex_attention": VIOLET, "blocks (banded)": BLUE, "SDPA with a dense mask": VERMILLION,
+    "ours, chunk-major": AMBER, "ours, query-major": PINK, "ours, chunk-major + selection": TEAL,
 }  # fmt: skip
 LIMITS = {"registers": ("registers a thread", 255), "shared": ("KiB of shared memory", 227)}
 
@@ -53,22 +57,45 @@ def bench_figure(table: pd.DataFrame) -> Chart | None:
     """
     if (rows := named(over_causal(with_selection(table)))).empty:
         return None
-    panels, said = [], {}
-    for (operator, mode), of in rows.groupby(["operator", "mode"], sort=False):
+    said = {}
+    for operator, of in rows[rows["mode"] == "forward"].groupby("operator", sort=False):
         times = of.groupby(["provider", "shape.time"])["times"].mean()
         pays = min((crossing(times[name]) for name in times.index.unique("provider")), key=lambda pair: pair[1])
-        panels.append(
-            Panel(
-                rows=of, x=Axis("shape.time", "tokens (log scale)", "length"), by="provider",
-                y=Axis("times", "times the seconds (log scale)", "log"), title=f"{operator}, {mode}",
-                references=[Reference(1, "causal attention")], colours=COLOURS,
-            )
-        )  # fmt: skip
-        said |= {} if operator in said else {operator: _from(*pays)}
+        said[operator] = _from(*pays)
     return Chart(
-        panels=panels, columns=2, drawn_from=f"{_measured(rows)} (dots), their mean and range",
+        panels=_panels(rows, COLOURS), columns=2, drawn_from=f"{_measured(rows)} (dots), their mean and range",
         title="Forward, skipping pays " + listing([f"{pays} ({name})" for name, pays in said.items()]),
     )  # fmt: skip
+
+
+@figure
+def gpu_figure(table: pd.DataFrame) -> Chart | None:
+    """Time on the GPU over that of causal attention by tokens; below 1 skipping pays. *Ours* are the Triton kernels:
+    of the window, and of chosen chunks in two orders, forward also with the time of choosing.
+    """
+    rows = named(over_causal(with_selection(own_keys(table))))
+    rows = rows[rows["provider"].isin(ON_A_GPU)]
+    if rows.empty:
+        return None
+    times = rows[rows["mode"] == "forward"].groupby(["provider", "shape.time"])["times"].mean()
+    window, chunks = (_from(*crossing(times[name])) for name in ("ours", "ours, chunk-major + selection"))
+    return Chart(
+        panels=_panels(rows, ON_A_GPU), columns=2,
+        title=f"On a GPU a window pays {window}; chosen chunks, with the choosing, {chunks}",
+        drawn_from=f"{stores(rows)} runs, {rows['dtype'].iloc[0]}, 16 heads of 64; medians of 20 calls in one process",
+    )  # fmt: skip
+
+
+def _panels(rows: pd.DataFrame, colours: dict[str, str]) -> list[Panel]:
+    """Times of causal attention by tokens, an operator and mode a panel."""
+    return [
+        Panel(
+            rows=of, x=Axis("shape.time", "tokens (log scale)", "length"), by="provider",
+            y=Axis("times", "times the seconds (log scale)", "log"), title=f"{operator}, {mode}",
+            references=[Reference(1, "causal attention")], colours=colours,
+        )
+        for (operator, mode), of in rows.groupby(["operator", "mode"], sort=False)
+    ]  # fmt: skip
 
 
 def _measured(rows: pd.DataFrame) -> str:
@@ -82,9 +109,6 @@ def _from(slower: float, faster: float) -> str:
     if math.isinf(faster):
         return f"at no length up to {spell_length(slower)}"
     return f"from between {spell_length(slower)} and {spell_length(faster)} tokens on" if slower else "at all lengths"
-
-
-gpu_figure = bench_figure
 
 
 @figure

@@ -6,7 +6,8 @@ import pandas as pd
 
 NAMES = {"banded": "blocks (banded)"}  # what a reader is told
 NOT_SHOWN = ("gather, then SDPA",)  # timed at one length: slower than `gathered`, which does the same
-READERS = {"by chunk": "block by block", "ours": "ours"}  # who reads chosen chunks, and who chooses them for it
+ORDERS = ("ours, query-major", "ours, chunk-major")
+READERS = {"by chunk": "block by block", **dict.fromkeys(("ours", *ORDERS), "ours")}  # and who chooses chunks for them
 CHOOSERS = ("block by block", "the definition")
 SHAPE = ["shape.time", "shape.dim", "shape.kv_heads"]
 
@@ -53,6 +54,26 @@ def selection_beside_reading(table: pd.DataFrame) -> pd.DataFrame:
         "selection over reading": choice / reading, "plain matrix (ms)": matrix,
     }  # fmt: skip
     return pd.DataFrame(found).rename_axis("tokens")
+
+
+def own_keys(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows with heads of 64 that all have keys of their own: one shape a length."""
+    return table[(table["shape.dim"] == 64) & (table["shape.kv_heads"] == table["shape.heads"])]
+
+
+def by_group(table: pd.DataFrame, tokens: int) -> pd.DataFrame:
+    """Median ms of one reading, forward, heads of 64: a row for each number of heads that share a key head.
+
+    Causal attention, the selection, chosen chunks in both orders, and the better order with the selection over causal.
+    """
+    rows = table.query("`shape.time` == @tokens and `shape.dim` == 64 and mode == 'forward'")
+    rows = rows.assign(group=rows["shape.heads"] // rows["shape.kv_heads"], ms=1e3 * rows["seconds"])
+    ms = rows.groupby(["operator", "provider", "group"])["ms"].median()
+    orders = {name.removeprefix("ours, "): ms["chosen chunks", name] for name in ORDERS}
+    found = {"causal SDPA": ms["chosen chunks", "causal SDPA"], "selection": ms["selection", "ours"], **orders}
+    found = pd.DataFrame(found).rename_axis("heads to a key head")
+    best = found[list(orders)].min(axis=1) + found["selection"]
+    return found.add_suffix(" (ms)").assign(**{"times causal SDPA": best / found["causal SDPA"]})
 
 
 def with_selection(table: pd.DataFrame) -> pd.DataFrame:

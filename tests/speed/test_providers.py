@@ -117,7 +117,8 @@ def test_operands_of_a_selection_choose_the_past_alone():
 def test_a_gpu_is_asked_for_by_the_arms_of_a_gpu_alone():
     assert {cfg.device for cfg in bench_arms("full")} == {"cpu"}
     assert {cfg.device for cfg in gpu_arms("full")} == {"cuda"}
-    assert {"ours", "flex_attention", "gather, then SDPA", "causal SDPA"} <= {cfg.provider for cfg in gpu_arms("full")}
+    assert {"ours", "flex_attention", "ours, query-major", "causal SDPA"} <= {cfg.provider for cfg in gpu_arms("full")}
+    assert not {"by chunk", "gathered", "gather, then SDPA"} & {cfg.provider for cfg in gpu_arms("full")}
     if not torch.cuda.is_available():
         with pytest.raises(RuntimeError, match="there is none here"):
             measure(gpu_arms("full")[0])

@@ -93,3 +93,19 @@ def test_a_compiled_kernel_is_a_row_with_a_value_a_width():
     assert found["registers"] == "64, 128"
     assert found["products"] == "32 mma, 64 mma"
     assert found["shared (KiB)"] == "20"
+
+
+def test_the_better_order_is_set_against_causal_attention_by_the_size_of_a_group():
+    ms = {
+        ("chosen chunks", "causal SDPA"): (10.0, 10.0), ("chosen chunks", "ours, query-major"): (40.0, 2.0),
+        ("chosen chunks", "ours, chunk-major"): (8.0, 6.0), ("selection", "ours"): (12.0, 3.0),
+    }  # fmt: skip
+    rows = [
+        {"operator": operator, "provider": provider, "mode": "forward", "shape.time": 64, "shape.dim": 64,
+         "shape.heads": 16, "shape.kv_heads": heads, "seconds": of / 1e3}
+        for (operator, provider), times in ms.items() for heads, of in zip((16, 1), times, strict=True)
+    ]  # fmt: skip
+    found = summaries.by_group(pd.DataFrame(rows), 64)
+    assert found["times causal SDPA"].to_dict() == pytest.approx({1: 2.0, 16: 0.5})
+    assert found["query-major (ms)"].to_dict() == pytest.approx({1: 40.0, 16: 2.0})
+    assert set(summaries.own_keys(pd.DataFrame(rows))["shape.kv_heads"]) == {16}
