@@ -91,7 +91,7 @@ SEESAW = (
           lambda t: [below("wide less narrow (nats)", _apart(t, "loss", 64, **TOKENS), spec=".3f")]),
     Claim("And on real text, in rows of 64 bytes?", "no, the narrow one",
           lambda t: [above("wide less narrow (nats)", _apart(t, "loss", 64, **TEXT), spec=".3f")]),
-    Claim("Does anything but HSA answer far beyond the training length?", "attention without positions, to 4,096",
+    Claim("Does anything but HSA answer far beyond the training length?", "mostly NoPE attention, to 4,096",
           _controls, "chance is 0.06; attention was not asked beyond 4,096 tokens"),
     Claim("Does the ranking survive each change of the model or the rows?", "yes, in the mean", _ablations),
 )  # fmt: skip

@@ -180,8 +180,8 @@ LONG = ("a tenth of long rows", "a third of long rows", "after long rows: a thir
 KEPT = dict.fromkeys((*LONG, "narrow window, short rows"), (-0.05, 0.06))
 LOST = dict.fromkeys(("short rows", "after long rows: short rows"), (-1, 0))
 FINE_TUNING = (
-    Claim("Does fine-tuning on short rows harm recall at 16K?", "yes, without long rows before at the edge",
-          lambda t: _decay(t, "recall_16384", LOST)),
+    Claim("Does fine-tuning on short rows harm recall at 16K?", "yes", lambda t: _decay(t, "recall_16384", LOST),
+          "without long rows before, the interval just leaves out 0"),
     Claim("Do long rows, or a narrow window, prevent it?", "yes", lambda t: _decay(t, "recall_16384", KEPT)),
     Claim("Would one see it on the short rows?", "no", _short_rows_near, "local losses lie within 0.01 nats"),
     Claim("Do rows without needles unlearn the task?", "yes, near and far", _unlearnt),

@@ -72,7 +72,8 @@ def forecast_in_words(table: pd.DataFrame) -> str:
     longest = whole[whole["length"] == whole["length"].max()]
     for name, rows in longest.groupby("haystack", sort=False):
         told, counted = rows["pareto_miss"].mean(), rows["miss"].mean()
-        said += f" At {longest['length'].max():,} tokens of {name} {told:.1%} are foretold and {counted:.1%} missed."
+        said += f" The readers that were asked at {longest['length'].max():,} tokens of {name} miss {counted:.1%}; "
+        said += f"for these {told:.1%} were foretold."
     return said
 
 

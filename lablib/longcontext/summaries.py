@@ -108,11 +108,16 @@ def choosing(table: pd.DataFrame, length: int) -> pd.DataFrame:
 
 
 def saved(table: pd.DataFrame) -> str:
-    """How many times cheaper the window is at the longest input of full attention, and what the whole model took."""
+    """How many times cheaper the window is at the longest input of full attention, beside the ratio of their pairs;
+    and what the whole model took.
+    """
     longest = int(table["length"][table["work"] == "full attention"].max())
     times = table[table["length"] == longest].set_index("work")["work_seconds"]
     ratio = times["full attention"] / times["sliding window"]
-    said = f"At {longest:,} tokens the window is **{ratio:.1f} times** cheaper than full attention."
+    window = min(int(table["window"].iloc[0]), longest)
+    pairs = longest * (longest + 1) / (2 * longest * window - window * (window - 1))
+    said = f"At {longest:,} tokens the window is **{ratio:.1f} times** cheaper than full attention"
+    said = f"{said}; it has {pairs:.1f} times fewer pairs."
     whole = table[table["work"].str.startswith("whole model")].sort_values("length")
     if whole.empty:
         return said
