@@ -55,6 +55,7 @@ def _folder(text: str | Path) -> Path:
     return Path(text)
 
 
+on_option = click.option("--on", metavar="ADDRESS", help="Send arms to a Dask scheduler's workers (local: start one).")
 out_option = click.option("--out", type=_folder, metavar="FOLDER", default=RUNS, help="Folder of the runs [runs/].")
 
 
@@ -88,12 +89,14 @@ def _settle() -> None:
 @click.option("--workers", type=int, metavar="N", help="Budget of CPU processes [the cores].")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Deadline of a whole notebook [by scale].")
 @click.option("--resume", metavar="ID", help="Run what is missing or failed in an earlier run (`last`: the newest).")
+@on_option
 @out_option
-def run(notebooks, scale, parameters, workers, timeout, resume, out) -> int:
+def run(notebooks, scale, parameters, workers, timeout, resume, on, out) -> int:
     """Run notebooks and write an offline report.
 
     A NOTEBOOK is a number (01), a name (01_seesaw_effect) or a path; all of the lab's by default.
     """
+    from lablib.app import on as where
     from lablib.app import pipeline
 
     if resume is not None:
@@ -108,10 +111,14 @@ def run(notebooks, scale, parameters, workers, timeout, resume, out) -> int:
         click.echo(note)
     count = len(record.notebooks)
     plural = "" if count == 1 else "s"
-    click.echo(f"run {record.id}: {count} notebook{plural} at {record.scale} scale, up to {record.workers} processes")
     again = f"lab run --resume {record.id}{_out_option(out)}"
     try:
-        code = pipeline.execute(record)
+        with where.arms_on(on, record.workers):
+            where.refuse_unless_usable()
+            click.echo(
+                f"run {record.id}: {count} notebook{plural} at {record.scale} scale, up to {record.workers} processes"
+            )
+            code = pipeline.execute(record)
     except OSError as error:
         click.echo(f"lab: the run's folder cannot be written: {error.strerror}: {again}", err=True)
         return 1
@@ -164,12 +171,15 @@ def list_(subject: str | None, out: Path) -> int:
 @click.option("--partial", is_flag=True, help="Write what is already computed, compute nothing.")
 @click.option("--recount", is_flag=True, help="Count recorded parameters and FLOPs again; run and train nothing.")
 @click.option("--workers", type=int, metavar="N", help="Budget of CPU processes [the cores].")
-def record_(experiments, images, partial, recount, workers) -> int:
+@on_option
+def record_(experiments, images, partial, recount, workers, on) -> int:
     """Compute what notebooks/results/ lacks, from the committed code."""
     from lablib.app import checks, record
+    from lablib.app.on import arms_on
 
     workers = checks.checked_workers(workers)
-    return record.record(experiments, images=images, partial=partial, workers=workers, recount=recount)
+    with arms_on(on, workers):
+        return record.record(experiments, images=images, partial=partial, workers=workers, recount=recount)
 
 
 @main.command("bench")
@@ -188,12 +198,17 @@ def bench_(operators, device) -> int:
 @click.option("--arm", "digests", multiple=True, metavar="DIGEST", help="This recorded arm; may be repeated.")
 @click.option("--against", metavar="COMMIT", help="Compare with what that commit's code computes here instead.")
 @click.option("--workers", type=int, metavar="N", help="Budget of CPU processes [the cores].")
-def verify_(experiments, arms, digests, against, workers) -> int:
+@on_option
+def verify_(experiments, arms, digests, against, workers, on) -> int:
     """Compute recorded arms again, from nothing, and compare them with the record."""
     from lablib.app import checks, verify
+    from lablib.app.on import arms_on
 
     workers = checks.checked_workers(workers)
-    return verify.verify(experiments, count=arms, digests=digests, workers=workers, against=against)
+    if on is not None and against is not None:
+        raise BadInput("--against computes with two codes on this machine; leave --on out")
+    with arms_on(on, workers):
+        return verify.verify(experiments, count=arms, digests=digests, workers=workers, against=against)
 
 
 @main.command("report")

@@ -21,8 +21,10 @@ import pandas as pd
 import lablib
 from lablib.app import processes
 from lablib.app.errors import BadInput
+from lablib.app.on import refuse_unless_usable
 from lablib.app.pipeline import TICK, caught_signals
 from lablib.app.recount import recount
+from lablib.core import cluster
 from lablib.core.checkout import PROJECT, Unknown, changes, git, own_commit
 from lablib.core.experiment import ArmsFailed, Experiment, all_experiments, run_all
 from lablib.core.progress import progress_line
@@ -123,6 +125,7 @@ def worktree(project: Path, commit: str = "HEAD") -> Iterator[Path]:
 def record_all(job: dict[str, Any]) -> int:
     """Record every experiment of the job; 1 if an arm failed or is still missing."""
     check_origin(Path(job["tree"]))
+    refuse_unless_usable()
     record, whole = Record(Path(job["results"])), True
     chosen = choose(all_experiments(), job["experiments"])
     for experiment in chosen:
@@ -177,7 +180,8 @@ def compute_missing(experiment: Experiment, record: Record, *, workers: int, liv
             Store(lab_home()).path(experiment.name, arm.digest).unlink()
     try:
         show = progress_line(experiment.name, live=live)
-        run_all(experiment, missing, in_process=workers == 1 or experiment.needs_gpu, progress=show)
+        here = experiment.needs_gpu or (workers == 1 and cluster.wanted() is None)
+        run_all(experiment, missing, in_process=here, progress=show)
     except ArmsFailed as error:
         print(f"\n{experiment.name}: {error}", flush=True)
 

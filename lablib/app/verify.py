@@ -15,9 +15,11 @@ from typing import Any
 from lablib.app import processes
 from lablib.app.compare import OUTSIDE, differences, share_outside
 from lablib.app.errors import BadInput
+from lablib.app.on import refuse_unless_usable
 from lablib.app.pipeline import caught_signals
 from lablib.app.record import RESULTS, choose, fingerprint, in_child, is_of_the_machine
 from lablib.app.recount import as_first_recorded
+from lablib.core import cluster
 from lablib.core.experiment import ArmsFailed, Experiment, all_experiments, run_all
 from lablib.core.progress import progress_line
 from lablib.core.provenance import same_instructions
@@ -52,6 +54,7 @@ def verify(
 def verify_all(job: dict[str, Any]) -> int:
     """Compute and compare what the job asks for; 1 if an arm is different."""
     record = Record(Path(job["results"]))
+    refuse_unless_usable()
     chosen = choose(all_experiments(), job["experiments"])
     picked = [(one, pick(one, record, job["count"], job["digests"])) for one in chosen]
     known = {arm.digest for _, arms in picked for arm in arms}
@@ -84,7 +87,8 @@ def _verify(experiment: Experiment, record: Record, arms: Sequence[Arm], job: di
     wanted = [configs[arm.digest] for arm in arms]
     show = progress_line(experiment.name, live=job["live"])
     with contextlib.suppress(ArmsFailed):  # each says below why
-        run_all(experiment, wanted, in_process=job["workers"] == 1, progress=show)
+        here = job["workers"] == 1 and cluster.wanted() is None
+        run_all(experiment, wanted, in_process=here, progress=show)
     found, recorded = [], record.load(experiment.name)
     for arm in arms:
         again = Store(lab_home()).load(experiment.name, arm.digest)

@@ -9,10 +9,12 @@ import pkgutil
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import pandas as pd
 
+from lablib.core import cluster
 from lablib.core.columns import column_types
 from lablib.core.config import Config
 from lablib.core.cores import worker_count
@@ -165,9 +167,10 @@ def run_all(
 ) -> pd.DataFrame:
     """Compute the arms that are missing, keep each as it ends, and return all of them as one table.
 
-    Runs over `executor` (any `concurrent.futures.Executor`), else in a pool of single-threaded processes that
-    is kept for the next call, else with `in_process` in this one. `progress(done, total, label)` is called as arms
-    end. Failed arms are kept as failed; when all the others have ended they raise `ArmsFailed`.
+    Runs over `executor` (any `concurrent.futures.Executor`), else over the Dask scheduler that LAB_ON names, else in
+    a pool of single-threaded processes that is kept for the next call; with `in_process` in this one in any case.
+    `progress(done, total, label)` is called as arms end. Failed arms are kept as failed; when all the others have
+    ended they raise `ArmsFailed`.
     """
     missing = [cfg for cfg in dict.fromkeys(arms) if fresh or experiment.stored(cfg) is None]
     tell = progress or (lambda done, total, label: None)
@@ -175,12 +178,13 @@ def run_all(
     if in_process:
         finished = (experiment.compute(cfg, fresh) for cfg in missing)
     elif missing:
-        finished = _over(executor or worker_pool(worker_count()), experiment, missing, fresh)
+        finished = _over(executor or default_executor(), experiment, missing, fresh)
     else:
         finished = iter(())
     failed = []
     for done, arm in enumerate(finished, start=1):
-        if Store(lab_home()).load(arm.experiment, arm.digest) is None:  # computed where the store is another
+        kept = Store(lab_home()).load(arm.experiment, arm.digest)
+        if kept is None or kept.provenance != arm.provenance:  # computed where the store is another
             Store(lab_home()).save(arm)
         tell(done, len(missing), f"{arm.digest} {arm.status}, {arm.cpu_seconds:.0f} CPU-s")
         if arm.status != "ok":
@@ -189,6 +193,12 @@ def run_all(
         words = f"{len(failed)} of {len(missing)} arms of {experiment.name} failed, the others are kept."
         raise ArmsFailed(f"{words} First: {failed[0].error} ({failed[0].config})")
     return joined([experiment.stored(cfg) for cfg in arms], "own")
+
+
+def default_executor() -> Executor:
+    """Where arms run if nobody says otherwise."""
+    on = cluster.wanted()
+    return worker_pool(worker_count()) if on is None else cluster.cluster(on)
 
 
 @functools.cache
@@ -206,10 +216,13 @@ def _over(executor: Executor, experiment: Experiment, missing: Sequence[Config],
         futures += [executor.submit(experiment.compute, cfg, fresh) for cfg in missing]
         for future in as_completed(futures):
             yield future.result()
-    except BrokenExecutor as broken:
+    except BrokenProcessPool as broken:
         worker_pool.cache_clear()
         why = "a worker process died (killed, or out of memory); finished arms are kept"
         raise ArmsFailed(f"{why}: run again, with a smaller LAB_WORKERS if memory is short") from broken
+    except BrokenExecutor as broken:
+        cluster.cluster.cache_clear()
+        raise ArmsFailed(f"{broken}; finished arms are kept: run again") from broken
     finally:
         for future in futures:
             future.cancel()

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from lablib.core.cluster import must_agree
 from lablib.core.refusals import at_least
 
 SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "lib2to3"}
@@ -48,6 +49,15 @@ def standard_library(split: Literal["train", "held-out"] = "train") -> Text:
     if split not in splits:
         raise ValueError(f"split is {split!r}; expected 'train' or 'held-out'")
     return splits[split]
+
+
+@must_agree("corpus")
+def corpus() -> str | None:
+    """The hash of the standard library's sources; None where Python was installed without them."""
+    try:
+        return standard_library().corpus[:12]
+    except FileNotFoundError:
+        return None
 
 
 def long_text(length: int) -> Text:

@@ -1,0 +1,61 @@
+"""`--on ADDRESS`: the arms of a command go to the workers of a Dask scheduler, or of one that is started here."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from lablib.app.errors import BadInput
+from lablib.core import cluster
+
+LOCAL = "local"
+
+
+@contextlib.contextmanager
+def arms_on(on: str | None, workers: int) -> Iterator[None]:
+    """Inside the block this process and its children send arms to the scheduler `on`; None: they do not.
+
+    `local` starts a scheduler with as many workers on this machine, and stops them behind the block.
+    """
+    if on is None:
+        yield
+        return
+    with _own_cluster(workers) if on == LOCAL else contextlib.nullcontext(on) as address:
+        before = os.environ.get(cluster.ON)
+        os.environ[cluster.ON] = address
+        try:
+            yield
+        finally:
+            os.environ.pop(cluster.ON)
+            os.environ |= {cluster.ON: before} if before is not None else {}
+
+
+@contextlib.contextmanager
+def _own_cluster(workers: int) -> Iterator[str]:
+    """The address of a scheduler that only this machine can reach, with its workers."""
+    _need_dask()
+    from distributed import LocalCluster
+
+    single: dict[str, Any] = {"n_workers": workers, "threads_per_worker": 1, "processes": True}
+    with LocalCluster(host="127.0.0.1", dashboard_address=None, **single) as own:
+        yield own.scheduler_address
+
+
+def refuse_unless_usable() -> None:
+    """BadInput, in one line, where arms are to go to a scheduler and cannot."""
+    if (address := cluster.wanted()) is None:
+        return
+    from lablib.core.experiment import all_experiments
+
+    all_experiments()  # what they read, such as a corpus, must be the same on the workers
+    try:
+        cluster.cluster(address)
+    except cluster.Unusable as reason:
+        raise BadInput(str(reason)) from None
+
+
+def _need_dask() -> None:
+    try:
+        cluster.need_dask()
+    except cluster.Unusable as reason:
+        raise BadInput(str(reason)) from None
