@@ -78,3 +78,15 @@ def test_an_image_was_drawn_from_the_table_as_it_is_recorded(note):
     table = PROJECT / "notebooks" / "results" / f"{note.stem.replace('-', '/', 1)}.csv"
     assert hashlib.sha256(table.read_bytes()).hexdigest() in drawn.values()
     assert note.with_suffix(".png").exists()
+
+
+@pytest.mark.parametrize("block", re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
+def test_the_shell_can_parse_each_block(block):
+    done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_python_can_parse_each_block_and_each_has_workers_with_one_thread(block):
+    compile(block, "README.md", "exec")
+    assert "cores=1, processes=1" in block or "--nthreads 1" in block

@@ -20,6 +20,8 @@ def arms_on(on: str | None, workers: int) -> Iterator[None]:
     if on is None:
         yield
         return
+    if not on:  # such as an unset variable of a shell
+        raise BadInput("--on is empty; name a Dask scheduler, such as tcp://HOST:PORT, or local")
     with _own_cluster(workers) if on == LOCAL else contextlib.nullcontext(on) as address:
         before = os.environ.get(cluster.ON)
         os.environ[cluster.ON] = address

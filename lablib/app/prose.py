@@ -59,6 +59,7 @@ def inline(text: str) -> Markup:
 def formula(tex: str) -> str:
     """TeX as HTML that a person can read: letters and signs as such, sub- and superscripts; other words as they are."""
     text = re.sub(r"\\[,;:! ]", " ", html.unescape(tex))
+    text = re.sub(r"\\d?frac(\w)(\w)", r"\1/\2", re.sub(r"\\q?quad", " ", text))
     text = re.sub(r"\\d?frac\{([^{}]*)\}\{([^{}]*)\}", r"(\1)/(\2)", text)
     text = re.sub(r"\\(sqrt)\{([^{}]*)\}", r"\\\1(\2)", text)
     text = re.sub(r"\\(bar|hat)\s*\{?(\w)\}?", lambda match: match[2] + _ACCENTS[match[1]], text)

@@ -11,7 +11,10 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import logging
 import os
+import pickle
+import re
 import shutil
 import sys
 import tempfile
@@ -73,6 +76,9 @@ def connect(address: str) -> Any:
     need_dask()
     from distributed import Client
 
+    if not re.fullmatch(r"[a-z]+://.+:\d+", address):
+        raise Unusable(f"there is no Dask scheduler at {address!r}; expected tcp://HOST:PORT, or local")
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said below, in one line
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions that differ: those that matter are asked for below
@@ -98,11 +104,23 @@ def checked(client: Any) -> Trip:
             raise Unusable(f"the Dask worker {worker} {words}")
     settings = {name: os.environ.get(name) for name in PINS}
     trip = Trip(uuid.uuid4().hex[:12], settings, facts(_agreed), dict(_agreed))
-    for worker, there in client.run(described, settings, trip.agreed, on_error="return").items():
+    asked = pickle.dumps(functools.partial(described, settings, trip.agreed))
+    for worker, there in client.run(_by_value(), asked, on_error="return").items():
         if isinstance(there, BaseException):
             raise Unusable(f"the Dask worker {worker} cannot run this lab: {_said(there)}; install this commit there")
         refuse_difference(worker, trip.facts, there)
     return trip
+
+
+def _by_value() -> Callable[[bytes], Any]:
+    """A function that is sent with its code: a worker without this module can at least answer that it lacks it."""
+
+    def call(pickled: bytes) -> Any:
+        import pickle
+
+        return pickle.loads(pickled)()
+
+    return call
 
 
 def _patience() -> float:

@@ -141,14 +141,20 @@ def tiles_figure(cut: Tiling, walker: Walker, program: int) -> go.Figure:
         "hovertemplate": "queries from %{y}, keys from %{x}<extra></extra>",
     }  # fmt: skip
     along, across = (visited, [program] * len(visited)) if walker == "queries" else ([program] * len(visited), visited)
+    corners = (-0.45, -0.45), (0.45, -0.45), (0.45, 0.45), (-0.45, 0.45), (-0.45, -0.45), (math.nan, math.nan)
+    tiles = np.stack([along, across], axis=1)[:, None] + np.array(corners)  # a closed line around each, and a gap
+    x, y = (tiles.reshape(-1, 2) * (cut.keys, cut.queries)).T
     frames = {
-        "type": "scatter", "x": [place * cut.keys for place in along], "y": [place * cut.queries for place in across],
-        "mode": "markers", "marker": {"symbol": "square-open", "size": 14, "color": PINK, "line": {"width": 2}},
-        "showlegend": False,
+        "type": "scatter", "x": x, "y": y, "mode": "lines", "line": {"color": PINK, "width": 2},
+        "hoverinfo": "skip", "showlegend": False,
     }  # fmt: skip
+    starts = {
+        axis: {"tickvals": [i * size for i in range(0, count, -(-count // 8))]}
+        for axis, size, count in zip("yx", (cut.queries, cut.keys), kinds.shape, strict=True)
+    }
     layout = {
-        "xaxis": {"title": {"text": "first key of the tile"}},
-        "yaxis": {"title": {"text": "first query of the tile"}, "autorange": "reversed"},
+        "xaxis": starts["x"] | {"title": {"text": "first key of the tile"}},
+        "yaxis": starts["y"] | {"title": {"text": "first query of the tile"}, "autorange": "reversed"},
     }
     seen = f"blue: all pairs visible, amber: some (an edge); {useful_share(cut):.0%} of the loaded pairs are visible"
     return dress(

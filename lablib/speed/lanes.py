@@ -83,7 +83,7 @@ def lanes_figure(accesses: list[Access], tensors: Mapping[str, Tensor], margin: 
     shown, paint = {}, [[edge, PAINT[i]] for i in range(4) for edge in (i / 4, (i + 1) / 4)]
     for name, tensor in tensors.items():
         cells = touched(accesses, tensor, margin)
-        gaps = {"xgap": float(cells.shape[1] < 48), "ygap": 1, "x0": -AROUND}
+        gaps = {"xgap": float(cells.shape[1] < 32), "ygap": 1, "x0": -AROUND}
         colours = {"zmin": -0.5, "zmax": 3.5, "colorscale": paint}
         shown[name] = {"z": cells, "hovertemplate": "program %{y}, element %{x}<extra></extra>", **gaps, **colours}
     figure = matrices_figure(

@@ -104,13 +104,14 @@ def ladder_figure(table: pd.DataFrame) -> Chart:
 
 def _losses(table: pd.DataFrame, parts: dict[str, pd.DataFrame], colours: tuple[str, str]) -> Chart:
     rows = pd.concat([losses.assign(part=part) for part, losses in parts.items()]).assign(store=stores(table))
-    best = [rows.loc[rows["part"] == part, "best"].mean() for part in parts]
+    best = sorted({round(rows.loc[rows["part"] == part, "best"].mean(), 6) for part in parts})
+    named = BEST if len(best) == 1 else f"{BEST} of each"  # one name for lines that lie close together
     low, high = min(rows["best"].min(), rows["loss"].min()), rows["loss"].max()
     room, first = 0.06 * (high - low), next(iter(parts))
     x = Axis("loss", f"{LOSS}; the axis does not begin at 0", range=(low - room, high + room))
     return one_panel(
         rows=rows, kind="bars", x=x, y=Axis("name"), by="part", colours=dict(zip(parts, colours, strict=True)),
-        references=[Reference(value, BEST, "x") for value in best if value == value],
+        references=[Reference(at, named if at == best[-1] else "", "x") for at in best if at == at],
         title=extremes(parts[first], "name", "loss", f"Loss, {first}", low_first=True), source=texts(table),
     )  # fmt: skip
 

@@ -172,7 +172,9 @@ def draw(chart: Chart) -> go.Figure:
         place |= {"showscale": not i} if panel.kind == "heat" else {}
         traces += [place | trace for trace in marks.traces(panel, colours, shown)]
         for level in panel.references:
-            line, name = marks.reference(level, getattr(panel, level.axis).kind in marks.LOGS, number)
+            line, name = marks.reference(
+                level, getattr(panel, level.axis).kind in marks.LOGS, number, bars=panel.kind == "bars"
+            )
             layout["shapes"].append(line)
             layout["annotations"].append(name)
         ticks = min(7, max(2, int(10 * (places[i][0][1] - places[i][0][0]))))

@@ -82,13 +82,13 @@ def traces(panel: Panel, colours: dict[str, str], shown: set[str]) -> Iterator[d
         }  # fmt: skip
 
 
-def reference(level: Reference, log: bool, number: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A dotted line across the panel of a number, and its name."""
+def reference(level: Reference, log: bool, number: str, *, bars: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A dotted line across the panel of a number, and its name: of bars, which begin at the left, behind the line."""
     side, other = ("x", "y") if level.axis == "x" else ("y", "x")
     refs = {f"{side}ref": f"{side}{number}", f"{other}ref": f"{other}{number} domain"}
     ends = {f"{side}0": level.at, f"{side}1": level.at, f"{other}0": 0, f"{other}1": 1}
     place = {side: np.log10(level.at) if log else level.at, other: int(side == "y")}  # only notes take logarithms
-    note = {"text": level.name, "showarrow": False, "font": {"size": 11}, "xanchor": "right"}
+    note = {"text": level.name, "showarrow": False, "font": {"size": 11}, "xanchor": "left" if bars else "right"}
     note |= {"yanchor": "bottom" if side == "x" else "top"}
     return {"type": "line", "line": DOTTED} | ends | refs, note | place | refs
 

@@ -131,4 +131,8 @@ def log_ticks(low: Real, high: Real) -> list[float]:
     every = range(first, last + 1, max(1, math.ceil(decades / 7)))
     ticks = [float(f"{step}e{power}") for power in every for step in steps]
     inside = [tick for tick in ticks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
-    return inside if len(inside) > 1 else [float(f"{low:.1g}"), float(f"{high:.1g}")]
+    if len(inside) > 1:
+        return inside
+    ends = [low * (high / low) ** share for share in (0.1, 0.9)]
+    rounded = ([float(f"{end:.{digits}g}") for end in ends] for digits in range(1, 17))
+    return next((pair for pair in rounded if low <= pair[0] < pair[1] <= high), [low, high])

@@ -12,14 +12,19 @@ NOT_ALIVE = "Is there nothing above to move or choose? Run this cell again: a sa
 
 
 def show(figure: go.Figure) -> None:
-    """A figure, and under it its caption."""
+    """A figure, and under it its caption, if it has one."""
     display(figure)
-    say(f"*{figure.layout.meta['caption']}*")
+    say(_caption(figure))
 
 
 def say(text: str) -> None:
-    """A paragraph of Markdown, for sentences whose numbers come from a table."""
-    display(Markdown(text))
+    """A paragraph of Markdown, for sentences whose numbers come from a table; an empty one is none."""
+    if text:
+        display(Markdown(text))
+
+
+def _caption(figure: go.Figure) -> str:
+    return f"*{text}*" if (text := figure.layout.meta["caption"]) else ""
 
 
 class Fit(anywidget.AnyWidget):
@@ -28,7 +33,10 @@ class Fit(anywidget.AnyWidget):
     Plotly draws a widget's figure before it has a place, 700 pixels wide, and measures again only for the window.
     """
 
-    _css = ".jp-OutputArea:has(.widget-vbox) .not-alive { display: none; }"
+    _css = """
+    .jp-OutputArea:has(.widget-vbox) .not-alive { display: none; }
+    .widget-vbox .widget-slider .widget-readout { max-width: none; min-width: 9em; }
+    """
 
     _esm = """
     function render({ el }) {
@@ -99,7 +107,7 @@ class Explorer:
         """The sliders and the figure, or the figure alone; and its caption."""
         if not interactive:
             return show(self.draw(**self.values))
-        self.box.show(f"*{self.figure.layout.meta['caption']}*")
+        self.box.show(_caption(self.figure))
 
 
 class Prediction:

@@ -365,6 +365,7 @@ def test_an_attachment_is_shown_and_a_missing_one_leaves_the_text():
         (r"W_{i-1} - \eta\,\nabla L", "W<sub>i-1</sub> - η ∇ L"),
         (r"e^{x_j - m'}", "e<sup>x<sub>j</sub> - m'</sup>"),
         (r"\frac{a}{b} < \sqrt{N}", "(a)/(b) &lt; √(N)"),
+        (r"\frac12 a, \qquad b", "1/2 a,   b"),
         (r"P = \mathrm{softmax}(S)", "P = softmax(S)"),
         (r"\sum_c w_c \bar O_c", "∑<sub>c</sub> w<sub>c</sub> O\u0304<sub>c</sub>"),
         (r"V^\top \cdot \unheard", "V<sup>\N{DOWN TACK}</sup> · unheard"),

@@ -257,8 +257,8 @@ def placements_figure(table: pd.DataFrame, length: int = 65_536) -> Chart:
     length = length if (rows["length"] == length).any() else int(rows["length"].max())
     rows = with_windows(rows[rows["length"] == length])
     narrow = rows["model.window"].min()
-    means = rows[rows["model.window"] == narrow].groupby(["trained_on", "needle"])["exact"].mean()
-    said = [f"{name} {means[name, 'whole']:.2f} whole, {means[name, 'parted']:.2f} parted" for name in _kinds(rows)]
+    means = rows[rows["model.window"] == narrow].groupby(["trained_on", "needle"])["exact"].mean().unstack()
+    said = [f"{name} {mean['whole']:.2f} whole, {mean['parted']:.2f} parted" for name, mean in means.iterrows()]
     return Chart(
         panels=facets(rows, "trained_on", _kinds(rows), "trained on {}", kind="bars", x=exact_at(length),
                       y=Axis("needle", ticks=("whole", "parted")), by="window", colours=window_colours(rows)),

@@ -106,7 +106,7 @@ def _while_tuned(table: pd.DataFrame, what: str) -> Chart:
 
 @figure
 def lengths_figure(table: pd.DataFrame, length: int = 65_536) -> Chart:
-    """Left: recall of a single needle by training step, at one rate. Right: recall at a length, by rate."""
+    """Above: recall of a single needle by training step, at one rate. Below: recall at a length, by rate."""
     length, probes = asked_length(table, length), _probes(table)
     probe, rates = probes[min(1, len(probes) - 1)], sorted(table["curriculum.optim.lr"].unique())
     rate, names = rates[len(rates) // 2], tuple(table["recipe"].unique())
