@@ -89,4 +89,4 @@ def test_the_shell_can_parse_each_block(block):
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 def test_python_can_parse_each_block_and_each_has_workers_with_one_thread(block):
     compile(block, "README.md", "exec")
-    assert "cores=1, processes=1" in block or "--nthreads 1" in block
+    assert "processes=1" in block or "--nthreads 1" in block

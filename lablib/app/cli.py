@@ -112,16 +112,16 @@ def run(notebooks, scale, parameters, workers, timeout, resume, on, out) -> int:
     count = len(record.notebooks)
     plural = "" if count == 1 else "s"
     again = f"lab run --resume {record.id}{_out_option(out)}"
-    try:
-        with where.arms_on(on, record.workers):
-            where.refuse_unless_usable()
-            click.echo(
-                f"run {record.id}: {count} notebook{plural} at {record.scale} scale, up to {record.workers} processes"
-            )
+    with where.arms_on(on, record.workers):
+        where.refuse_unless_usable()
+        click.echo(
+            f"run {record.id}: {count} notebook{plural} at {record.scale} scale, up to {record.workers} processes"
+        )
+        try:
             code = pipeline.execute(record)
-    except OSError as error:
-        click.echo(f"lab: the run's folder cannot be written: {error.strerror}: {again}", err=True)
-        return 1
+        except OSError as error:
+            click.echo(f"lab: the run's folder cannot be written: {error.strerror}: {again}", err=True)
+            return 1
     if record.error:
         click.echo(f"lab: {record.error}", err=True)
     if code:

@@ -3,7 +3,7 @@
 LAB_ON names the scheduler, as `--on` does. Its workers must run the same code with the same versions; that is asked
 before the first arm, and again by each worker process at its first one, as workers may come later. A worker computes
 in a folder of its own under its temporary one, so that it needs no store; what an arm kept there comes home with it.
-Dask is imported by `connect` alone.
+Dask is imported where it is spoken to, and nowhere else.
 """
 
 import atexit
@@ -99,9 +99,7 @@ def checked(client: Any) -> Trip:
             raise Unusable(f"the Dask scheduler at {address} has no workers, and {words}")
         time.sleep(0.1)
     for worker, told in workers.items():
-        if told["nthreads"] != 1:
-            words = f"has {told['nthreads']} threads, and an arm needs a process of its own; start it with --nthreads 1"
-            raise Unusable(f"the Dask worker {worker} {words}")
+        refuse_threads(worker, told["nthreads"])
     settings = {name: os.environ.get(name) for name in PINS}
     trip = Trip(uuid.uuid4().hex[:12], settings, facts(_agreed), dict(_agreed))
     asked = pickle.dumps(functools.partial(described, settings, trip.agreed))
@@ -210,10 +208,19 @@ class OnCluster(Executor):
         self.client.close(timeout=2)
 
 
-@functools.cache
 def cluster(address: str) -> OnCluster:
-    """The executor of an address, kept until this process ends."""
+    """The executor of an address, kept until this process ends; another one once there is more to agree on."""
+    return _cluster(address, tuple(_agreed))
+
+
+@functools.cache
+def _cluster(address: str, agreed: tuple[str, ...]) -> OnCluster:
     return OnCluster(address)
+
+
+def forget() -> None:
+    """Connect anew the next time."""
+    _cluster.cache_clear()
 
 
 # ---- on a worker
@@ -249,6 +256,13 @@ def code_hash() -> str:
     return digest.hexdigest()[:12]
 
 
+def refuse_threads(worker: str, threads: int) -> None:
+    """Raises Unusable for a worker that would compute several arms in one process."""
+    if threads != 1:
+        words = f"has {threads} threads, and an arm needs a process of its own; start it with --nthreads 1"
+        raise Unusable(f"the Dask worker {worker} {words}")
+
+
 def refuse_difference(worker: str, here: Mapping[str, Any], there: Mapping[str, Any]) -> None:
     """Raises Unusable with the first thing in which a worker differs from the sender."""
     for name, value in here.items():
@@ -266,10 +280,14 @@ _seen: set[str] = set()
 
 def computed_away(trip: Trip, call: Callable[[], Any]) -> tuple[Any, dict[str, bytes]]:
     """Call in the sweep's folder on this machine; the result, and the files that came to be in it meanwhile."""
+    from distributed import get_worker
+
     if trip.name not in _seen:
-        refuse_difference(_own_address(), trip.facts, described(trip.settings, trip.agreed))
+        own = get_worker()
+        refuse_threads(own.address, own.state.nthreads)
+        refuse_difference(own.address, trip.facts, described(trip.settings, trip.agreed))
         _seen.add(trip.name)
-    import torch
+    import torch  # behind `described`, which sets what torch reads when it is imported
 
     torch.set_num_threads(1)
     home = Path(_away(trip.name))
@@ -280,12 +298,6 @@ def computed_away(trip: Trip, call: Callable[[], Any]) -> tuple[Any, dict[str, b
     kept = home / "models"
     new = [path for path in kept.rglob("*") if path.is_file() and path.name[0] != "." and _changed(path) >= begin]
     return result, {path.relative_to(home).as_posix(): path.read_bytes() for path in new}
-
-
-def _own_address() -> str:
-    from distributed import get_worker
-
-    return get_worker().address
 
 
 def _away(name: str) -> str:

@@ -221,7 +221,7 @@ def _over(executor: Executor, experiment: Experiment, missing: Sequence[Config],
         why = "a worker process died (killed, or out of memory); finished arms are kept"
         raise ArmsFailed(f"{why}: run again, with a smaller LAB_WORKERS if memory is short") from broken
     except BrokenExecutor as broken:
-        cluster.cluster.cache_clear()
+        cluster.forget()
         raise ArmsFailed(f"{broken}; finished arms are kept: run again") from broken
     finally:
         for future in futures:

@@ -41,7 +41,7 @@ def seconds(workers: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    print("workers | ready (s) | sweep (s) | at best (s) | beyond that, an arm of each worker (ms)")
+    print("workers | ready (s) | sweep (s) | at best (s) | beyond that, a round of arms (ms)")
     for workers in map(int, sys.argv[1:] or (1, 2, 4, 8, 16, 32, 64)):
         ready, took = seconds(workers)
         best = EACH * SLEEP

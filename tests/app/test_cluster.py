@@ -114,15 +114,19 @@ def test_workers_that_all_go_are_missed_after_a_while(own_lab, dask):
     assert f"the Dask scheduler at {address} has had no workers for 3 s; finished arms" in own_lab.errors()["waits"]
 
 
-def test_a_worker_that_comes_late_with_other_facts_stops_the_sweep_by_name(own_lab, dask):
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [({"WEATHER": "rain"}, "differs from this process: weather: rain, here none;"), ({"threads": 2}, "has 2 threads")],
+)
+def test_a_worker_that_comes_late_and_is_not_as_the_others_stops_the_sweep_by_name(own_lab, dask, how, said):
     address = dask.scheduler()
     dask.worker(address)
     process = own_lab.start("run", "waits.ipynb", "--scale", "lab", "--out", "runs", "--on", address)
     own_lab.wait_until(lambda: len(dask.begun()) == 2, process)
-    dask.worker(address, WEATHER="rain")
+    dask.worker(address, **how)
     code, _ = own_lab.finish(process)
     assert code == 1
-    assert "differs from this process: weather: rain, here none;" in own_lab.errors()["waits"]
+    assert said in own_lab.errors()["waits"]
     dask.go()
 
 
