@@ -41,12 +41,15 @@ class Unusable(RuntimeError):
 
 
 class Trip(NamedTuple):
-    """What goes with every arm: a name for the sweep, how the sender's processes are set, and what it runs."""
+    """What goes with every arm: a name for the sweep, how the sender's processes are set, and what it runs.
+
+    `agreed` is pickled, as an arm is: to load it imports torch, and the settings must be there before.
+    """
 
     name: str
     settings: dict[str, str | None]
     facts: dict[str, Any]
-    agreed: dict[str, Callable[[], Any]]
+    agreed: bytes
 
 
 def must_agree(name: str) -> Callable:
@@ -101,7 +104,7 @@ def checked(client: Any) -> Trip:
     for worker, told in workers.items():
         refuse_threads(worker, told["nthreads"])
     settings = {name: os.environ.get(name) for name in PINS}
-    trip = Trip(uuid.uuid4().hex[:12], settings, facts(_agreed), dict(_agreed))
+    trip = Trip(uuid.uuid4().hex[:12], settings, facts(_agreed), pickle.dumps(_agreed))
     asked = pickle.dumps(functools.partial(described, settings, trip.agreed))
     for worker, there in client.run(_by_value(), asked, on_error="return").items():
         if isinstance(there, BaseException):
@@ -149,7 +152,7 @@ class OnCluster(Executor):
     def submit(self, function: Callable, /, *arguments: Any, **named: Any) -> Future:
         future: Future = Future()
         try:
-            call = functools.partial(function, *arguments, **named)
+            call = pickle.dumps(functools.partial(function, *arguments, **named))
             sent = self.client.submit(computed_away, self.trip, call, pure=False)
         except Exception as error:  # the client has closed, as it lost its scheduler
             future.set_exception(self._broken(error))
@@ -226,14 +229,14 @@ def forget() -> None:
 # ---- on a worker
 
 
-def described(settings: Mapping[str, str | None], agreed: Mapping[str, Callable]) -> dict[str, Any]:
+def described(settings: Mapping[str, str | None], agreed: bytes) -> dict[str, Any]:
     """Set this process as the sender's is set, unless torch is there already, and say what it runs."""
     if "torch" not in sys.modules:
         for name, value in settings.items():
             os.environ.pop(name, None)
             os.environ |= {name: value} if value is not None else {}
         os.environ["OMP_NUM_THREADS"] = "1"
-    return facts(agreed)
+    return facts(pickle.loads(agreed))
 
 
 def facts(agreed: Mapping[str, Callable]) -> dict[str, Any]:
@@ -278,8 +281,8 @@ def refuse_difference(worker: str, here: Mapping[str, Any], there: Mapping[str, 
 _seen: set[str] = set()
 
 
-def computed_away(trip: Trip, call: Callable[[], Any]) -> tuple[Any, dict[str, bytes]]:
-    """Call in the sweep's folder on this machine; the result, and the files that came to be in it meanwhile."""
+def computed_away(trip: Trip, call: bytes) -> tuple[Any, dict[str, bytes]]:
+    """Call a pickled function in the sweep's folder here; its result, and the files that came to be there meanwhile."""
     from distributed import get_worker
 
     if trip.name not in _seen:
@@ -294,7 +297,7 @@ def computed_away(trip: Trip, call: Callable[[], Any]) -> tuple[Any, dict[str, b
     os.environ["LAB_HOME"] = str(home)
     os.environ.pop(ON, None)  # here ends the way
     begin = time.time_ns()
-    result = call()
+    result = pickle.loads(call)()
     kept = home / "models"
     new = [path for path in kept.rglob("*") if path.is_file() and path.name[0] != "." and _changed(path) >= begin]
     return result, {path.relative_to(home).as_posix(): path.read_bytes() for path in new}

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from lablib.core import cluster
+from lablib.core.provenance import pinned
 from lablib.core.store import Store
 
 from .conftest import PATIENCE, write_notebook
@@ -21,8 +22,8 @@ RUN_ALL = "from waiting import *; print(run_all(waiting, arms(scale))[['number',
 
 @pytest.fixture
 def dask(own_lab):
-    """Processes of Dask beside the folder of `own_lab`."""
-    own_lab.environ |= SHORT | {"PYTHONPATH": str(own_lab.folder)}
+    """Processes of Dask; those of `own_lab` beside them are held to instruction sets, as `lab record` holds its own."""
+    own_lab.environ |= SHORT | pinned({}) | {"PYTHONPATH": str(own_lab.folder)}
     dask = Dask(own_lab.folder, own_lab.tag)
     write_notebook(own_lab.folder, "waits", RUN_ALL)
     yield dask
@@ -55,6 +56,9 @@ def test_results_and_kept_files_are_those_of_the_embedded_pool_to_the_bit(own_la
     dask.go()
     code, text = run(own_lab, "--on", address)
     assert code == 0, text
+    for path in own_lab.home.glob("testing/waiting/*.json"):
+        made = json.loads(path.read_text())["provenance"]["instructions"]
+        assert (made["mkl"], made["onednn"]) == (pinned({}).get("MKL_CBWR"), pinned({}).get("ONEDNN_MAX_CPU_ISA"))
     away, files = printed(own_lab), {path.name: path.read_bytes() for path in own_lab.home.glob("models/x/*")}
     assert len(stored(own_lab)) == len(files) == 6
     assert len({pid for pids in dask.begun().values() for pid in pids} - {p.pid for p in dask.started}) == 0
@@ -101,6 +105,19 @@ def test_without_its_scheduler_a_run_ends_with_a_line_and_resume_does_the_rest(o
     assert code == 0, text
     assert len(stored(own_lab)) == 6
     assert len(dask.begun()[0]) == 1  # it was finished
+
+
+def test_a_worker_that_comes_late_takes_its_share(own_lab, dask):
+    address = dask.scheduler()
+    dask.worker(address)
+    process = own_lab.start("run", "waits.ipynb", "--scale", "lab", "--out", "runs", "--on", address)
+    own_lab.wait_until(lambda: len(dask.begun()) == 2, process)
+    late = dask.worker(address)
+    own_lab.wait_until(lambda: any(late.pid in pids for pids in dask.begun().values()), process)
+    dask.go()
+    code, text = own_lab.finish(process)
+    assert code == 0, text
+    assert len(stored(own_lab)) == 6
 
 
 def test_workers_that_all_go_are_missed_after_a_while(own_lab, dask):
