@@ -78,11 +78,11 @@ def gpu_figure(table: pd.DataFrame) -> Chart | None:
     if rows.empty:
         return None
     times = rows[rows["mode"] == "forward"].groupby(["provider", "shape.time"])["times"].mean()
-    asked = {"a window": "ours", "chosen chunks, with the choosing,": "ours, chunk-major + selection"}
+    asked = {"a window pays": "ours", "chosen chunks, with the choosing, pay": "ours, chunk-major + selection"}
     said = [f"{what} {_from(*crossing(times[name]))}" for what, name in asked.items() if name in times.index]
     return Chart(
         panels=_panels(rows, ON_A_GPU), columns=2,
-        title=f"What pays on a GPU: {'; '.join(said)}" if said else "No kernel was timed",
+        title=f"On a GPU, each head with keys of its own: {'; '.join(said)}" if said else "No kernel was timed",
         drawn_from=f"{stores(rows)} runs, {rows['dtype'].iloc[0]}, heads of 64; medians of calls in one process",
     )  # fmt: skip
 

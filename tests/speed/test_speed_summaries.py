@@ -106,6 +106,6 @@ def test_the_better_order_is_set_against_causal_attention_by_the_size_of_a_group
         for (operator, provider), times in ms.items() for heads, of in zip((16, 1), times, strict=True)
     ]  # fmt: skip
     found = summaries.by_group(pd.DataFrame(rows), 64)
-    assert found["times causal SDPA"].to_dict() == pytest.approx({1: 2.0, 16: 0.5})
+    assert found[summaries.WITH_CHOICE].to_dict() == pytest.approx({1: 2.0, 16: 0.5})
     assert found["query-major (ms)"].to_dict() == pytest.approx({1: 40.0, 16: 2.0})
     assert set(summaries.own_keys(pd.DataFrame(rows))["shape.kv_heads"]) == {16}
