@@ -2,11 +2,12 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from lablib.app.errors import BadInput
 from lablib.core import cluster
+from lablib.core.away import ON, Unusable
 
 LOCAL = "local"
 
@@ -23,13 +24,14 @@ def arms_on(on: str | None, workers: int) -> Iterator[None]:
     if not on:  # such as an unset variable of a shell
         raise BadInput("--on is empty; name a Dask scheduler, such as tcp://HOST:PORT, or local")
     with _own_cluster(workers) if on == LOCAL else contextlib.nullcontext(on) as address:
-        before = os.environ.get(cluster.ON)
-        os.environ[cluster.ON] = address
+        before = os.environ.get(ON)
+        os.environ[ON] = address
         try:
             yield
         finally:
-            os.environ.pop(cluster.ON)
-            os.environ |= {cluster.ON: before} if before is not None else {}
+            cluster.forget()  # before a scheduler of our own goes
+            os.environ.pop(ON)
+            os.environ |= {ON: before} if before is not None else {}
 
 
 @contextlib.contextmanager
@@ -38,7 +40,7 @@ def _own_cluster(workers: int) -> Iterator[str]:
     _need_dask()
     from distributed import LocalCluster
 
-    single: dict[str, Any] = {"n_workers": workers, "threads_per_worker": 1, "processes": True}
+    single: dict[str, Any] = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "memory_limit": 0}
     with LocalCluster(host="127.0.0.1", dashboard_address=None, **single) as own:
         yield own.scheduler_address
 
@@ -52,12 +54,21 @@ def refuse_unless_usable() -> None:
     all_experiments()  # what they read, such as a corpus, must be the same on the workers
     try:
         cluster.cluster(address)
-    except cluster.Unusable as reason:
+    except Unusable as reason:
         raise BadInput(str(reason)) from None
+
+
+def with_usable_workers(do: Callable[[dict[str, Any]], int], job: dict[str, Any]) -> int:
+    """Do a job, whose arms may go to a scheduler, and leave the scheduler behind it."""
+    try:
+        refuse_unless_usable()
+        return do(job)
+    finally:
+        cluster.forget()
 
 
 def _need_dask() -> None:
     try:
         cluster.need_dask()
-    except cluster.Unusable as reason:
+    except Unusable as reason:
         raise BadInput(str(reason)) from None

@@ -21,18 +21,17 @@ import pandas as pd
 import lablib
 from lablib.app import processes
 from lablib.app.errors import BadInput
-from lablib.app.on import refuse_unless_usable
+from lablib.app.on import with_usable_workers
 from lablib.app.pipeline import TICK, caught_signals
 from lablib.app.recount import recount
 from lablib.core import cluster
-from lablib.core.checkout import PROJECT, Unknown, changes, git, own_commit
+from lablib.core.checkout import PROJECT, RESULTS, Unknown, changes, git, own_commit
 from lablib.core.experiment import ArmsFailed, Experiment, all_experiments, run_all
 from lablib.core.progress import progress_line
 from lablib.core.provenance import pinned
 from lablib.core.redact import redact, redactor
 from lablib.core.store import Arm, Record, Store, lab_home
 
-RESULTS = "notebooks/results"
 LARGEST_CHECKPOINT = 1_000_000  # bytes
 
 
@@ -125,7 +124,6 @@ def worktree(project: Path, commit: str = "HEAD") -> Iterator[Path]:
 def record_all(job: dict[str, Any]) -> int:
     """Record every experiment of the job; 1 if an arm failed or is still missing."""
     check_origin(Path(job["tree"]))
-    refuse_unless_usable()
     record, whole = Record(Path(job["results"])), True
     chosen = choose(all_experiments(), job["experiments"])
     for experiment in chosen:
@@ -265,4 +263,4 @@ def is_of_the_machine(column: str) -> bool:
 
 
 if __name__ == "__main__":
-    processes.serve(lambda job, _: record_all(job))
+    processes.serve(lambda job, _: with_usable_workers(record_all, job))

@@ -15,7 +15,7 @@ from typing import Any
 from lablib.app import processes
 from lablib.app.compare import OUTSIDE, differences, share_outside
 from lablib.app.errors import BadInput
-from lablib.app.on import refuse_unless_usable
+from lablib.app.on import with_usable_workers
 from lablib.app.pipeline import caught_signals
 from lablib.app.record import RESULTS, choose, fingerprint, in_child, is_of_the_machine
 from lablib.app.recount import as_first_recorded
@@ -54,7 +54,6 @@ def verify(
 def verify_all(job: dict[str, Any]) -> int:
     """Compute and compare what the job asks for; 1 if an arm is different."""
     record = Record(Path(job["results"]))
-    refuse_unless_usable()
     chosen = choose(all_experiments(), job["experiments"])
     picked = [(one, pick(one, record, job["count"], job["digests"])) for one in chosen]
     known = {arm.digest for _, arms in picked for arm in arms}
@@ -149,4 +148,4 @@ def _spell(instructions: dict[str, str | None] | None) -> str:
 
 
 if __name__ == "__main__":
-    processes.serve(lambda job, _: verify_all(job))
+    processes.serve(lambda job, _: with_usable_workers(verify_all, job))

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
+RESULTS = "notebooks/results"  # what `lab record` writes
 _NAME = 'name = "longcontext-lab"'  # in the pyproject.toml of the lab, and of no other project
 _OF_THE_PERSON = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
 # a person's habits that start programs, or change what is looked at

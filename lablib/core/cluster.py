@@ -2,54 +2,45 @@
 
 LAB_ON names the scheduler, as `--on` does. Its workers must run the same code with the same versions; that is asked
 before the first arm, and again by each worker process at its first one, as workers may come later. A worker computes
-in a folder of its own under its temporary one, so that it needs no store; what an arm kept there comes home with it.
+in a folder of its own, so that it needs no store (see `away`); what an arm kept there comes home with it.
 Dask is imported where it is spoken to, and nowhere else.
 """
 
 import atexit
 import contextlib
 import functools
-import hashlib
 import importlib.util
 import logging
 import os
 import pickle
 import re
-import shutil
-import sys
-import tempfile
 import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from numbers import Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from lablib.core.checkout import PROJECT
+from lablib.core.away import (
+    ON,
+    Trip,
+    Unusable,
+    computed_away,
+    described,
+    facts,
+    refuse_difference,
+    refuse_threads,
+    tidy,
+)
 from lablib.core.files import lab_home, write_atomically
-from lablib.core.provenance import PACKAGES, PINS, provenance
+from lablib.core.provenance import PINS
 
-ON = "LAB_ON"
+TRIES = 3  # of an arm whose workers die
 INSTALL = "pip install -e '.[cluster]'"
 _agreed: dict[str, Callable[[], Any]] = {}
-
-
-class Unusable(RuntimeError):
-    """Why no arm can be sent to a scheduler or a worker, and what to do, in one line."""
-
-
-class Trip(NamedTuple):
-    """What goes with every arm: a name for the sweep, how the sender's processes are set, and what it runs.
-
-    `agreed` is pickled, as an arm is: to load it imports torch, and the settings must be there before.
-    """
-
-    name: str
-    settings: dict[str, str | None]
-    facts: dict[str, Any]
-    agreed: bytes
 
 
 def must_agree(name: str) -> Callable:
@@ -60,9 +51,6 @@ def must_agree(name: str) -> Callable:
         return function
 
     return wrap
-
-
-# ---- here
 
 
 def need_dask() -> None:
@@ -79,9 +67,10 @@ def connect(address: str) -> Any:
     need_dask()
     from distributed import Client
 
-    if not re.fullmatch(r"[a-z]+://.+:\d+", address):
+    if not re.fullmatch(r"(tcp|tls)://.+:\d+", address):
         raise Unusable(f"there is no Dask scheduler at {address!r}; expected tcp://HOST:PORT, or local")
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said below, in one line
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is said below, in one line
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions that differ: those that matter are asked for below
@@ -106,8 +95,14 @@ def checked(client: Any) -> Trip:
     settings = {name: os.environ.get(name) for name in PINS}
     trip = Trip(uuid.uuid4().hex[:12], settings, facts(_agreed), pickle.dumps(_agreed))
     asked = pickle.dumps(functools.partial(described, settings, trip.agreed))
-    for worker, there in client.run(_by_value(), asked, on_error="return").items():
+    told = _within(20 * patience, client.run, _by_value(), asked, on_error="return")
+    if told is None:
+        raise Unusable(f"the workers of {address} do not say in {20 * patience:g} s what they run; look at their logs")
+    listed = client.scheduler_info(n_workers=-1)["workers"]
+    for worker, there in told.items():
         if isinstance(there, BaseException):
+            if worker not in listed:  # it has just left
+                continue
             raise Unusable(f"the Dask worker {worker} cannot run this lab: {_said(there)}; install this commit there")
         refuse_difference(worker, trip.facts, there)
     return trip
@@ -143,172 +138,128 @@ class OnCluster(Executor):
         try:
             self.trip = checked(self.client)
         except BaseException:
-            self.client.close()
+            _within(2, self.client.close)
             raise
-        self.address, self.open = address, set[Future]()
+        self.address, self.lock = address, threading.Lock()
+        # what is still away; a result that is at home is let go of, or Dask would compute it again for a lost worker
+        self.away: dict[Future, Any] = {}
         threading.Thread(target=self._watch, daemon=True).start()
         atexit.register(self.shutdown)
 
     def submit(self, function: Callable, /, *arguments: Any, **named: Any) -> Future:
         future: Future = Future()
-        try:
-            call = pickle.dumps(functools.partial(function, *arguments, **named))
-            sent = self.client.submit(computed_away, self.trip, call, pure=False)
-        except Exception as error:  # the client has closed, as it lost its scheduler
-            future.set_exception(self._broken(error))
-            return future
-        self.open.add(future)
-        future.add_done_callback(lambda ended: sent.cancel() if ended.cancelled() else None)
-        sent.add_done_callback(functools.partial(self._come_home, future))
+        future.add_done_callback(self._given_up)
+        self._send(future, pickle.dumps(functools.partial(function, *arguments, **named)), TRIES)
         return future
 
-    def _come_home(self, future: Future, sent: Any) -> None:
-        """Called in a thread of Dask's when an arm has ended, or its scheduler has."""
+    def _send(self, future: Future, call: bytes, tries: int) -> None:
         try:
-            if sent.status not in ("finished", "error"):
-                raise ConnectionError
+            sent = self.client.submit(computed_away, self.trip, call, pure=False)
+        except Exception as error:  # the client has closed, as it lost its scheduler
+            with self.lock:
+                self.away[future] = None
+            self._settle(future, error=self._broken(error))
+            return
+        with self.lock:
+            self.away[future] = sent
+        # in a thread of its own: it waits for files, and for an arm that is computed once more
+        bring = threading.Thread(target=self._bring, args=(future, sent, call, tries), daemon=True)
+        sent.add_done_callback(lambda _: bring.start())
+
+    def _bring(self, future: Future, sent: Any, call: bytes, tries: int) -> None:
+        try:
             result, files = sent.result()
             for place, content in files.items():
                 write_atomically(_inside(lab_home(), place), content)
         except Exception as error:
+            if type(error).__name__ == "KilledWorker" and tries > 1:  # workers that may go at any time
+                return self._send(future, call, tries - 1)
             self._settle(future, error=self._broken(error))
         else:
             self._settle(future, result)
 
-    def _settle(self, future: Future, result: Any = None, error: Exception | None = None) -> None:
-        if future not in self.open:
+    def _given_up(self, future: Future) -> None:
+        """Called when a future is settled; of a cancelled one nothing came home, so that its folder is left behind."""
+        if not future.cancelled():
             return
-        self.open.discard(future)
+        self.trip = self.trip._replace(name=uuid.uuid4().hex[:12])
+        with self.lock:
+            sent = self.away.pop(future, None)
+        if sent is not None:
+            sent.cancel()
+
+    def _settle(self, future: Future, result: Any = None, error: Exception | None = None) -> None:
+        with self.lock:
+            if future not in self.away:
+                return
+            sent = self.away.pop(future)
         if future.set_running_or_notify_cancel():
             future.set_result(result) if error is None else future.set_exception(error)
+        if sent is not None and error is not None and self.client.status == "running":
+            sent.cancel()  # no worker that comes later is to compute it
 
-    def _broken(self, error: Exception) -> BrokenExecutor:
+    def _broken(self, error: BaseException) -> BrokenExecutor:
         if isinstance(error, Unusable):
             return BrokenExecutor(str(error))
         if type(error).__name__ == "KilledWorker":
-            return BrokenExecutor("an arm lost its Dask worker several times (out of memory?)")
-        if isinstance(error, ConnectionError) or self.client.status != "running":
+            return BrokenExecutor("an arm lost its Dask worker again and again (out of memory?)")
+        if isinstance(error, CancelledError | ConnectionError) or self.client.status != "running":
             return BrokenExecutor(f"the Dask scheduler at {self.address} is gone")
         return BrokenExecutor(f"an arm could not come home from the Dask scheduler at {self.address}: {_said(error)}")
 
     def _watch(self) -> None:
-        """Give the open arms up where no worker is left, and none comes for as long as a first one was waited for."""
+        """Give up what is away where no worker is left, and none comes for as long as a first one was waited for."""
         patience, seen = _patience(), time.monotonic()
         while self.client.status in ("running", "connecting"):
             time.sleep(0.5)
-            if not self.open or self.client.scheduler_info(n_workers=-1)["workers"]:
-                seen = time.monotonic()
-            elif time.monotonic() - seen > patience:
-                words = f"the Dask scheduler at {self.address} has had no workers for {patience:g} s"
-                for future in list(self.open):
-                    self._settle(future, error=BrokenExecutor(words))
+            with contextlib.suppress(Exception):  # the client may close at any moment
+                if not self.away or self.client.scheduler_info(n_workers=-1).get("workers"):
+                    seen = time.monotonic()
+            if time.monotonic() - seen > patience:
+                self._lose(f"the Dask scheduler at {self.address} has had no workers for {patience:g} s")
+        self._lose(f"the Dask scheduler at {self.address} is gone")
+
+    def _lose(self, words: str) -> None:
+        for future in list(self.away):
+            self._settle(future, error=BrokenExecutor(words))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take the folders of this sweep away and leave the scheduler, which goes on."""
+        atexit.unregister(self.shutdown)
         if self.client.status == "running":
-            with contextlib.suppress(Exception):  # what cannot be reached cannot be tidied
-                self.client.run(shutil.rmtree, _away(self.trip.name), ignore_errors=True)
-        self.client.close(timeout=2)
+            _within(5, self.client.run, tidy, self.trip.name)
+        _within(5, self.client.close)
+
+
+def _within(seconds: Real, call: Callable, *arguments: Any, **named: Any) -> Any:
+    """What the call gives, or None where it takes longer or fails: what cannot be reached holds nobody up."""
+    found: list[Any] = []
+
+    def run() -> None:
+        with contextlib.suppress(Exception):
+            found.append(call(*arguments, **named))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found[0] if found else None
+
+
+_known: dict[tuple[str, ...], OnCluster] = {}
 
 
 def cluster(address: str) -> OnCluster:
     """The executor of an address, kept until this process ends; another one once there is more to agree on."""
-    return _cluster(address, tuple(_agreed))
-
-
-@functools.cache
-def _cluster(address: str, agreed: tuple[str, ...]) -> OnCluster:
-    return OnCluster(address)
+    key = (address, *_agreed)
+    if key not in _known:
+        _known[key] = OnCluster(address)
+    return _known[key]
 
 
 def forget() -> None:
-    """Connect anew the next time."""
-    _cluster.cache_clear()
-
-
-# ---- on a worker
-
-
-def described(settings: Mapping[str, str | None], agreed: bytes) -> dict[str, Any]:
-    """Set this process as the sender's is set, unless torch is there already, and say what it runs."""
-    if "torch" not in sys.modules:
-        for name, value in settings.items():
-            os.environ.pop(name, None)
-            os.environ |= {name: value} if value is not None else {}
-        os.environ["OMP_NUM_THREADS"] = "1"
-    return facts(pickle.loads(agreed))
-
-
-def facts(agreed: Mapping[str, Callable]) -> dict[str, Any]:
-    """What decides the numbers of an arm beside its configuration."""
-    import torch  # noqa: F401  whose instruction set is one of the facts
-
-    known, code = provenance(), code_hash()
-    held = known["instructions"]["mkl"] and known["instructions"]["onednn"]  # then what else there is is not used
-    instructions = {name: value for name, value in known["instructions"].items() if name != "processor" or not held}
-    named = {name: known[name] for name in ("commit", "python", *PACKAGES)}
-    return named | {"code": code, "instructions": instructions} | {name: each() for name, each in agreed.items()}
-
-
-@functools.cache
-def code_hash() -> str:
-    """Twelve digits of the SHA-256 of the lab's sources: equal commits may have been changed since."""
-    digest = hashlib.sha256()
-    for path in sorted(path for part in ("lablib", "kernels") for path in (PROJECT / part).rglob("*.py")):
-        digest.update(path.relative_to(PROJECT).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def refuse_threads(worker: str, threads: int) -> None:
-    """Raises Unusable for a worker that would compute several arms in one process."""
-    if threads != 1:
-        words = f"has {threads} threads, and an arm needs a process of its own; start it with --nthreads 1"
-        raise Unusable(f"the Dask worker {worker} {words}")
-
-
-def refuse_difference(worker: str, here: Mapping[str, Any], there: Mapping[str, Any]) -> None:
-    """Raises Unusable with the first thing in which a worker differs from the sender."""
-    for name, value in here.items():
-        if there.get(name) == value:
-            continue
-        words = {
-            "code": "the same commit with other sources; commit or undo what is changed",
-            "instructions": f"{there.get(name)} for {value}; restart the worker, so that it can be set as this process",
-        }.get(name, f"{there.get(name) or 'none'}, here {value or 'none'}; install the same there, and start it again")
-        raise Unusable(f"the Dask worker {worker} differs from this process: {name}: {words}")
-
-
-_seen: set[str] = set()
-
-
-def computed_away(trip: Trip, call: bytes) -> tuple[Any, dict[str, bytes]]:
-    """Call a pickled function in the sweep's folder here; its result, and the files that came to be there meanwhile."""
-    from distributed import get_worker
-
-    if trip.name not in _seen:
-        own = get_worker()
-        refuse_threads(own.address, own.state.nthreads)
-        refuse_difference(own.address, trip.facts, described(trip.settings, trip.agreed))
-        _seen.add(trip.name)
-    import torch  # behind `described`, which sets what torch reads when it is imported
-
-    torch.set_num_threads(1)
-    home = Path(_away(trip.name))
-    os.environ["LAB_HOME"] = str(home)
-    os.environ.pop(ON, None)  # here ends the way
-    begin = time.time_ns()
-    result = pickle.loads(call)()
-    kept = home / "models"
-    new = [path for path in kept.rglob("*") if path.is_file() and path.name[0] != "." and _changed(path) >= begin]
-    return result, {path.relative_to(home).as_posix(): path.read_bytes() for path in new}
-
-
-def _away(name: str) -> str:
-    return f"{tempfile.gettempdir()}/lab-sweep-{name}"
-
-
-def _changed(path: Path) -> int:
-    return path.stat().st_mtime_ns
+    """Leave all schedulers; the next arm connects anew."""
+    while _known:
+        _known.popitem()[1].shutdown()
 
 
 def _inside(home: Path, place: str) -> Path:

@@ -213,7 +213,8 @@ def worker_pool(workers: int) -> ProcessPoolExecutor:
 def _over(executor: Executor, experiment: Experiment, missing: Sequence[Config], fresh: bool):
     futures = []
     try:
-        futures += [executor.submit(experiment.compute, cfg, fresh) for cfg in missing]
+        for cfg in missing:  # one by one, so that all that was sent is known if this is interrupted
+            futures.append(executor.submit(experiment.compute, cfg, fresh))
         for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool as broken:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from lablib.core.checkout import Unknown, changes, own_commit
+from lablib.core.checkout import RESULTS, Unknown, changes, own_commit
 from lablib.core.cores import core_count
 
 PACKAGES = ("torch", "triton", "numpy", "pandas")
@@ -68,7 +68,7 @@ def _fixed_facts() -> dict[str, Any]:
     code: dict[str, Any] = {"commit": None, "dirty": None}
     with contextlib.suppress(Unknown):
         code["commit"] = own_commit()
-        code["dirty"] = bool(changes(untracked=False))
+        code["dirty"] = bool(changes(untracked=False, besides=RESULTS))  # recording itself changes those
     return code | {
         "python": platform.python_version(),
         **{name: package_version(name) for name in PACKAGES},

@@ -293,11 +293,4 @@ def _memory(table: pd.DataFrame) -> Iterator[Check]:
 COST = (Claim("Does a token cost the same behind a long text?", "yes; full attention's does not", _token,
               "prefill at 16K over 1K", repeated=True),)  # fmt: skip
 STEPS = (Claim("What does an outer step cost, in chunks of 16?", "about two plain ones", _step, repeated=True),)
-MEMORY = (
-    Claim(
-        "Does memory grow with the square root of the chunks?",
-        "a little faster, and far slower than the chunks",
-        _memory,
-        repeated=True,
-    ),
-)
+MEMORY = (Claim("Does memory grow with the square root of the chunks?", "a little faster", _memory, repeated=True),)

@@ -14,7 +14,7 @@ NOT_ALIVE = "Is there nothing above to move or choose? Run this cell again: a sa
 def show(figure: go.Figure) -> None:
     """A figure, and under it its caption, if it has one."""
     display(figure)
-    say(_caption(figure))
+    say(_caption(figure.layout.meta))
 
 
 def say(text: str) -> None:
@@ -23,8 +23,8 @@ def say(text: str) -> None:
         display(Markdown(text))
 
 
-def _caption(figure: go.Figure) -> str:
-    return f"*{text}*" if (text := figure.layout.meta["caption"]) else ""
+def _caption(meta: Mapping[str, Any]) -> str:
+    return f"*{meta['caption']}*" if meta["caption"] else ""
 
 
 class Fit(anywidget.AnyWidget):
@@ -107,7 +107,7 @@ class Explorer:
         """The sliders and the figure, or the figure alone; and its caption."""
         if not interactive:
             return show(self.draw(**self.values))
-        self.box.show(_caption(self.figure))
+        self.box.show(_caption(self.figure.layout.meta))
 
 
 class Prediction:

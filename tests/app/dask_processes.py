@@ -26,6 +26,7 @@ from lablib.core.cluster import must_agree
 from lablib.core.config import Config, grid
 from lablib.core.experiment import experiment, run_all
 from lablib.core.files import write_atomically
+from lablib.core.measure import in_fresh_process
 from lablib.core.store import lab_home
 
 HERE = Path(__file__).parent
@@ -50,6 +51,7 @@ def waiting(cfg):
     (HERE / f"begun-{cfg.number}-{os.getpid()}").touch()
     while cfg.number > 0 and not (HERE / "go").exists():
         time.sleep(0.05)
+    assert cfg.number or in_fresh_process(abs, -1) == 1  # some arms start a process
     write_atomically(lab_home() / "models" / "x" / f"{cfg.number}.bin", b"%d" % cfg.number)
     numbers = torch.rand(1000, generator=torch.Generator().manual_seed(cfg.number))
     return pd.DataFrame({"total": [float(numbers.exp().sum())], "threads": torch.get_num_threads()})
@@ -71,11 +73,17 @@ class Dask:
         self.wait_until(lambda: place.exists() and place.read_text().endswith("}"))
         return json.loads(place.read_text())["address"]
 
-    def worker(self, address: str, *options: str, threads: int = 1, **environ: str) -> subprocess.Popen:
-        """Start one without a nanny, so that it stays dead, and with a LAB_HOME that nothing can be written to."""
+    def worker(self, address: str, *, threads: int = 1, nanny: bool = False, **environ: str) -> subprocess.Popen:
+        """Start one, with a LAB_HOME that nothing can be written to; without a nanny it stays dead."""
         environ = {"LAB_HOME": "/dev/null/nowhere"} | environ
-        how = ("--no-nanny", "--nthreads", str(threads), "--local-directory", str(self.folder / "dask"))
-        return self._start("worker", address, *how, *options, **environ)
+        how = (
+            "--nanny" if nanny else "--no-nanny",
+            "--nthreads",
+            str(threads),
+            "--local-directory",
+            str(self.folder / "dask"),
+        )
+        return self._start("worker", address, *how, **environ)
 
     def _start(self, kind: str, *options: str, **environ: str) -> subprocess.Popen:
         command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *options, "--no-dashboard"]
