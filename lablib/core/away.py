@@ -102,7 +102,7 @@ def computed_away(trip: Trip, call: bytes) -> tuple[Any, dict[str, bytes]]:
 
     torch.set_num_threads(1)
     multiprocessing.current_process()._config["daemon"] = False  # Dask's nanny sets it, and some arms start a process
-    home = _folder(trip.name)
+    home = _folder(trip.name, get_worker())
     os.environ["LAB_HOME"] = str(home)
     os.environ.pop(ON, None)  # here ends the way
     before = _kept(home)
@@ -111,16 +111,14 @@ def computed_away(trip: Trip, call: bytes) -> tuple[Any, dict[str, bytes]]:
     return result, {path.relative_to(home).as_posix(): path.read_bytes() for path in new}
 
 
-def _folder(name: str) -> Path:
+def _folder(name: str, worker: Any) -> Path:
     """The folder of a sweep, of this process alone; Dask removes it with the worker."""
-    from distributed import get_worker
-
-    return Path(get_worker().local_directory) / f"lab-{name}-{os.getpid()}"
+    return Path(worker.local_directory) / f"lab-{name}-{os.getpid()}"
 
 
-def tidy(name: str) -> None:
-    """Remove the folder of a sweep."""
-    shutil.rmtree(_folder(name), ignore_errors=True)
+def tidy(name: str, dask_worker: Any) -> None:
+    """Remove the folder of a sweep; Dask gives the worker."""
+    shutil.rmtree(_folder(name, dask_worker), ignore_errors=True)
 
 
 def _kept(home: Path) -> dict[Path, tuple[int, int]]:
