@@ -37,7 +37,8 @@ def arms_on(on: str | None, workers: int) -> Iterator[None]:
 @contextlib.contextmanager
 def _own_cluster(workers: int) -> Iterator[str]:
     """The address of a scheduler that only this machine can reach, with its workers."""
-    _need_dask()
+    with _one_line():
+        cluster.need_dask()
     from distributed import LocalCluster
 
     single: dict[str, Any] = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "memory_limit": 0}
@@ -52,10 +53,8 @@ def refuse_unless_usable() -> None:
     from lablib.core.experiment import all_experiments
 
     all_experiments()  # what they read, such as a corpus, must be the same on the workers
-    try:
+    with _one_line():
         cluster.cluster(address)
-    except Unusable as reason:
-        raise BadInput(str(reason)) from None
 
 
 def with_usable_workers(do: Callable[[dict[str, Any]], int], job: dict[str, Any]) -> int:
@@ -67,8 +66,10 @@ def with_usable_workers(do: Callable[[dict[str, Any]], int], job: dict[str, Any]
         cluster.forget()
 
 
-def _need_dask() -> None:
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """What makes a scheduler unusable is bad input of a command."""
     try:
-        cluster.need_dask()
+        yield
     except Unusable as reason:
         raise BadInput(str(reason)) from None

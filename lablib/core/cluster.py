@@ -97,7 +97,7 @@ def checked(client: Any) -> Trip:
     asked = pickle.dumps(functools.partial(described, settings, trip.agreed))
     told = _within(20 * patience, client.run, _by_value(), asked, on_error="return")
     if told is None:
-        raise Unusable(f"the workers of {address} do not say in {20 * patience:g} s what they run; look at their logs")
+        raise Unusable(f"the workers of {address} do not answer when they are asked what they run; look at their logs")
     listed = client.scheduler_info(n_workers=-1)["workers"]
     for worker, there in told.items():
         if isinstance(there, BaseException):

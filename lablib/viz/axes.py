@@ -36,7 +36,8 @@ def reach(panels: Sequence[Panel], side: str) -> tuple | None:
     low, high = float(every.min()), float(every.max())
     room = 0.06 * (high - low) or 0.1 * (abs(high) or 1)
     low = min(0.0, low) if panels[0].kind == "bars" else low
-    ends = (low if panels[0].kind == "bars" and not low else low - room if low or log else low - room / 3, high + room)
+    below = room if low or log else room / 3  # so that a mark at the end is whole
+    ends = (low if panels[0].kind == "bars" and low == 0 else low - below, high + room)
     return tuple(10**end for end in ends) if log else ends
 
 

@@ -233,6 +233,28 @@ def test_a_worker_of_another_commit_or_with_changed_sources_is_refused(checkout,
     assert f"commit: {git(other, 'rev-parse', '--short=12', 'HEAD').strip()}, here" in text
 
 
+OTHER_PANDAS = """
+import importlib.metadata as known
+own = known.version
+known.version = lambda name: "0.0" if name == "pandas" else own(name)
+"""
+OTHER_CORPUS = """
+import sysconfig
+own = sysconfig.get_path
+sysconfig.get_path = lambda name, *more, **named: HERE if name == "stdlib" else own(name, *more, **named)
+"""
+
+
+@pytest.mark.parametrize(("change", "said"), [(OTHER_PANDAS, "pandas: 0.0, here"), (OTHER_CORPUS, "corpus: ")])
+def test_a_worker_of_another_version_or_corpus_is_refused(own_lab, dask, change, said):
+    other = own_lab.folder / "other"
+    other.mkdir()
+    (other / "sitecustomize.py").write_text(change.replace("HERE", repr(str(other))))
+    address = dask.scheduler()
+    dask.worker(address, PYTHONPATH=f"{other}:{own_lab.folder}")
+    assert f"differs from this process: {said}" in refused(own_lab, "run", "waits.ipynb", "--on", address)
+
+
 def test_without_the_extra_a_line_says_how_to_install_it(own_lab):
     (own_lab.folder / "sitecustomize.py").write_text("import sys; sys.modules['distributed'] = None\n")
     own_lab.environ["PYTHONPATH"] = str(own_lab.folder)
